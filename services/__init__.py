@@ -1,0 +1,1 @@
+"""Quantum Trader: one folder a process, and what the processes share."""

@@ -1,0 +1,1 @@
+"""The names of the system, each written once: processes, ports, subjects, events."""

@@ -1,0 +1,53 @@
+"""Which message carries which event type: the table that publishers and the ledger share."""
+
+from __future__ import annotations
+
+from google.protobuf.message import Message
+from quantum.ai.v1 import signal_pb2
+from quantum.analytics.v1 import events_pb2 as analytics_pb2
+from quantum.exec_risk.v1 import events_pb2 as exec_risk_pb2
+from quantum.ops.v1 import operations_service_pb2
+
+SIGNAL_GENERATED = "signal.generated"
+PREDICTION = "prediction"
+SERVICE_HEARTBEAT = "service.heartbeat"
+ORDER_CHANGED = "order.changed"
+FILL_RECORDED = "fill.recorded"
+FUNDING_PAID = "funding.paid"
+POSITION_OPENED = "position.opened"
+POSITION_CHANGED = "position.changed"
+POSITION_CLOSED = "position.closed"
+EXECUTION_RESULT = "execution.result"
+RISK_DECIDED = "risk.decided"
+ROUND_DECIDED = "round.decided"
+ACCOUNT_SNAPSHOT = "account.snapshot"
+TRADING_STATE_CHANGED = "trading_state.changed"
+RECONCILE_REPAIRED = "reconcile.repaired"
+RISK_ALERT = "risk.alert"
+HEALTH_STATUS = "health.status"
+ROUND_OBSERVED = "round.observed"
+
+MESSAGES: dict[str, type[Message]] = {
+    SIGNAL_GENERATED: signal_pb2.Signal,
+    PREDICTION: signal_pb2.PredictionBatch,
+    SERVICE_HEARTBEAT: operations_service_pb2.ServiceHeartbeat,
+    ORDER_CHANGED: exec_risk_pb2.OrderChanged,
+    FILL_RECORDED: exec_risk_pb2.FillRecorded,
+    FUNDING_PAID: exec_risk_pb2.FundingPaid,
+    POSITION_OPENED: exec_risk_pb2.PositionOpened,
+    POSITION_CHANGED: exec_risk_pb2.PositionChanged,
+    POSITION_CLOSED: exec_risk_pb2.PositionClosed,
+    EXECUTION_RESULT: exec_risk_pb2.ExecutionResult,
+    RISK_DECIDED: exec_risk_pb2.RiskDecided,
+    ROUND_DECIDED: exec_risk_pb2.RoundDecided,
+    ACCOUNT_SNAPSHOT: exec_risk_pb2.AccountSnapshot,
+    TRADING_STATE_CHANGED: exec_risk_pb2.TradingStateChanged,
+    RECONCILE_REPAIRED: exec_risk_pb2.ReconcileRepaired,
+    RISK_ALERT: exec_risk_pb2.RiskAlert,
+    HEALTH_STATUS: analytics_pb2.HealthStatus,
+    ROUND_OBSERVED: analytics_pb2.RoundObserved,
+}
+"""Event type to its message. An event of a type that is not here is an error, never ignored."""
+
+TYPES = {message: event_type for event_type, message in MESSAGES.items()}
+"""Message to its event type."""

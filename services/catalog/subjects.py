@@ -1,0 +1,98 @@
+"""Streams, subjects and headers of the bus."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HEADER_MESSAGE_ID = "Nats-Msg-Id"
+HEADER_TRACE = "traceparent"
+HEADER_TYPE = "ce-type"
+HEADER_SOURCE = "ce-source"
+HEADER_TIME = "ce-time"
+"""Market time of the message in milliseconds since 1970, as decimal digits."""
+HEADER_HISTORY = "qt-history"
+"""Present on candles that only fill windows and make no prediction."""
+HEADER_REASON = "qt-reason"
+"""Why a message lies in the dead-letter stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What one JetStream stream holds and how it is bounded."""
+
+    name: str
+    subjects: tuple[str, ...]
+    max_age_seconds: int = 0
+    max_messages_per_subject: int = -1
+    max_bytes: int = 1 << 30
+    discard_new: bool = False
+    """True: a full stream refuses; False: it drops the oldest."""
+    duplicate_window_seconds: int = 120
+    work_queue: bool = False
+
+
+MARKET = Stream("MARKET", ("quantum.market.>",), max_messages_per_subject=512)
+EVENTS = Stream(
+    "EVENTS",
+    ("quantum.events.>",),
+    max_age_seconds=14 * 86_400,
+    max_bytes=8 << 30,
+    discard_new=True,
+)
+LIVE = Stream("LIVE", ("quantum.live.>",), max_age_seconds=3_600)
+DEADLETTER = Stream("DEADLETTER", ("quantum.deadletter.>",), max_age_seconds=30 * 86_400)
+STREAMS = (MARKET, EVENTS, LIVE, DEADLETTER)
+
+ALL_CANDLES = "quantum.market.candle.>"
+ALL_EVENTS = "quantum.events.>"
+ALL_SIGNALS = "quantum.live.signal.generated.>"
+ALL_PREDICTIONS = "quantum.live.prediction.>"
+ALL_HEARTBEATS = "quantum.live.service.heartbeat.>"
+ALL_ROUNDS_OBSERVED = "quantum.live.round.observed.>"
+
+AI_WORK_CONSUMER = "ai-work"
+"""Durable consumer on MARKET that the ai replicas share as their work queue."""
+LEDGER_CONSUMER = "analytics-ledger"
+"""Durable consumer on EVENTS that the analytics replicas share."""
+LEDGER_LIVE_CONSUMER = "analytics-live"
+"""Durable consumer on LIVE (signals) that the analytics replicas share."""
+
+
+def candle(venue: str, timeframe: str, symbol: str) -> str:
+    """Subject of closed candles."""
+    return f"quantum.market.candle.{venue}.{timeframe}.{symbol}"
+
+
+def price(venue: str, symbol: str) -> str:
+    """Subject of last prices."""
+    return f"quantum.market.price.{venue}.{symbol}"
+
+
+def event(event_type: str, account: str, key: str) -> str:
+    """Subject of a fact; `event_type` like `position.opened`, `key` like a symbol."""
+    return f"quantum.events.{event_type}.{account}.{key}"
+
+
+def signal(symbol: str) -> str:
+    """Subject of generated signals."""
+    return f"quantum.live.signal.generated.{symbol}"
+
+
+def prediction(venue: str, timeframe: str) -> str:
+    """Subject of prediction batches."""
+    return f"quantum.live.prediction.{venue}.{timeframe}"
+
+
+def heartbeat(service: str) -> str:
+    """Subject of heartbeats of a process, by its name."""
+    return f"quantum.live.service.heartbeat.{service}"
+
+
+def round_observed(account: str) -> str:
+    """Subject on which analytics answers a decided round."""
+    return f"quantum.live.round.observed.{account}"
+
+
+def deadletter(stream: str, consumer: str) -> str:
+    """Subject of messages that kept failing."""
+    return f"quantum.deadletter.{stream}.{consumer}"

@@ -1,0 +1,1 @@
+"""Every decision about orders, positions and risk. Pure."""

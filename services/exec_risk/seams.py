@@ -1,0 +1,76 @@
+"""What the shell needs of the world, as Protocols, so that simulation can stand in for it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from services.exec_risk.core.exchange_events import (
+    ExchangeEvent,
+    ExchangeSnapshot,
+    OrderReport,
+    RequestOutcome,
+)
+from services.trade.candle import Candle
+from services.trade.filters import SymbolFilters
+from services.trade.order import Order
+
+
+class Exchange(Protocol):
+    """One account on one exchange."""
+
+    @property
+    def connected(self) -> bool:
+        """True while requests are answered and the user stream is alive."""
+        ...
+
+    async def filters(self) -> dict[str, SymbolFilters]:
+        """Read the filters of every symbol that can be traded."""
+        ...
+
+    async def history(self, symbol: str, timeframe: str, limit: int) -> list[Candle]:
+        """Read the last closed candles, oldest first."""
+        ...
+
+    async def snapshot(self, since: int) -> ExchangeSnapshot:
+        """Read account, positions, open orders (also conditional ones), fills and funding.
+
+        Fills and funding are those of market time `since` and later.
+        """
+        ...
+
+    async def place(self, order: Order, *, signed_at: int) -> RequestOutcome:
+        """Send an order once, signed with the wall time (ms) of the write that allowed it."""
+        ...
+
+    async def cancel(self, order: Order) -> RequestOutcome:
+        """Cancel an order by its client order id."""
+        ...
+
+    async def find(self, order: Order) -> OrderReport | None:
+        """Ask for an order by its client order id; None when the exchange does not know it."""
+        ...
+
+    async def set_leverage(self, symbol: str, leverage: int) -> int:
+        """Set a symbol's leverage and return what a read-back says."""
+        ...
+
+    def events(self) -> AsyncIterator[ExchangeEvent]:
+        """Everything that the exchange tells, in order, without end."""
+        ...
+
+    async def idle(self, point: int) -> None:
+        """Tell the paper venue that everything up to this point is handled."""
+        ...
+
+    async def close(self) -> None:
+        """Close sockets and sessions."""
+        ...
+
+
+class CandleSink(Protocol):
+    """Where closed candles go."""
+
+    async def publish(self, candles: Sequence[Candle], *, history: bool) -> None:
+        """Publish candles in order; `history` ones fill windows and make no prediction."""
+        ...
