@@ -1,0 +1,203 @@
+"""Follower: every message of a stream, in order, without gaps, across server restarts.
+
+An ephemeral pull consumer with overlapping requests. Pull gives back pressure, which nats-py's
+ordered push consumer has not: that one drops messages of a slow reader without a word. After a
+restart of the server, a lost consumer or a jump in the consumer's own numbering, a new consumer
+starts right after the last message that was handed out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+from nats.aio.client import Client
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+from services.kit.logs import get_logger
+from services.kit.message import Message
+
+log = get_logger(__name__)
+
+_BATCH = 1000
+_HEARTBEAT_SECONDS = 0.5
+_SILENCE_SECONDS = 1.5
+_POLICIES = {
+    "all": DeliverPolicy.ALL,
+    "new": DeliverPolicy.NEW,
+    "last": DeliverPolicy.LAST_PER_SUBJECT,
+}
+
+
+class Follower:
+    """Reads one stream; see `Bus.follow`."""
+
+    def __init__(
+        self,
+        client: Client,
+        stream: str,
+        subject: str,
+        handler: Callable[[Message], None],
+        start: str | int,
+    ) -> None:
+        self._client = client
+        self._stream = stream
+        self._subject = subject
+        self._handler = handler
+        self._start = start
+        self._consumer = ""
+        self._consumer_sequence = 0
+        self._inbox = ""
+        self._subscription: Subscription | None = None
+        self._outstanding = 0
+        self._heard = 0.0
+        self._watchdog: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._moved = asyncio.Event()
+        self.position = 0
+        """Stream sequence of the last message that was handed out."""
+        self.caught_up = asyncio.Event()
+        """Set once everything that was stored at the start was handed out."""
+        self.failure: Exception | None = None
+        """What the handler raised last; the reader goes on with the next message."""
+
+    async def start(self) -> None:
+        """Open the consumer; raises when the stream does not exist."""
+        await self._open()
+        self._watchdog = asyncio.create_task(self._watch(), name=f"follow-{self._stream}")
+
+    async def wait_for(self, sequence: int, timeout: float) -> bool:
+        """Wait until the message of this sequence was handed out; False when it takes longer."""
+        try:
+            async with asyncio.timeout(timeout):
+                while self.position < sequence:
+                    self._moved.clear()
+                    await self._moved.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def wake(self) -> None:
+        """Look at once whether the consumer is still there: the connection came back."""
+        self._wake.set()
+
+    async def stop(self) -> None:
+        """Stop reading."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            await asyncio.gather(self._watchdog, return_exceptions=True)
+        await self._drop_subscription()
+
+    async def _open(self) -> None:
+        await self._drop_subscription()
+        config = ConsumerConfig(
+            ack_policy=AckPolicy.NONE,
+            filter_subject=self._subject,
+            inactive_threshold=30.0,
+            mem_storage=True,
+        )
+        if self.position:
+            config.deliver_policy = DeliverPolicy.BY_START_SEQUENCE
+            config.opt_start_seq = self.position + 1
+        elif isinstance(self._start, int):
+            config.deliver_policy = DeliverPolicy.BY_START_SEQUENCE
+            config.opt_start_seq = max(1, self._start)
+        else:
+            config.deliver_policy = _POLICIES[self._start]
+        info = await self._client.jetstream(timeout=2).add_consumer(self._stream, config)
+        self._consumer, self._consumer_sequence, self._outstanding = info.name, 0, 0
+        if not info.num_pending:
+            self.caught_up.set()
+            if self._start == "new" and not self.position:
+                stream = await self._client.jetstream(timeout=2).stream_info(self._stream)
+                self.position = int(stream.state.last_seq)
+        self._inbox = self._client.new_inbox()
+        self._subscription = await self._client.subscribe(self._inbox, cb=self._receive)
+        self._heard = asyncio.get_running_loop().time()
+        await self._request()
+        await self._request()
+
+    async def _drop_subscription(self) -> None:
+        if self._subscription is not None:
+            subscription, self._subscription = self._subscription, None
+            if not self._client.is_closed:
+                await subscription.unsubscribe()
+
+    async def _request(self) -> None:
+        self._outstanding += _BATCH
+        body = {
+            "batch": _BATCH,
+            "expires": 30_000_000_000,
+            "idle_heartbeat": int(_HEARTBEAT_SECONDS * 1e9),
+        }
+        await self._client.publish(
+            f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}",
+            json.dumps(body).encode(),
+            reply=self._inbox,
+        )
+
+    async def _receive(self, raw: Any) -> None:
+        if self._subscription is None or (raw.subject != self._inbox and not raw.reply):
+            return
+        self._heard = asyncio.get_running_loop().time()
+        headers = raw.headers or {}
+        if not raw.reply:
+            await self._control(headers)
+            return
+        tokens = raw.reply.split(".")
+        if tokens[3] != self._consumer:
+            return
+        sequence, consumer_sequence, pending = int(tokens[5]), int(tokens[6]), int(tokens[8])
+        if consumer_sequence != self._consumer_sequence + 1:
+            log.warning("follow_gap", stream=self._stream, at=self.position)
+            self.wake()
+            return
+        self._consumer_sequence = consumer_sequence
+        self._outstanding -= 1
+        self._hand_out(Message(raw.subject, raw.data, dict(headers), sequence, 1, pending))
+        if self._outstanding <= _BATCH:
+            await self._request()
+
+    async def _control(self, headers: dict[str, str]) -> None:
+        status = headers.get("Status", "")
+        if status == "100":
+            return
+        unsent = int(headers.get("Nats-Pending-Messages", 0) or 0)
+        self._outstanding = max(0, self._outstanding - (unsent or _BATCH))
+        if status in ("404", "408", "409"):
+            if self._outstanding <= _BATCH:
+                await self._request()
+        else:
+            self.wake()
+
+    def _hand_out(self, message: Message) -> None:
+        try:
+            self._handler(message)
+        except Exception as error:
+            self.failure = error
+            log.exception("follow_handler_failed", subject=message.subject, at=message.sequence)
+        self.position = message.sequence
+        self._moved.set()
+        if not message.pending:
+            self.caught_up.set()
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                async with asyncio.timeout(0.5):
+                    await self._wake.wait()
+            except TimeoutError:
+                if loop.time() - self._heard < _SILENCE_SECONDS:
+                    continue
+            self._wake.clear()
+            if not self._client.is_connected:
+                continue
+            try:
+                await self._open()
+            except (NatsError, TimeoutError) as error:
+                log.warning("follow_reopen_failed", stream=self._stream, error=str(error))

@@ -1,0 +1,71 @@
+"""Heartbeats: each replica tells every few seconds that it lives and how."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psutil
+from google.protobuf.timestamp_pb2 import Timestamp
+from quantum.ops.v1 import operations_service_pb2 as pb
+
+from services.catalog import subjects
+from services.catalog.events import SERVICE_HEARTBEAT
+from services.kit.bus import Bus, BusUnavailable
+from services.kit.logs import get_logger
+
+if TYPE_CHECKING:
+    from services.kit.process import Process
+
+log = get_logger(__name__)
+
+_MIB = 1024 * 1024
+
+
+class Heartbeats:
+    """Publishes `service.heartbeat` of one process."""
+
+    def __init__(self, process: Process, bus: Bus) -> None:
+        self._process = process
+        self._bus = bus
+        self._self = psutil.Process()
+        self._self.cpu_percent()
+
+    async def run(self) -> None:
+        """Publish one at once and then at the interval, for ever."""
+        process = self._process
+        while True:
+            beat = self._beat()
+            now = process.clock.now()
+            try:
+                await self._bus.publish(
+                    subjects.heartbeat(process.names.name),
+                    beat.SerializeToString(),
+                    message_id=f"beat-{process.instance}-{now.timestamp()}",
+                    headers={
+                        subjects.HEADER_TYPE: SERVICE_HEARTBEAT,
+                        subjects.HEADER_SOURCE: process.names.name,
+                        subjects.HEADER_TIME: str(int(now.timestamp() * 1000)),
+                    },
+                    deadline=process.settings.heartbeat_interval_seconds,
+                )
+            except BusUnavailable as error:
+                log.warning("heartbeat_not_sent", error=str(error))
+            await process.clock.sleep(process.settings.heartbeat_interval_seconds)
+
+    def _beat(self) -> pb.ServiceHeartbeat:
+        process = self._process
+        time = Timestamp()
+        time.FromDatetime(process.clock.now())
+        memory = self._self.memory_info().rss
+        return pb.ServiceHeartbeat(
+            service_name=process.names.name,
+            instance=process.instance,
+            status=process.status.upper(),
+            time=time,
+            uptime_seconds=process.uptime_seconds,
+            cpu_percent=self._self.cpu_percent(),
+            memory_percent=100 * memory / psutil.virtual_memory().total,
+            memory_used_mb=memory / _MIB,
+            reason="; ".join(process.components.reasons()),
+            progress=process.progress,
+        )

@@ -1,0 +1,120 @@
+"""Lease: who may act for a resource, as one fenced row in PostgreSQL.
+
+Taking the row raises its token; every write compares the token in its own transaction, so that a
+holder that was frozen and deposed can write nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
+import asyncpg
+
+from services.kit.clock import Clock
+from services.kit.db import TRANSIENT, Database
+from services.kit.logs import get_logger
+
+log = get_logger(__name__)
+
+_TAKE = """
+insert into lease as l (resource, token, owner, expires)
+values ($1, 1, $2, clock_timestamp() + $3)
+on conflict (resource) do update
+set token = l.token + 1, owner = excluded.owner, expires = excluded.expires
+where l.expires < clock_timestamp()
+returning token
+"""
+_RENEW = """
+update lease set expires = clock_timestamp() + $3 where resource = $1 and token = $2 returning token
+"""
+_RELEASE = "update lease set expires = clock_timestamp() where resource = $1 and token = $2"
+_FENCE = "select true from lease where resource = $1 and token = $2 for share"
+
+
+class Fenced(Exception):
+    """Another replica took the lease; nothing was written."""
+
+
+class Lease:
+    """One replica's hold on one resource."""
+
+    def __init__(
+        self, database: Database, resource: str, owner: str, clock: Clock, *, ttl: float = 2.0
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._ttl = timedelta(seconds=ttl)
+        self._valid_until = 0.0
+        self.resource = resource
+        self.owner = owner
+        self.token = 0
+
+    @property
+    def held(self) -> bool:
+        """True while the row is surely ours by our own monotonic clock."""
+        return self.token > 0 and self._clock.monotonic() < self._valid_until
+
+    async def take(self) -> bool:
+        """Try once to take the row; True when it is ours now."""
+        asked = self._clock.monotonic()
+        token = await self._database.pool.fetchval(_TAKE, self.resource, self.owner, self._ttl)
+        if token is None:
+            return False
+        self.token = int(token)
+        self._valid_until = asked + self._ttl.total_seconds()
+        log.info("lease_taken", resource=self.resource, token=self.token)
+        return True
+
+    async def renew(self) -> bool:
+        """Extend our hold; False when another replica took the row."""
+        asked = self._clock.monotonic()
+        token = await self._database.pool.fetchval(_RENEW, self.resource, self.token, self._ttl)
+        if token is None:
+            self.lose()
+            return False
+        self._valid_until = asked + self._ttl.total_seconds()
+        return True
+
+    async def wait(self) -> None:
+        """Try until the row is ours: a standby lives here."""
+        while True:
+            try:
+                if await self.take():
+                    return
+            except TRANSIENT as error:
+                log.warning("lease_unreachable", resource=self.resource, error=str(error))
+            await self._clock.sleep(self._ttl.total_seconds() / 8)
+
+    async def keep(self, on_lost: Callable[[], None]) -> None:
+        """Renew four times per time-to-live; call `on_lost` once when the hold is gone."""
+        while True:
+            await self._clock.sleep(self._ttl.total_seconds() / 4)
+            try:
+                async with asyncio.timeout(self._ttl.total_seconds() / 2):
+                    renewed = await self.renew()
+            except TRANSIENT as error:
+                log.warning("lease_not_renewed", resource=self.resource, error=str(error))
+                renewed = self.held
+            if not renewed:
+                self.lose()
+                log.error("lease_lost", resource=self.resource)
+                on_lost()
+                return
+
+    async def fence(self, connection: asyncpg.Connection) -> None:
+        """Bind a transaction to our token; Fenced when it is not ours any more."""
+        if not await connection.fetchval(_FENCE, self.resource, self.token):
+            self.lose()
+            raise Fenced(f"{self.resource}: token {self.token} was superseded")
+
+    def lose(self) -> None:
+        """Forget the hold."""
+        self._valid_until = 0.0
+
+    async def release(self) -> None:
+        """Give the row back so that a standby need not wait."""
+        if self.token:
+            self.lose()
+            await self._database.pool.execute(_RELEASE, self.resource, self.token)
