@@ -33,7 +33,7 @@ class Migration:
 def migrations_of(package: str) -> list[Migration]:
     """Read `NNNN_name.sql` of the messaging tables and of a package, in order."""
     found = []
-    for source in ("services.kit.migrations", package):
+    for source in dict.fromkeys(("services.kit.migrations", package)):
         files = [f for f in resources.files(source).iterdir() if f.name.endswith(".sql")]
         for file in sorted(files, key=lambda f: f.name):
             found.append(Migration(f"{source.split('.')[-2]}/{file.name}", file.read_text()))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
 
 import protovalidate
+from google.protobuf.message import Message
 
 from services.kit.errors import InvalidArgument, Violation
 from services.kit.interceptors.wrap import Call, WrappingInterceptor
@@ -21,12 +21,12 @@ class ValidationInterceptor(WrappingInterceptor):
 
     @asynccontextmanager
     async def _check(self, call: Call) -> AsyncIterator[None]:
-        if call.request is not None:
+        if isinstance(call.request, Message):
             check(call.request)
         yield
 
 
-def check(message: Any) -> None:
+def check(message: Message) -> None:
     """Hold a message against its rules; InvalidArgument names each field and rule it breaks."""
     try:
         protovalidate.validate(message)

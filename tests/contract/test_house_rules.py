@@ -1,0 +1,126 @@
+"""The rules of the house (design section 5), held by reading the imports of every file."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICES = ROOT / "services"
+PROCESSES = ("ai", "exec_risk", "analytics", "venue", "console", "trainer")
+SHARED = ("kit", "trade", "catalog")
+IMPURE = {
+    "aiohttp", "asyncio", "asyncpg", "ccxt", "datetime.now", "google", "grpc", "nats", "os",
+    "quantum", "random", "secrets", "socket", "sqlite3", "subprocess", "threading", "time",
+}  # fmt: skip
+GENERATED_USERS = ("servicer", "codec", "client", "consumer", "publish", "facts", "events")
+BANNED_NAMES = {"utils", "helpers", "manager", "base", "common", "misc"}
+
+
+def python_files(*folders: Path) -> list[Path]:
+    return sorted(p for folder in folders for p in folder.rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def top_level_imports(path: Path) -> Iterator[str]:
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+CORES = [
+    p
+    for p in python_files(*(SERVICES / name / "core" for name in PROCESSES), SERVICES / "trade")
+    if p.name != "codec.py"
+]
+
+
+def test_there_are_cores_to_check() -> None:
+    assert len(CORES) > 10
+
+
+@pytest.mark.parametrize("path", CORES, ids=relative)
+def test_a_core_is_pure(path: Path) -> None:
+    roots = {name.split(".")[0] for name in imports(path)}
+    assert not roots & IMPURE
+
+
+@pytest.mark.parametrize("path", CORES, ids=relative)
+def test_a_core_knows_only_its_own_service_and_the_shared_words(path: Path) -> None:
+    own = path.relative_to(SERVICES).parts[0]
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "services":
+            assert parts[1] in (own, "trade"), f"{relative(path)} imports {name}"
+
+
+@pytest.mark.parametrize("name", [p for p in PROCESSES if (SERVICES / p).exists()])
+def test_services_never_import_each_other(name: str) -> None:
+    for path in python_files(SERVICES / name):
+        for imported in imports(path):
+            parts = imported.split(".")
+            if parts[0] == "services" and len(parts) > 1:
+                assert parts[1] in (name, *SHARED), f"{relative(path)} imports {imported}"
+
+
+def test_kit_knows_no_domain() -> None:
+    for path in python_files(SERVICES / "kit"):
+        for imported in imports(path):
+            parts = imported.split(".")
+            if parts[0] == "services":
+                assert parts[1] in ("kit", "catalog"), f"{relative(path)} imports {imported}"
+            if parts[0] == "quantum":
+                assert parts[1] == "ops", f"{relative(path)} imports {imported}"
+
+
+def test_ccxt_is_imported_at_the_top_only_in_the_exchange_modules() -> None:
+    for path in python_files(SERVICES):
+        if path.parent == SERVICES / "exec_risk" and path.name.startswith("exchange"):
+            continue
+        assert not any(name.split(".")[0] == "ccxt" for name in top_level_imports(path)), path
+
+
+def test_only_kit_settings_and_ctl_read_the_environment() -> None:
+    for path in python_files(SERVICES):
+        parts = path.relative_to(SERVICES).parts
+        if parts[0] in ("ctl", "lab") or parts == ("kit", "settings.py"):
+            continue
+        text = path.read_text()
+        assert "os.environ" not in text and "os.getenv" not in text, relative(path)
+
+
+def test_no_file_has_a_name_that_says_nothing() -> None:
+    for path in python_files(SERVICES, ROOT / "tests"):
+        assert path.stem not in BANNED_NAMES, relative(path)
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    for path in python_files(SERVICES):
+        if path.read_text().strip():
+            assert ast.get_docstring(ast.parse(path.read_text())), relative(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [SERVICES / p / "__main__.py" for p in PROCESSES if (SERVICES / p / "__main__.py").exists()],
+    ids=relative,
+)
+def test_entry_points_import(path: Path) -> None:
+    """Incident 116: every entry point compiles and imports."""
+    compile(path.read_text(), str(path), "exec")
