@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -86,9 +87,7 @@ async def test_two_workers_share_the_messages(bus: Bus, nats_url: str) -> None:
         counts[which].update(d.data for d in batch)
 
     for which, connection in enumerate((bus, other)):
-        await connection.work(
-            "SAMPLE", "shared", "sample.>", lambda batch, w=which: handle(w, batch), batch=8
-        )
+        await connection.work("SAMPLE", "shared", "sample.>", partial(handle, which), batch=8)
     await bus.publish_all(numbered(400))
     async with asyncio.timeout(10):
         while sum(counts[0].values()) + sum(counts[1].values()) < 400:
