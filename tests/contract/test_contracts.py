@@ -48,3 +48,9 @@ def test_every_stream_is_bounded(stream: subjects.Stream) -> None:
     """Incident 65: nothing on the bus grows without a bound."""
     assert stream.max_bytes > 0
     assert stream.max_age_seconds > 0 or stream.max_messages_per_subject > 0
+
+
+def test_the_documentation_names_every_event_and_its_message() -> None:
+    text = (ROOT / "docs" / "events.md").read_text()
+    for event_type, message in events.MESSAGES.items():
+        assert f"| `{event_type}` | `{message.DESCRIPTOR.full_name}` |" in text
