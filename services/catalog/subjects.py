@@ -56,6 +56,8 @@ LEDGER_CONSUMER = "analytics-ledger"
 """Durable consumer on EVENTS that the analytics replicas share."""
 LEDGER_LIVE_CONSUMER = "analytics-live"
 """Durable consumer on LIVE (signals) that the analytics replicas share."""
+LEDGER_PREDICTION_CONSUMER = "analytics-predictions"
+"""Durable consumer on LIVE (prediction batches) that the analytics replicas share."""
 
 
 def candle(venue: str, timeframe: str, symbol: str) -> str:

@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection
 from quantum.ops.v1 import operations_service_pb2_grpc
 
-from services.catalog.processes import SERVICES
+from services.catalog.contracts import SERVICE_NAMES
 from services.kit.operations import OperationsServicer
 
 if TYPE_CHECKING:
@@ -28,9 +28,8 @@ def add_servicers(server: grpc.aio.Server, process: Process, servicers: Servicer
         OperationsServicer(process), server
     )
     # Every process knows every contract, so that any replica behind the gateway can describe all.
-    names = [service.grpc_service for service in SERVICES]
-    names += [
-        "quantum.ops.v1.OperationsService",
+    names = [
+        *SERVICE_NAMES,
         health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
         reflection.SERVICE_NAME,
     ]

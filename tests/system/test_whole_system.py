@@ -1,0 +1,213 @@
+"""The whole system on this machine: candles become trades, and all books agree."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from services.catalog.processes import SERVICES
+from services.trade import ids
+from services.trade.times import from_datetime
+from tests.support import books
+from tests.support.eventually import eventually
+from tests.support.stack import Stack
+
+pytestmark = [pytest.mark.timeout(400), pytest.mark.asyncio(loop_scope="module")]
+
+TRADES = 50
+DEADLINE = 240
+DATA = Path(os.environ.get("QUANTUM_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+RECORDED = DATA / "perp-1m-2025-05"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stack() -> AsyncIterator[Stack]:
+    """A system that trades the recorded market where it is present, else the generated one."""
+    market = str(RECORDED) if RECORDED.is_dir() else "generated"
+    root = Path(tempfile.mkdtemp(prefix="quantum-system-"))
+    root.chmod(0o755)
+    stack = Stack(root, market=market)
+    try:
+        stack.up()
+        yield stack
+    finally:
+        stack.down()
+        shutil.rmtree(root, ignore_errors=True)
+
+
+async def test_fifty_trades_and_three_books_that_agree(stack: Stack) -> None:
+    """Incidents 84, 85: what the exchange says was earned is what is stored and reported."""
+    await stack.until_closed(TRADES, DEADLINE)
+    found = await books.read(stack)
+    assert len(found.venue) >= 2 * TRADES
+    books.assert_equal(found)
+
+
+async def test_every_closed_trade_earned_what_its_fills_say(stack: Stack) -> None:
+    """Ledger and executor hold the same trades; net is cash in less cash out less commission."""
+    await stack.until_closed(TRADES, DEADLINE)
+    async with stack.database() as connection:
+        ledger = await connection.fetch("select * from analytics.trades where status = 'closed'")
+        executor = {
+            r["position_id"]: r
+            for r in await connection.fetch("select * from positions where status = 'closed'")
+        }
+        assert len(ledger) >= TRADES - 5
+        for trade in ledger:
+            fills = await connection.fetch(
+                "select side, price, quantity, commission from fills where position_id = $1",
+                trade["position_id"],
+            )
+            cash = sum(
+                (f["price"] * f["quantity"] * (1 if f["side"] == "SELL" else -1) for f in fills),
+                Decimal(0),
+            )
+            costs = sum((f["commission"] for f in fills), Decimal(0))
+            assert trade["net_pnl"] == cash - costs + trade["funding"]
+            assert trade["position_id"] in executor
+            assert trade["exit_reason"] == executor[trade["position_id"]]["exit_reason"]
+
+
+async def test_every_trade_has_one_trace_from_its_candle_to_the_ledger(stack: Stack) -> None:
+    await stack.until_closed(TRADES, DEADLINE)
+    async with stack.database() as connection:
+        trades = await connection.fetch("select * from analytics.trades where status = 'closed'")
+        assert trades
+        for trade in trades:
+            await _assert_one_trace(connection, trade)
+
+
+async def _assert_one_trace(connection: asyncpg.Connection, trade: asyncpg.Record) -> None:
+    rows = await connection.fetch(
+        "select type, data, timestamp from analytics.events where trace_id = $1", trade["trace_id"]
+    )
+    types = {row["type"] for row in rows}
+    assert types >= {
+        "signal.generated",
+        "risk.decided",
+        "order.changed",
+        "fill.recorded",
+        "position.opened",
+        "position.closed",
+    }, f"{trade['symbol']} {trade['trace_id']}: {types}"
+    signal_time = next(row["timestamp"] for row in rows if row["type"] == "signal.generated")
+    candle_open = from_datetime(signal_time) - 60_000
+    candle = f"paper.{trade['symbol']}.1m.{candle_open}"
+    assert trade["trace_id"] == ids.trace_id(candle)
+
+
+async def test_every_open_position_is_protected_on_the_exchange(stack: Stack) -> None:
+    """Incident 4, 7, 12: the stop rests on the exchange, not in our memory."""
+
+    async def protected() -> bool:
+        held = {
+            p["symbol"]
+            for p in await stack.venue("/fapi/v3/positionRisk")
+            if Decimal(p["positionAmt"])
+        }
+        resting = await stack.venue("/fapi/v1/openAlgoOrders")
+        stops = {o["symbol"] for o in resting if o["orderType"] == "STOP_MARKET"}
+        return held <= stops
+
+    # Between a fill and the next step of the market the stop is on its way.
+    for _ in range(3):
+        await eventually(protected, deadline=10)
+
+
+async def test_health_has_the_guides_fields(stack: Stack) -> None:
+    ai, executor, analytics = [await stack.health(s.key) for s in SERVICES]
+    assert ai["status"] == executor["status"] == analytics["status"] == "healthy"
+    assert ai["models_loaded"] is True
+    assert isinstance(ai["uptime_seconds"], (int, float))
+    assert executor["binance_connected"] is True
+    assert isinstance(executor["open_positions"], int)
+    assert isinstance(executor["daily_pnl"], (int, float))
+    assert analytics["portfolio_state"]["total_value_usd"] > 0
+    assert set(analytics["service_health"]) == {s.health_key for s in SERVICES}
+    assert set(analytics["service_health"].values()) == {"healthy"}
+    assert analytics["alerts"] == []
+    assert "rl_agents_loaded" not in ai
+    for service in SERVICES:
+        status, body = await stack.get(f"{stack.endpoints['gateway'][service.key]}/ready")
+        assert (status, body) == (200, {"status": "ready"})
+
+
+async def test_grpcurl_reaches_every_service_through_the_ingress(stack: Stack) -> None:
+    def grpcurl(*arguments: str) -> str:
+        command = [str(Path(sys.executable).with_name("grpcurl")), "-plaintext", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    listed = grpcurl(stack.ingress, "list").split()
+    for service in SERVICES:
+        assert service.grpc_service in listed
+        assert "rpc GetHealth" in grpcurl(stack.ingress, "describe", service.grpc_service)
+        probe = f'{{"service": "{service.grpc_service}"}}'
+        assert "SERVING" in grpcurl("-d", probe, stack.ingress, "grpc.health.v1.Health/Check"), (
+            service.name
+        )
+        assert '"status": "healthy"' in grpcurl(stack.ingress, f"{service.grpc_service}/GetHealth")
+
+
+async def test_the_guides_own_queries_work(stack: Stack) -> None:
+    """Incident 82 and hazard of the guide: `positions.status` and `events.timestamp` exist."""
+    async with stack.database() as connection:
+        count = await connection.fetchval("SELECT COUNT(*) FROM positions WHERE status = 'open'")
+        assert count is not None
+        assert await connection.fetchval(
+            "SELECT COUNT(*) FROM events WHERE timestamp > '2000-01-01'::timestamptz"
+        )
+
+
+async def test_the_integration_harness_passes_and_fails_with_a_broken_executor(
+    stack: Stack,
+) -> None:
+    """Incident 124: with the executor broken on purpose the harness must fail."""
+
+    def harness(deadline: int) -> subprocess.CompletedProcess[str]:
+        script = Path(__file__).resolve().parents[1] / "integration_test_harness.py"
+        command = [sys.executable, str(script), "--address", stack.ingress]
+        return subprocess.run(
+            [*command, "--deadline", str(deadline)], capture_output=True, text=True, timeout=300
+        )
+
+    whole = await asyncio.to_thread(harness, 90)
+    assert whole.returncode == 0, whole.stdout + whole.stderr + stack.tails()
+    await _set_trading_state(stack, "HALTED")
+    try:
+        broken = await asyncio.to_thread(harness, 6)
+    finally:
+        await _set_trading_state(stack, "ACTIVE")
+    assert broken.returncode == 1
+    assert "no new entry was filled" in broken.stdout.replace("\n", " ")
+
+
+async def _set_trading_state(stack: Stack, state: str) -> None:
+    import aiohttp
+
+    body = {
+        "state": f"TRADING_STATE_{state}",
+        "reason": "broken on purpose",
+        "request_id": f"break-{state}-{os.getpid()}",
+    }
+    url = f"http://{stack.ingress}/v1/exec-risk/trading-state"
+    async with aiohttp.ClientSession() as session, session.post(url, json=body) as answer:
+        assert answer.status == 200, await answer.text()
+
+
+@pytest.mark.parametrize("command", ["ps", "positions", "pnl", "signals"])
+async def test_commands_answer_in_json(stack: Stack, command: str) -> None:
+    await stack.until_closed(1, DEADLINE)
+    assert stack.json(command)
