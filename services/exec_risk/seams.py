@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
+from services.exec_risk.core.effects import Change
 from services.exec_risk.core.exchange_events import (
     ExchangeEvent,
     ExchangeSnapshot,
     OrderReport,
     RequestOutcome,
 )
+from services.exec_risk.core.inputs import Command
+from services.exec_risk.core.policy import Policy
+from services.exec_risk.core.state import Book
 from services.trade.candle import Candle
 from services.trade.filters import SymbolFilters
 from services.trade.order import Order
@@ -73,4 +77,54 @@ class CandleSink(Protocol):
 
     async def publish(self, candles: Sequence[Candle], *, history: bool) -> None:
         """Publish candles in order; `history` ones fill windows and make no prediction."""
+        ...
+
+
+class StoreUnavailable(Exception):
+    """The store did not answer; whether it committed is not known, repeating is harmless."""
+
+
+class Store(Protocol):
+    """Where the account's truth is kept."""
+
+    async def load(self, policy: Policy) -> Book:
+        """Read the account back as the last commit left it."""
+        ...
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        """Keep all changes and their facts in one transaction, or none of them.
+
+        StoreUnavailable as above; any other exception means that another replica leads now.
+        """
+        ...
+
+    async def requests(self) -> list[Command]:
+        """Read what operators asked and nobody has answered, oldest first."""
+        ...
+
+    async def write_status(
+        self, *, connected: bool, ready: bool, blocked_by: str, counters: dict[str, float]
+    ) -> None:
+        """Tell the other replicas what only the leader sees."""
+        ...
+
+
+class Leadership(Protocol):
+    """The right to act for the account."""
+
+    @property
+    def held(self) -> bool:
+        """True while it is surely ours."""
+        ...
+
+    async def wait(self) -> None:
+        """Return when it is ours."""
+        ...
+
+    async def keep(self, on_lost: Callable[[], None]) -> None:
+        """Hold on to it; call `on_lost` once when it is gone."""
+        ...
+
+    async def release(self) -> None:
+        """Give it back."""
         ...

@@ -1,0 +1,49 @@
+# Everything that people and CI do with this repository. `make help` lists it.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+.SHELLFLAGS := -o pipefail -c
+
+.DEFAULT_GOAL := help
+.PHONY: help install up test check gen drills
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## make the virtual environment and install everything
+
+# Only what decides about packages is a prerequisite: nothing changed means nothing to do.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "make: Python 3.11 or newer is needed; say make PYTHON=python3.11"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+up: install ## run the whole system here: make up ARGS="--market ../shared/data/perp-1m-2025-05 --speed 60"
+	@$(BIN)/qt up $(ARGS)
+
+test: install ## all tests, real servers included, without the drills
+	@$(BIN)/python -m pytest -m "not drill" $(ARGS)
+
+drills: install ## the long proofs
+	@$(BIN)/python -m pytest -m drill --timeout=3600 $(ARGS)
+
+check: install ## style, types, contracts, fresh generated code, house rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/buf lint
+	$(BIN)/buf build -o - | $(BIN)/buf breaking - --against protos/released.binpb \
+		--config '{"version":"v2","breaking":{"use":["WIRE_JSON"]}}'
+	@fresh=$$(mktemp -d) && trap 'rm -rf '$$fresh EXIT \
+		&& $(BIN)/python -m services.ctl.codegen $$fresh \
+		&& diff -r -q -x __pycache__ protos/gen $$fresh \
+		|| { echo "make: protos/gen is not what the contracts say; run make gen"; exit 1; }
+	$(BIN)/python -m pytest -q tests/contract tests/config
+
+gen: install ## generate code and descriptor of the contracts
+	@$(BIN)/python -m services.ctl.codegen

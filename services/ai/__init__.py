@@ -1,0 +1,1 @@
+"""The ai service: candles to signals."""

@@ -1,0 +1,67 @@
+"""The ai service, wired."""
+
+from __future__ import annotations
+
+from quantum.ai.v1 import ai_service_pb2_grpc
+
+from services.ai.consumers import CandleAnswerer
+from services.ai.inference import Inference
+from services.ai.live_consumer import LiveAnswers
+from services.ai.measures import Measures
+from services.ai.servicer import AiServicer
+from services.ai.settings import Settings
+from services.ai.slot import GateSettings, ModelSlot
+from services.kit.process import Build, Process
+from services.kit.server import Servicers
+
+
+def make_build(settings: Settings) -> Build:
+    """Return what builds the service of these settings."""
+
+    async def build(process: Process) -> Servicers:
+        measures = Measures(process.metrics)
+        slot = ModelSlot(
+            models=settings.models_dir,
+            gate=GateSettings(
+                share=settings.signal_share,
+                floor=settings.min_confidence_threshold,
+                ttl_seconds=settings.signal_ttl_seconds,
+            ),
+            components=process.components,
+            metrics=process.metrics,
+            clock=process.clock,
+        )
+        await slot.refresh()
+        process.spawn("models", slot.keep())
+        inference = Inference(workers=settings.ai_num_workers)
+        process.on_stop(inference.close)
+        live = LiveAnswers(capacity=settings.ai_cache_size, measures=measures)
+        process.on_drain(live.close)
+        answerer = CandleAnswerer(
+            slot=slot,
+            inference=inference,
+            components=process.components,
+            measures=measures,
+            telemetry=process.telemetry,
+            clock=process.clock,
+            batch_size=settings.ai_batch_size,
+            progress=process.progress,
+        )
+        process.on_drain(answerer.drain)
+        process.spawn("candles", _read(process, answerer, live))
+        return [
+            (
+                ai_service_pb2_grpc.add_AiServiceServicer_to_server,
+                AiServicer(process=process, slot=slot, answerer=answerer, live=live),
+            )
+        ]
+
+    return build
+
+
+async def _read(process: Process, answerer: CandleAnswerer, live: LiveAnswers) -> None:
+    """Connect, which may wait for the server: health answers meanwhile."""
+    process.components.set("nats", False, "connecting")
+    bus = await process.connect_bus()
+    await live.start(bus)
+    await answerer.run(bus)

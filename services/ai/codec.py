@@ -1,0 +1,98 @@
+"""Predictions and signals of the core as messages of the contract."""
+
+from __future__ import annotations
+
+from quantum.ai.v1 import ai_service_pb2, signal_pb2
+
+from services.ai.core.answers import Batch
+from services.ai.core.ensemble import DOWN, FLAT, UP, Action, Prediction, Vote
+from services.ai.core.manifest import Manifest
+from services.ai.core.signals import MODEL_SOURCE, Signal, id_of
+from services.trade.codec import decimal_to_pb, time_to_pb
+
+_ACTIONS = {
+    Action.BUY: signal_pb2.ACTION_BUY,
+    Action.SELL: signal_pb2.ACTION_SELL,
+    Action.HOLD: signal_pb2.ACTION_HOLD,
+}
+
+
+def batch_to_pb(batch: Batch) -> signal_pb2.PredictionBatch:
+    """Write a batch with its signals whole."""
+    return signal_pb2.PredictionBatch(
+        venue=batch.venue,
+        predictions=[prediction_to_pb(answer.prediction) for answer in batch.answers],
+        model_version=batch.model_version,
+        signals=[signal_to_pb(a.signal) for a in batch.answers if a.signal is not None],
+        in_sample=batch.in_sample,
+    )
+
+
+def prediction_to_pb(prediction: Prediction) -> signal_pb2.Prediction:
+    """Write a prediction."""
+    candle = prediction.candle
+    made = prediction.action is not Action.HOLD
+    return signal_pb2.Prediction(
+        symbol=candle.symbol,
+        timeframe=candle.timeframe,
+        candle_open_time=time_to_pb(candle.open_time),
+        candle_close_time=time_to_pb(candle.close_time),
+        action=_ACTIONS[prediction.action],
+        confidence=prediction.confidence,
+        p_down=prediction.probabilities[DOWN],
+        p_flat=prediction.probabilities[FLAT],
+        p_up=prediction.probabilities[UP],
+        votes=[_vote_to_pb(vote) for vote in prediction.votes],
+        hold_reason=prediction.hold_reason.value,
+        signal_id=id_of(candle) if made else "",
+    )
+
+
+def signal_to_pb(signal: Signal) -> signal_pb2.Signal:
+    """Write a signal."""
+    candle = signal.candle
+    return signal_pb2.Signal(
+        signal_id=signal.signal_id,
+        venue=candle.venue,
+        symbol=candle.symbol,
+        action=_ACTIONS[signal.action],
+        confidence=signal.confidence,
+        score=signal.score,
+        model_source=MODEL_SOURCE,
+        timeframe=candle.timeframe,
+        candle_open_time=time_to_pb(candle.open_time),
+        candle_close_time=time_to_pb(candle.close_time),
+        expires_at=time_to_pb(signal.expires_at),
+        price=decimal_to_pb(signal.price),
+        atr_fraction=signal.atr_fraction,
+        model_version=signal.model_version,
+        ensemble_agreement=signal.agreement,
+        votes=[_vote_to_pb(vote) for vote in signal.votes],
+        in_sample=signal.in_sample,
+    )
+
+
+def models_to_pb(manifest: Manifest) -> list[ai_service_pb2.Model]:
+    """Write the members of an artifact."""
+    return [
+        ai_service_pb2.Model(
+            name=name,
+            version=manifest.version,
+            sha256=manifest.sha256,
+            weight=weight,
+            trained_from=time_to_pb(manifest.trained_from),
+            trained_to=time_to_pb(manifest.trained_to),
+            metrics=manifest.metrics.get(name, {}),
+        )
+        for name, weight in zip(manifest.models, manifest.weights, strict=True)
+    ]
+
+
+def _vote_to_pb(vote: Vote) -> signal_pb2.ModelVote:
+    return signal_pb2.ModelVote(
+        model=vote.model,
+        p_down=vote.p_down,
+        p_flat=vote.p_flat,
+        p_up=vote.p_up,
+        weight=vote.weight,
+    )

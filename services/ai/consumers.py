@@ -1,0 +1,248 @@
+"""Candles in, answers out.
+
+Every replica follows all candles to keep windows; all replicas share one durable consumer as the
+work queue. An item is answered once the replica's own follower has passed it, and acknowledged
+only after its answer is stored, so a replica that dies leaves its items to the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+from quantum.market.v1 import market_pb2
+
+from services.ai.artifact import LoadedModel
+from services.ai.codec import batch_to_pb, signal_to_pb
+from services.ai.core.answers import Answer, Batch, Policy, Question, answer, ask, batches
+from services.ai.core.windows import Insert, Windows
+from services.ai.inference import Inference
+from services.ai.measures import Measures
+from services.ai.slot import ModelSlot
+from services.catalog import subjects
+from services.catalog.events import PREDICTION, SIGNAL_GENERATED
+from services.catalog.processes import AI
+from services.kit.bus import Bus, Delivery, Follower, Message, Outgoing, Worker
+from services.kit.clock import Clock
+from services.kit.health import Components
+from services.kit.logs import get_logger
+from services.kit.telemetry import Telemetry, in_trace, traceparent
+from services.trade.candle import Candle
+from services.trade.codec import CodecError, candle_from_pb
+from services.trade.ids import trace_id
+
+log = get_logger(__name__)
+
+COMPONENT = "windows"
+_BEHIND_SECONDS = 1.0
+"""How long an item waits for the replica's own follower."""
+_RETRY_SECONDS = 0.2
+_ACK_WAIT_SECONDS = 3.0
+"""After this long the items of a replica that died go to another; a late answer is a repeat."""
+_MAX_DELIVER = 50
+"""Items come again while a replica is behind, so that is no sign of poison for long."""
+
+
+def read_candle(message: Message) -> Candle:
+    """Read a candle from the bus; CodecError when it is none."""
+    try:
+        return candle_from_pb(market_pb2.Candle.FromString(message.data))
+    except DecodeError as error:
+        raise CodecError(f"{message.subject}: not a candle message") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    delivery: Delivery
+    candle: Candle
+
+
+class CandleAnswerer:
+    """Keeps windows from the candle stream and answers this replica's share of the candles."""
+
+    def __init__(
+        self,
+        *,
+        slot: ModelSlot,
+        inference: Inference,
+        components: Components,
+        measures: Measures,
+        telemetry: Telemetry,
+        clock: Clock,
+        batch_size: int,
+        progress: dict[str, float],
+    ) -> None:
+        self.windows = Windows()
+        self.warm = False
+        """True once the stored candles were read."""
+        self._bus: Bus | None = None
+        self._slot = slot
+        self._inference = inference
+        self._components = components
+        self._measures = measures
+        self._telemetry = telemetry
+        self._clock = clock
+        self._batch_size = batch_size
+        self._progress = progress
+        self._follower: Follower | None = None
+        self._worker: Worker | None = None
+        self._draining = False
+        components.set(COMPONENT, False, "reading the stored candles")
+
+    async def run(self, bus: Bus) -> None:
+        """Follow the candles, and take work while a verified model is loaded, for ever."""
+        self._bus = bus
+        self._follower = await bus.follow(
+            subjects.MARKET.name, subjects.ALL_CANDLES, self._keep, start="all"
+        )
+        await self._follower.caught_up.wait()
+        self.warm = True
+        self._components.set(COMPONENT, True)
+        while True:
+            self._slot.changed.clear()
+            await self._match_worker_to_model()
+            await self._slot.changed.wait()
+
+    async def drain(self) -> None:
+        """Take no more work and finish what is in hand; reading goes on."""
+        self._draining = True
+        await self._match_worker_to_model()
+
+    async def _match_worker_to_model(self) -> None:
+        wanted = self._slot.loaded is not None and not self._draining
+        if wanted and self._worker is None and self._bus is not None:
+            self._worker = await self._bus.work(
+                subjects.MARKET.name,
+                subjects.AI_WORK_CONSUMER,
+                subjects.ALL_CANDLES,
+                self._work,
+                batch=self._batch_size,
+                ack_wait=_ACK_WAIT_SECONDS,
+                max_deliver=_MAX_DELIVER,
+            )
+        elif not wanted and self._worker is not None:
+            worker, self._worker = self._worker, None
+            await worker.stop()
+
+    def _keep(self, message: Message) -> None:
+        try:
+            candle = read_candle(message)
+            result = self.windows.insert(candle)
+        except ValueError as error:
+            self._measures.errors.labels("bad_candle").inc()
+            log.warning("bad_candle", subject=message.subject, reason=str(error))
+            return
+        self._measures.candles.inc()
+        self._progress["last_candle_time"] = float(self.windows.newest_close_of_all)
+        if result is Insert.CONFLICT:
+            self._measures.errors.labels("conflicting_candle").inc()
+            log.warning("conflicting_candle", candle=candle.key)
+
+    async def _work(self, deliveries: list[Delivery]) -> None:
+        received = self._clock.monotonic()
+        model = self._slot.loaded
+        if model is None:
+            for delivery in deliveries:
+                await delivery.nak(_RETRY_SECONDS)
+            return
+        items = await self._answerable(deliveries)
+        if not items:
+            return
+        try:
+            answers = await self._answer(items, model)
+        except Exception:
+            # The worker gives the items back; the count makes a failure that repeats visible.
+            self._measures.errors.labels("answer_failed").inc()
+            raise
+        for item in items:
+            await item.delivery.ack()
+        self._count(answers)
+        self._progress["candles_answered"] = self._progress.get("candles_answered", 0) + len(items)
+        self._measures.latency.observe(self._clock.monotonic() - received)
+
+    async def _answerable(self, deliveries: Sequence[Delivery]) -> list[_Item]:
+        """Settle what needs no answer, give back what came too early, return the rest."""
+        assert self._follower is not None  # noqa: S101 - work begins after the follower
+        live = [d for d in deliveries if subjects.HEADER_HISTORY not in d.headers]
+        if not live:
+            return []
+        await self._follower.wait_for(max(d.sequence for d in live), _BEHIND_SECONDS)
+        items = []
+        for delivery in live:
+            if delivery.sequence > self._follower.position:
+                await delivery.nak(_RETRY_SECONDS)
+                continue
+            try:
+                items.append(_Item(delivery, read_candle(delivery)))
+            except CodecError as error:
+                await delivery.reject(str(error))
+        return items
+
+    async def _answer(self, items: Sequence[_Item], model: LoadedModel) -> list[Answer]:
+        """Predict all items in one run and store the answers."""
+        manifest = model.manifest
+        policy = self._slot.policy(manifest)
+        with self._telemetry.span("answer_candles", items[0].delivery.headers):
+            questions = [ask(item.candle, self.windows, manifest, policy) for item in items]
+            answers = await self._predict(questions, model, policy)
+            found = batches(answers, manifest)
+            assert self._bus is not None  # noqa: S101 - work comes from the bus
+            await self._bus.publish_all([message for batch in found for message in messages(batch)])
+        self._measures.published.labels(PREDICTION).inc(len(found))
+        return answers
+
+    async def _predict(
+        self, questions: Sequence[Question], model: LoadedModel, policy: Policy
+    ) -> list[Answer]:
+        windows = [q.window for q in questions if q.window is not None]
+        outputs = await self._inference.predict(model.session, windows)
+        return answer(questions, outputs, model.manifest, policy)
+
+    def _count(self, answers: Sequence[Answer]) -> None:
+        for each in answers:
+            self._measures.predictions.labels(each.prediction.hold_reason.value).inc()
+            if each.signal is not None:
+                self._measures.signals.labels(each.signal.action.value).inc()
+                self._measures.published.labels(SIGNAL_GENERATED).inc()
+                with in_trace(trace_id(each.signal.candle.key)):
+                    log.info(
+                        "signal_generated",
+                        signal_id=each.signal.signal_id,
+                        symbol=each.signal.candle.symbol,
+                        action=each.signal.action.value,
+                        confidence=round(each.signal.confidence, 4),
+                    )
+
+
+def messages(batch: Batch) -> list[Outgoing]:
+    """Return the messages of a batch: the signals each, then the batch that closes the round.
+
+    The batch comes last: whoever has it can rely on the signals being stored.
+    """
+    signals = [
+        Outgoing(
+            subjects.signal(a.signal.candle.symbol),
+            signal_to_pb(a.signal).SerializeToString(deterministic=True),
+            a.signal.signal_id,
+            _headers(a.signal.candle, SIGNAL_GENERATED),
+        )
+        for a in batch.answers
+        if a.signal is not None
+    ]
+    whole = Outgoing(
+        subjects.prediction(batch.venue, batch.timeframe),
+        batch_to_pb(batch).SerializeToString(deterministic=True),
+        batch.message_id,
+        _headers(batch.answers[0].prediction.candle, PREDICTION),
+    )
+    return [*signals, whole]
+
+
+def _headers(candle: Candle, event_type: str) -> dict[str, str]:
+    return {
+        subjects.HEADER_TYPE: event_type,
+        subjects.HEADER_SOURCE: AI.name,
+        subjects.HEADER_TIME: str(candle.close_time),
+        subjects.HEADER_TRACE: traceparent(trace_id(candle.key)),
+    }

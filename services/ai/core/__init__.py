@@ -1,0 +1,1 @@
+"""Pure: windows of candles and model outputs to predictions and signals."""

@@ -1,0 +1,129 @@
+"""Answer candles: which windows the models are asked about, and what their outputs mean.
+
+The shell runs the models between `ask` and `answer`; the backtest does the same with no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from services.ai.core.ensemble import (
+    Gate,
+    HoldReason,
+    ModelOutput,
+    Prediction,
+    decide,
+    hold,
+)
+from services.ai.core.manifest import Manifest
+from services.ai.core.signals import Signal, expiry_of, make_signal
+from services.ai.core.windows import Floats, SeriesKey, Windows
+from services.trade.candle import Candle
+from services.trade.ids import digest
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What decides besides the models."""
+
+    gate: Gate
+    ttl_ms: int
+    """How long after its candle's close a signal may be acted on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A candle to answer, with the window to ask the models about, or why there is none."""
+
+    candle: Candle
+    window: Floats | None
+    reason: HoldReason = HoldReason.NONE
+    stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A prediction and the signal that it makes, if any."""
+
+    prediction: Prediction
+    signal: Signal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Answers of one venue, timeframe and round, by symbol."""
+
+    venue: str
+    timeframe: str
+    close_time: int
+    answers: tuple[Answer, ...]
+    model_version: str
+    in_sample: bool
+
+    @property
+    def message_id(self) -> str:
+        """Id that is the same for the same candles and model."""
+        keys = [answer.prediction.candle.key for answer in self.answers]
+        return "prd-" + digest("prediction", self.model_version, *keys, length=28)
+
+
+def ask(candle: Candle, windows: Windows, manifest: Manifest, policy: Policy) -> Question:
+    """Return what to ask about a candle that the windows have seen."""
+    if candle.timeframe != manifest.timeframe:
+        return Question(candle, None, HoldReason.OTHER_TIMEFRAME)
+    window = windows.window(SeriesKey.of(candle), candle.open_time, manifest.window)
+    if window is None:
+        return Question(candle, None, HoldReason.NOT_WARM)
+    stale = windows.newest_close(candle.venue) > expiry_of(candle, policy.ttl_ms)
+    return Question(candle, window, stale=stale)
+
+
+def answer(
+    questions: Sequence[Question],
+    outputs: Iterable[ModelOutput],
+    manifest: Manifest,
+    policy: Policy,
+) -> list[Answer]:
+    """Return an answer to each question; `outputs` are those of the questions with a window."""
+    remaining = iter(outputs)
+    answers = []
+    for question in questions:
+        if question.window is None:
+            prediction = hold(question.candle, question.reason)
+        else:
+            prediction = decide(
+                question.candle,
+                next(remaining),
+                manifest.models,
+                manifest.weights,
+                policy.gate,
+                stale=question.stale,
+            )
+        answers.append(Answer(prediction, make_signal(prediction, manifest, policy.ttl_ms)))
+    return answers
+
+
+def batches(answers: Iterable[Answer], manifest: Manifest) -> list[Batch]:
+    """Group answers by venue, timeframe and round; a candle answered twice appears once."""
+    unique = {a.prediction.candle.key: a for a in answers}
+    ordered = sorted(unique.values(), key=_place)
+    return [_batch(list(group), manifest) for _, group in groupby(ordered, lambda a: _place(a)[:3])]
+
+
+def _place(item: Answer) -> tuple[int, str, str, str]:
+    candle = item.prediction.candle
+    return candle.close_time, candle.venue, candle.timeframe, candle.symbol
+
+
+def _batch(group: Sequence[Answer], manifest: Manifest) -> Batch:
+    first = group[0].prediction.candle
+    return Batch(
+        venue=first.venue,
+        timeframe=first.timeframe,
+        close_time=first.close_time,
+        answers=tuple(group),
+        model_version=manifest.version,
+        in_sample=manifest.in_sample(first.open_time, first.close_time),
+    )

@@ -1,0 +1,187 @@
+"""From model outputs to a prediction: direction, confidence, votes, and the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from math import isfinite
+
+from services.ai.core.manifest import Manifest
+from services.trade.candle import Candle
+
+DOWN, FLAT, UP = 0, 1, 2
+IMPASSABLE = 1.1
+"""A threshold that no confidence reaches."""
+
+
+class Action(StrEnum):
+    """What a prediction advises."""
+
+    BUY = "BUY"
+    SELL = "SELL"
+    HOLD = "HOLD"
+
+
+class HoldReason(StrEnum):
+    """Why a prediction makes no signal."""
+
+    NONE = ""
+    INVALID_WINDOW = "invalid_window"
+    """A bar of the window breaks a rule, or a model answered something that is no number."""
+    NOT_WARM = "not_warm"
+    """The window is not whole: too short a history, or a gap."""
+    OTHER_TIMEFRAME = "other_timeframe"
+    """The models were trained on another timeframe."""
+    SPLIT_VOTE = "split_vote"
+    BELOW_THRESHOLD = "below_threshold"
+    STALE = "stale"
+    """The market has moved past the time at which a signal of this candle would expire."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Which predictions become signals."""
+
+    threshold: float
+    """Least confidence."""
+    min_agreement: float = 0.75
+    """Least share of the voting weight that must be on the advised side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """What one model says; probabilities, and its share in the ensemble."""
+
+    model: str
+    p_down: float
+    p_flat: float
+    p_up: float
+    weight: float
+
+    @property
+    def side(self) -> Action:
+        """The likelier direction; HOLD when neither is."""
+        return _side(self.p_down, self.p_up)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOutput:
+    """What the artifact says of one window."""
+
+    valid: bool
+    atr_fraction: float
+    probabilities: tuple[float, float, float]
+    """Ensemble: down, flat, up."""
+    model_probabilities: tuple[tuple[float, float, float], ...]
+    """Each model, in the manifest's order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The ensemble's answer to one closed candle."""
+
+    candle: Candle
+    action: Action
+    confidence: float
+    """Probability of the likelier direction, 0 to 1; 0 when the models could not be asked."""
+    probabilities: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    votes: tuple[Vote, ...] = ()
+    agreement: float = 0.0
+    """Share of the voting weight on the likelier side."""
+    atr_fraction: float = 0.0
+    hold_reason: HoldReason = HoldReason.NONE
+
+    @property
+    def score(self) -> float:
+        """Margin between the two directions, 0 to 1."""
+        return abs(self.probabilities[UP] - self.probabilities[DOWN])
+
+
+def threshold_for(manifest: Manifest, share: float) -> float:
+    """Return the confidence that this share of candles reached out of sample.
+
+    Between known shares the number is interpolated; below the smallest known share its number
+    stays; a share of 0 lets nothing pass.
+    """
+    if not 0.0 <= share <= 1.0:
+        raise ValueError(f"share {share} is not between 0 and 1")
+    if share == 0.0:
+        return IMPASSABLE
+    known = [*manifest.confidence_quantiles, (1.0, 0.0)]
+    lower_share, lower = 0.0, known[0][1]
+    for upper_share, upper in known:
+        if share <= upper_share:
+            part = (share - lower_share) / (upper_share - lower_share)
+            return lower + part * (upper - lower)
+        lower_share, lower = upper_share, upper
+    return 0.0
+
+
+def make_gate(manifest: Manifest, share: float, floor: float | None) -> Gate:
+    """Return the gate for a share of candles; `floor` is an absolute least besides."""
+    threshold = threshold_for(manifest, share)
+    return Gate(threshold if floor is None else max(threshold, floor))
+
+
+def hold(candle: Candle, reason: HoldReason) -> Prediction:
+    """Return the answer to a candle that the models were not asked about."""
+    return Prediction(candle, Action.HOLD, 0.0, hold_reason=reason)
+
+
+def decide(
+    candle: Candle,
+    output: ModelOutput,
+    models: Sequence[str],
+    weights: Sequence[float],
+    gate: Gate,
+    *,
+    stale: bool = False,
+) -> Prediction:
+    """Return the answer to a candle. Confidence is the models' own; nothing raises it."""
+    if not output.valid or not _sane(output):
+        return hold(candle, HoldReason.INVALID_WINDOW)
+    down, _, up = output.probabilities
+    side = _side(down, up)
+    votes = tuple(
+        Vote(name, p[DOWN], p[FLAT], p[UP], weight)
+        for name, p, weight in zip(models, output.model_probabilities, weights, strict=True)
+    )
+    agreement = sum(vote.weight for vote in votes if vote.side is side) / sum(weights)
+    confidence = min(1.0, max(down, up))
+    reason = _hold_reason(side, confidence, agreement, gate, stale=stale)
+    return Prediction(
+        candle=candle,
+        action=Action.HOLD if reason else side,
+        confidence=confidence,
+        probabilities=output.probabilities,
+        votes=votes,
+        agreement=agreement,
+        atr_fraction=output.atr_fraction,
+        hold_reason=reason,
+    )
+
+
+def _hold_reason(
+    side: Action, confidence: float, agreement: float, gate: Gate, *, stale: bool
+) -> HoldReason:
+    if stale:
+        return HoldReason.STALE
+    if side is Action.HOLD or agreement < gate.min_agreement:
+        return HoldReason.SPLIT_VOTE
+    if confidence < gate.threshold:
+        return HoldReason.BELOW_THRESHOLD
+    return HoldReason.NONE
+
+
+def _side(down: float, up: float) -> Action:
+    if up == down:
+        return Action.HOLD
+    return Action.BUY if up > down else Action.SELL
+
+
+def _sane(output: ModelOutput) -> bool:
+    rows = (output.probabilities, *output.model_probabilities)
+    in_range = all(isfinite(p) and -1e-6 <= p <= 1.0 + 1e-6 for row in rows for p in row)
+    sums = all(abs(sum(row) - 1.0) < 1e-3 for row in rows)
+    return in_range and sums and isfinite(output.atr_fraction) and output.atr_fraction >= 0.0

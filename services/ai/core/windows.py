@@ -1,0 +1,141 @@
+"""Windows of candles: one float32 ring per series, keyed by open time, never by arrival."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from services.trade.candle import Candle
+from services.trade.float32 import candle_row
+from services.trade.times import timeframe_ms
+
+CAPACITY = 512
+"""Bars that a ring holds; the market stream keeps as many."""
+_COLUMNS = 5
+_EMPTY = -1
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesKey:
+    """What one ring holds the candles of."""
+
+    venue: str
+    symbol: str
+    timeframe: str
+
+    @classmethod
+    def of(cls, candle: Candle) -> SeriesKey:
+        """Return the series of a candle."""
+        return cls(candle.venue, candle.symbol, candle.timeframe)
+
+
+class Insert(StrEnum):
+    """What became of a candle."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    """The bar is known with other numbers; the first ones stay."""
+    TOO_OLD = "too_old"
+    """The ring holds a bar that is a whole ring newer in its place."""
+
+
+@dataclass(slots=True)
+class Ring:
+    """The last bars of one series."""
+
+    step: int
+    """Length of a bar in milliseconds."""
+    capacity: int = CAPACITY
+    newest: int = _EMPTY
+    """Open time of the newest bar."""
+    _times: npt.NDArray[np.int64] = field(init=False)
+    _rows: Floats = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._times = np.full(self.capacity, _EMPTY, dtype=np.int64)
+        self._rows = np.zeros((self.capacity, _COLUMNS), dtype=np.float32)
+
+    def insert(self, open_time: int, row: tuple[float, ...]) -> Insert:
+        """Put a bar in its place; ValueError when its open time is off the timeframe's grid."""
+        number, rest = divmod(open_time, self.step)
+        if rest:
+            raise ValueError(f"open time {open_time} is no multiple of {self.step} ms")
+        slot = number % self.capacity
+        held = int(self._times[slot])
+        new = np.array(row, dtype=np.float32)
+        if held == open_time:
+            same = bool(np.array_equal(self._rows[slot], new))
+            return Insert.DUPLICATE if same else Insert.CONFLICT
+        if held > open_time:
+            return Insert.TOO_OLD
+        self._times[slot] = open_time
+        self._rows[slot] = new
+        self.newest = max(self.newest, open_time)
+        return Insert.STORED
+
+    def window(self, end: int, length: int) -> Floats | None:
+        """Return the `length` bars that end with the bar opened at `end`; None on any gap.
+
+        ValueError when no ring of this capacity can hold that many.
+        """
+        if not 0 < length <= self.capacity:
+            raise ValueError(f"a window of {length} bars does not fit a ring of {self.capacity}")
+        last = end // self.step
+        numbers = np.arange(last - length + 1, last + 1, dtype=np.int64)
+        slots = numbers % self.capacity
+        if not np.array_equal(self._times[slots], numbers * self.step):
+            return None
+        return self._rows[slots]
+
+
+class Windows:
+    """The rings of all series. A function of the set of candles inserted, not of their order."""
+
+    def __init__(self, *, capacity: int = CAPACITY) -> None:
+        self._capacity = capacity
+        self._rings: dict[SeriesKey, Ring] = {}
+        self._newest_close: dict[str, int] = {}
+
+    def insert(self, candle: Candle) -> Insert:
+        """Keep a candle; ValueError when its open time is off the timeframe's grid."""
+        key = SeriesKey.of(candle)
+        ring = self._rings.get(key) or Ring(timeframe_ms(candle.timeframe), self._capacity)
+        result = ring.insert(candle.open_time, candle_row(candle))
+        self._rings[key] = ring
+        newest = self._newest_close.get(candle.venue, 0)
+        self._newest_close[candle.venue] = max(newest, candle.close_time)
+        return result
+
+    def window(self, key: SeriesKey, end: int, length: int) -> Floats | None:
+        """Return the window [length, 5] that ends with the bar opened at `end`.
+
+        None when the series is not known or a bar of the window is missing.
+        """
+        ring = self._rings.get(key)
+        return None if ring is None else ring.window(end, length)
+
+    def newest_close(self, venue: str) -> int:
+        """Market time of a venue: close of its newest candle; 0 before the first."""
+        return self._newest_close.get(venue, 0)
+
+    @property
+    def newest_close_of_all(self) -> int:
+        """Close of the newest candle of any venue; 0 before the first."""
+        return max(self._newest_close.values(), default=0)
+
+    def __len__(self) -> int:
+        return len(self._rings)
+
+    def ready(self, timeframe: str, length: int) -> list[SeriesKey]:
+        """Return the series of a timeframe whose newest bar ends a whole window."""
+        return [
+            key
+            for key, ring in self._rings.items()
+            if key.timeframe == timeframe and ring.window(ring.newest, length) is not None
+        ]

@@ -1,0 +1,85 @@
+"""The models in ONNX Runtime: windows in, one output a row, the same in whatever batch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import onnxruntime as ort
+
+from services.ai.core.ensemble import ModelOutput
+from services.ai.core.windows import Floats
+
+OUTPUTS = ("valid", "features", "atr_fraction", "model_probs", "probs")
+_ASKED = ("valid", "atr_fraction", "model_probs", "probs")
+PAD = 8
+"""Every run has a multiple of so many rows: a row's bits are then the same in each of them."""
+LARGEST_RUN = 256
+"""Rows of one run; larger batches leave the processor's cache and are slower."""
+
+
+def new_session(content: bytes) -> ort.InferenceSession:
+    """Open a session on one core without spinning and without a growing arena."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def padded(windows: Floats) -> Floats:
+    """Repeat the last row until the number of rows is a multiple of the padding."""
+    missing = -windows.shape[0] % PAD
+    return np.concatenate([windows, np.repeat(windows[-1:], missing, axis=0)])
+
+
+def predict(session: ort.InferenceSession, windows: Sequence[Floats]) -> list[ModelOutput]:
+    """Return the artifact's output for each window [T, 5]. Blocks; no order is lost."""
+    outputs: list[ModelOutput] = []
+    for start in range(0, len(windows), LARGEST_RUN):
+        chosen = windows[start : start + LARGEST_RUN]
+        stacked = np.stack(chosen)
+        if stacked.dtype != np.float32:
+            raise TypeError(f"windows are {stacked.dtype}, not float32")
+        found = session.run(list(_ASKED), {"window": padded(stacked)})
+        valid, atr, member_probs, probs = (column.tolist() for column in found)
+        outputs += [
+            ModelOutput(
+                valid=valid[row],
+                atr_fraction=atr[row],
+                probabilities=tuple(probs[row]),
+                model_probabilities=tuple(tuple(p) for p in member_probs[row]),
+            )
+            for row in range(len(chosen))
+        ]
+    return outputs
+
+
+class Inference:
+    """Runs the models in threads of their own, so that the event loop goes on."""
+
+    def __init__(self, *, workers: int) -> None:
+        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="inference")
+
+    async def predict(
+        self, session: ort.InferenceSession, windows: Sequence[Floats]
+    ) -> list[ModelOutput]:
+        """Return the outputs of the windows, in order."""
+        if not windows:
+            return []
+        loop = asyncio.get_running_loop()
+        parts = [
+            loop.run_in_executor(
+                self._executor, predict, session, windows[start : start + LARGEST_RUN]
+            )
+            for start in range(0, len(windows), LARGEST_RUN)
+        ]
+        return [output for part in await asyncio.gather(*parts) for output in part]
+
+    async def close(self) -> None:
+        """Wait for the runs in hand and end the threads."""
+        await asyncio.to_thread(self._executor.shutdown, wait=True)

@@ -1,0 +1,121 @@
+"""The last predictions and the signals of all replicas, read from the bus."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+from quantum.ai.v1 import signal_pb2
+
+from services.ai.measures import Measures
+from services.catalog import subjects
+from services.kit.bus import Bus, Message
+from services.kit.logs import get_logger
+
+log = get_logger(__name__)
+
+_READ_BACK = 20_000
+"""Messages of the live stream that a new replica reads to know the last predictions."""
+_QUEUE = 1000
+"""Signals that a slow stream may be behind before it is ended."""
+
+Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """The last answer of a series."""
+
+    prediction: signal_pb2.Prediction
+    signal: signal_pb2.Signal | None
+
+    @property
+    def close_time(self) -> tuple[int, int]:
+        """Market time of the answer."""
+        time = self.prediction.candle_close_time
+        return time.seconds, time.nanos
+
+
+class LiveAnswers:
+    """What every replica together has said: each one shows the whole."""
+
+    def __init__(self, *, capacity: int, measures: Measures) -> None:
+        self._capacity = capacity
+        self._measures = measures
+        self._last: dict[Key, Last] = {}
+        self._subscribers: set[asyncio.Queue[signal_pb2.Signal | None]] = set()
+        self._started_at = 0
+        self._closed = False
+
+    async def start(self, bus: Bus) -> None:
+        """Begin to follow the prediction batches."""
+        self._started_at = await bus.last_sequence(subjects.LIVE.name)
+        first = max(1, self._started_at - _READ_BACK)
+        await bus.follow(subjects.LIVE.name, subjects.ALL_PREDICTIONS, self.receive, start=first)
+
+    def receive(self, message: Message) -> None:
+        """Take a batch from the bus."""
+        try:
+            batch = signal_pb2.PredictionBatch.FromString(message.data)
+        except DecodeError as error:
+            self._measures.errors.labels("bad_prediction").inc()
+            log.warning("bad_prediction", subject=message.subject, reason=str(error))
+            return
+        signals = {signal.signal_id: signal for signal in batch.signals}
+        for prediction in batch.predictions:
+            last = Last(prediction, signals.get(prediction.signal_id))
+            self._keep((batch.venue, prediction.symbol, prediction.timeframe), last)
+        if message.sequence > self._started_at:
+            for signal in batch.signals:
+                self._send(signal)
+
+    def _keep(self, key: Key, last: Last) -> None:
+        held = self._last.get(key)
+        if held is not None and held.close_time > last.close_time:
+            return
+        self._last[key] = last
+        if len(self._last) > self._capacity:
+            del self._last[min(self._last, key=lambda k: self._last[k].close_time)]
+
+    def last_of(self, symbol: str) -> Last | None:
+        """Return the newest answer about a symbol, of any venue and timeframe."""
+        found = [last for key, last in self._last.items() if key[1] == symbol]
+        return max(found, key=lambda last: last.close_time, default=None)
+
+    def predictions(self) -> list[signal_pb2.Prediction]:
+        """Return the last prediction of every series, ordered by symbol, timeframe, venue."""
+        ordered = sorted(self._last, key=lambda key: (key[1], key[2], key[0]))
+        return [self._last[key].prediction for key in ordered]
+
+    async def signals(self) -> AsyncIterator[signal_pb2.Signal]:
+        """Yield signals as they are made, until the process drains or the reader is too slow."""
+        if self._closed:
+            return
+        queue: asyncio.Queue[signal_pb2.Signal | None] = asyncio.Queue(_QUEUE + 1)
+        self._subscribers.add(queue)
+        try:
+            while (signal := await queue.get()) is not None:
+                yield signal
+        finally:
+            self._subscribers.discard(queue)
+
+    async def close(self) -> None:
+        """End all streams: the process drains."""
+        self._closed = True
+        for queue in list(self._subscribers):
+            self._end(queue)
+
+    def _send(self, signal: signal_pb2.Signal) -> None:
+        for queue in list(self._subscribers):
+            if queue.qsize() >= _QUEUE:
+                log.warning("slow_signal_stream_ended", behind=queue.qsize())
+                self._end(queue)
+            else:
+                queue.put_nowait(signal)
+
+    def _end(self, queue: asyncio.Queue[signal_pb2.Signal | None]) -> None:
+        # The queue has one place more than signals may take, so the end always fits.
+        self._subscribers.discard(queue)
+        queue.put_nowait(None)

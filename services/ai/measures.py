@@ -1,0 +1,37 @@
+"""Metrics of the ai service, under the names of the operations guide."""
+
+from __future__ import annotations
+
+from services.ai.core.ensemble import HoldReason
+from services.catalog.events import PREDICTION, SIGNAL_GENERATED
+from services.kit.metrics import Metrics
+
+ERROR_KINDS = ("bad_candle", "conflicting_candle", "answer_failed", "bad_prediction")
+
+
+class Measures:
+    """What the service counts. Every label exists from the start, so that rates see its zero."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.signals = metrics.counter(
+            "signals_generated_total", "Signals published, by action.", ["action"]
+        )
+        self.predictions = metrics.counter(
+            "predictions_made_total", "Candles answered, by hold reason ('' is a signal).", ["hold"]
+        )
+        self.errors = metrics.counter("errors_total", "What went wrong, by kind.", ["kind"])
+        self.published = metrics.counter(
+            "events_published_total", "Messages published, by type.", ["event_type"]
+        )
+        self.latency = metrics.histogram(
+            "signal_latency_seconds", "From receiving a candle to its answer being stored."
+        )
+        self.candles = metrics.counter("candles_received_total", "Candles followed.")
+        for action in ("BUY", "SELL"):
+            self.signals.labels(action)
+        for reason in HoldReason:
+            self.predictions.labels(reason.value)
+        for kind in ERROR_KINDS:
+            self.errors.labels(kind)
+        for event_type in (PREDICTION, SIGNAL_GENERATED):
+            self.published.labels(event_type)

@@ -1,0 +1,112 @@
+"""AiService: what the models say, and how the service is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from quantum.ai.v1 import ai_service_pb2 as pb
+from quantum.ai.v1 import ai_service_pb2_grpc as rpc
+
+from services.ai.codec import models_to_pb
+from services.ai.consumers import CandleAnswerer
+from services.ai.live_consumer import LiveAnswers
+from services.ai.slot import ModelSlot
+from services.catalog.processes import VERSION
+from services.kit.errors import NotFound, Unavailable
+from services.kit.process import Process
+from services.trade.codec import time_to_pb
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class AiServicer(rpc.AiServiceServicer):
+    """Answers from the bus, so that every replica gives the whole."""
+
+    def __init__(
+        self,
+        *,
+        process: Process,
+        slot: ModelSlot,
+        answerer: CandleAnswerer,
+        live: LiveAnswers,
+    ) -> None:
+        self._process = process
+        self._slot = slot
+        self._answerer = answerer
+        self._live = live
+
+    async def GetHealth(
+        self, request: pb.GetHealthRequest, context: Context
+    ) -> pb.GetHealthResponse:
+        """Tell how the service is, also when it is not ready."""
+        process, manifest = self._process, self._slot.manifest
+        windows = self._answerer.windows
+        ready = windows.ready(manifest.timeframe, manifest.window) if manifest else []
+        newest = windows.newest_close_of_all
+        return pb.GetHealthResponse(
+            status=self._status(),
+            service=process.names.name,
+            version=VERSION,
+            build=process.settings.build_id,
+            uptime_seconds=process.uptime_seconds,
+            models_loaded=manifest is not None,
+            model_version=manifest.version if manifest else "",
+            symbols_ready=len({key.symbol for key in ready}),
+            last_candle_time=time_to_pb(newest) if newest else None,
+            reasons=process.reasons,
+        )
+
+    async def GetReadiness(
+        self, request: pb.GetReadinessRequest, context: Context
+    ) -> pb.GetReadinessResponse:
+        """Answer when the service can do its work."""
+        self._process.components.require_ready(self._process.names.name)
+        return pb.GetReadinessResponse(status="ready")
+
+    async def GetSignal(
+        self, request: pb.GetSignalRequest, context: Context
+    ) -> pb.GetSignalResponse:
+        """Return the last word of the models on a symbol."""
+        last = self._live.last_of(request.symbol)
+        if last is None:
+            raise NotFound(
+                f"no prediction of {request.symbol} yet",
+                reason="NO_PREDICTION",
+                metadata={"symbol": request.symbol},
+            )
+        return pb.GetSignalResponse(prediction=last.prediction, signal=last.signal)
+
+    async def StreamSignals(
+        self, request: pb.StreamSignalsRequest, context: Context
+    ) -> AsyncIterator[pb.StreamSignalsResponse]:
+        """Send signals as they are made."""
+        wanted = set(request.symbols)
+        async for signal in self._live.signals():
+            if not wanted or signal.symbol in wanted:
+                yield pb.StreamSignalsResponse(signal=signal)
+
+    async def GetPredictions(
+        self, request: pb.GetPredictionsRequest, context: Context
+    ) -> pb.GetPredictionsResponse:
+        """Return the last prediction of every symbol."""
+        return pb.GetPredictionsResponse(predictions=self._live.predictions())
+
+    async def ListModels(
+        self, request: pb.ListModelsRequest, context: Context
+    ) -> pb.ListModelsResponse:
+        """Return the members of the loaded artifact."""
+        manifest = self._slot.manifest
+        if manifest is None:
+            raise Unavailable(
+                "no verified model is loaded",
+                reason="NO_MODEL",
+                metadata={"models": "; ".join(self._process.components.reasons())},
+            )
+        return pb.ListModelsResponse(models=models_to_pb(manifest))
+
+    def _status(self) -> str:
+        if self._process.components.ready or self._answerer.warm:
+            return self._process.status
+        return "starting"

@@ -1,0 +1,106 @@
+"""The loaded model and whether it may be trusted now."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.ai.artifact import ArtifactRefused, LoadedModel, active_folder, fingerprint, load
+from services.ai.core.answers import Policy
+from services.ai.core.ensemble import make_gate
+from services.ai.core.manifest import Manifest
+from services.kit.clock import Clock
+from services.kit.health import Components
+from services.kit.logs import get_logger
+from services.kit.metrics import Metrics
+
+log = get_logger(__name__)
+
+COMPONENT = "models"
+_LOOK_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class GateSettings:
+    """What the gate of a loaded model is made from."""
+
+    share: float
+    floor: float | None
+    ttl_seconds: int
+
+
+class ModelSlot:
+    """Holds the one loaded artifact; empty while the files on disk do not verify.
+
+    A file that vanished or changed empties the slot, and one that verifies fills it again: what
+    answers is always what lies there with its manifest.
+    """
+
+    def __init__(
+        self,
+        *,
+        models: Path,
+        gate: GateSettings,
+        components: Components,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._models = models
+        self._gate = gate
+        self._components = components
+        self._clock = clock
+        self.loaded: LoadedModel | None = None
+        self.changed = asyncio.Event()
+        """Set whenever the slot was filled or emptied."""
+        self._weights = metrics.gauge(
+            "model_weight", "Share of a model in the loaded ensemble.", ["model"]
+        )
+        metrics.gauge("models_loaded", "1 while a verified artifact answers.").set_function(
+            lambda: float(self.loaded is not None)
+        )
+        components.set(COMPONENT, False, "not loaded yet")
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """Manifest of the loaded artifact."""
+        return self.loaded.manifest if self.loaded else None
+
+    def policy(self, manifest: Manifest) -> Policy:
+        """Return what decides besides the models."""
+        gate = make_gate(manifest, self._gate.share, self._gate.floor)
+        return Policy(gate=gate, ttl_ms=self._gate.ttl_seconds * 1000)
+
+    async def keep(self) -> None:
+        """Load, and look again every two seconds, for ever."""
+        while True:
+            await self.refresh()
+            await self._clock.sleep(_LOOK_SECONDS)
+
+    async def refresh(self) -> None:
+        """Load the active artifact if it is not the loaded one; empty the slot if refused."""
+        try:
+            folder = active_folder(self._models)
+            held = self.loaded
+            if held and held.folder == folder and held.fingerprint == fingerprint(folder):
+                return
+            found = await asyncio.to_thread(load, folder)
+        except ArtifactRefused as refusal:
+            self._empty(str(refusal))
+            return
+        self.loaded = found
+        self._weights.clear()
+        for name, weight in zip(found.manifest.models, found.manifest.weights, strict=True):
+            self._weights.labels(name).set(weight)
+        self._components.set(COMPONENT, True)
+        self.changed.set()
+        log.info("model_loaded", version=found.manifest.version, sha256=found.manifest.sha256)
+
+    def _empty(self, reason: str) -> None:
+        # Said once a change, not every two seconds.
+        if self.loaded is not None or reason not in "".join(self._components.reasons()):
+            log.error("model_refused", reason=reason)
+        self.loaded = None
+        self._weights.clear()
+        self._components.set(COMPONENT, False, reason)
+        self.changed.set()

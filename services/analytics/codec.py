@@ -1,0 +1,240 @@
+"""Messages of the bus to events of the ledger. What cannot be read is refused with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as Protobuf
+from quantum.ai.v1 import signal_pb2 as ai
+from quantum.exec_risk.v1 import events_pb2 as facts
+from quantum.exec_risk.v1 import trading_pb2 as trading
+
+from services.analytics.codec_json import to_json
+from services.analytics.core.ledger import (
+    BookedFill,
+    BookedFunding,
+    Fact,
+    LedgerEvent,
+    PositionFact,
+    PredictionFact,
+    RoundFact,
+    WalletFact,
+)
+from services.catalog.events import MESSAGES
+from services.catalog.subjects import HEADER_SOURCE
+from services.kit.message import Message
+from services.trade.codec import (
+    decimal_from_pb,
+    enum_from_pb,
+    fill_from_pb,
+    optional_decimal,
+    time_from_pb,
+)
+from services.trade.order import OrderPurpose
+from services.trade.position import ExitReason, PositionSide
+from services.trade.times import DAY_MS
+
+_FIRST_TIME = 45 * 365 * DAY_MS
+_LAST_TIME = 130 * 365 * DAY_MS
+"""Market times outside of about 2014 to 2099 are errors of the publisher."""
+
+
+class Unreadable(Exception):
+    """The message can never be recorded; the text says why."""
+
+
+def to_event(message: Message) -> LedgerEvent:
+    """Read one message; Unreadable when its type, headers or payload are wrong."""
+    decoded = _decode(message)
+    time = _market_time(message)
+    data = to_json(decoded)
+    if "\\u0000" in data:
+        raise Unreadable("the payload holds a NUL character")
+    try:
+        found = tuple(_facts(decoded, message.sequence))
+    except ValueError as error:
+        raise Unreadable(f"{message.type}: {error}") from error
+    return LedgerEvent(
+        event_id=_event_id(message),
+        type=message.type,
+        time=time,
+        source=message.headers.get(HEADER_SOURCE, ""),
+        trace_id=message.trace_id,
+        key=_key(message),
+        subject=message.subject,
+        sequence=message.sequence,
+        data=data,
+        payload=message.data,
+        facts=found,
+    )
+
+
+def facts_of(event_type: str, payload: bytes, sequence: int) -> tuple[Fact, ...]:
+    """Return the facts of a recorded event again: a rebuild reads the ledger with it."""
+    return tuple(_facts(MESSAGES[event_type].FromString(payload), sequence))
+
+
+def _decode(message: Message) -> Protobuf:
+    kind = MESSAGES.get(message.type)
+    if kind is None:
+        raise Unreadable(f"unknown event type {message.type!r}")
+    try:
+        return kind.FromString(message.data)
+    except DecodeError as error:
+        raise Unreadable(f"{message.type}: the payload is no {kind.__name__}: {error}") from error
+
+
+def _event_id(message: Message) -> str:
+    if not message.message_id:
+        raise Unreadable("no message id")
+    return message.message_id
+
+
+def _market_time(message: Message) -> int:
+    try:
+        time = message.market_time
+    except ValueError as error:
+        raise Unreadable(str(error)) from error
+    if not _FIRST_TIME <= time <= _LAST_TIME:
+        raise Unreadable(f"market time {time} is impossible")
+    return time
+
+
+def _key(message: Message) -> str:
+    """First token after the type: the account of a fact, the symbol of a signal."""
+    _, found, rest = message.subject.partition(f".{message.type}.")
+    return rest.split(".")[0] if found else message.subject.rsplit(".", 1)[-1]
+
+
+def _facts(message: Protobuf, sequence: int) -> list[Fact]:
+    reader = _READERS.get(type(message))
+    return reader(message, sequence) if reader else []
+
+
+def _fill(message: facts.FillRecorded, sequence: int) -> list[Fact]:
+    fill = fill_from_pb(message.fill)
+    for field in ("trade_id", "account", "symbol"):
+        _filled(getattr(fill, field), field)
+    if fill.price <= 0 or fill.quantity <= 0:
+        raise ValueError(f"fill {fill.trade_id} of {fill.quantity} at {fill.price}")
+    # The exchange's own orders (a liquidation) have no purpose; they only close.
+    purpose = message.fill.purpose or trading.ORDER_PURPOSE_EXIT
+    return [
+        BookedFill(
+            fill=fill,
+            position_id=message.fill.position_id,
+            purpose=enum_from_pb(OrderPurpose, purpose),
+            sequence=sequence,
+        )
+    ]
+
+
+def _funding(message: facts.FundingPaid, sequence: int) -> list[Fact]:
+    time = time_from_pb(message.time)
+    return [
+        BookedFunding(
+            account=_filled(message.account, "account"),
+            symbol=_filled(message.symbol, "symbol"),
+            settlement_id=message.transaction_id or str(time),
+            position_id=message.position_id,
+            amount=decimal_from_pb(message.amount, "amount"),
+            time=time,
+            sequence=sequence,
+        )
+    ]
+
+
+def _position(
+    message: facts.PositionOpened | facts.PositionChanged | facts.PositionClosed, _: int
+) -> list[Fact]:
+    p = message.position
+    return [
+        PositionFact(
+            position_id=_filled(p.position_id, "position_id"),
+            version=p.version,
+            account=_filled(p.account, "account"),
+            symbol=_filled(p.symbol, "symbol"),
+            side=enum_from_pb(PositionSide, p.side),
+            closed=p.status == "closed",
+            opened_time=time_from_pb(p.opened_time),
+            leverage=p.leverage,
+            signal_id=p.signal_id,
+            trace_id=p.trace_id,
+            model_version=p.entry_model,
+            entry_confidence=p.entry_confidence,
+            in_sample=p.in_sample,
+            exit_reason=enum_from_pb(ExitReason, p.exit_reason) if p.exit_reason else None,
+            reported_net=_amount(p.realized_pnl) - _amount(p.commission) + _amount(p.funding),
+        )
+    ]
+
+
+def _round(message: facts.RoundDecided, sequence: int) -> list[Fact]:
+    return [
+        RoundFact(
+            account=_filled(message.account, "account"),
+            time=time_from_pb(message.time),
+            wallet_balance=optional_decimal(message.wallet_balance, "wallet_balance"),
+            closes=tuple(sorted((s, decimal_from_pb(c, s)) for s, c in message.closes.items())),
+            in_sample=message.in_sample,
+            sequence=sequence,
+        )
+    ]
+
+
+def _account(message: facts.AccountSnapshot, sequence: int) -> list[Fact]:
+    account = message.account
+    wallet = optional_decimal(account.wallet_balance, "wallet_balance")
+    if wallet is None:
+        return []
+    return [
+        WalletFact(
+            account=_filled(account.account, "account"),
+            time=time_from_pb(account.time),
+            wallet_balance=wallet,
+            sequence=sequence,
+        )
+    ]
+
+
+def _predictions(message: ai.PredictionBatch, _: int) -> list[Fact]:
+    return [
+        PredictionFact(
+            venue=_filled(message.venue, "venue"),
+            symbol=_filled(p.symbol, "symbol"),
+            timeframe=p.timeframe,
+            candle_open=time_from_pb(p.candle_open_time),
+            model_version=message.model_version,
+            action=ai.Action.Name(p.action).removeprefix("ACTION_"),
+            confidence=p.confidence,
+            p_down=p.p_down,
+            p_flat=p.p_flat,
+            p_up=p.p_up,
+            in_sample=message.in_sample,
+        )
+        for p in message.predictions
+    ]
+
+
+_READERS: dict[type[Protobuf], Callable[..., list[Fact]]] = {
+    facts.FillRecorded: _fill,
+    facts.FundingPaid: _funding,
+    facts.PositionOpened: _position,
+    facts.PositionChanged: _position,
+    facts.PositionClosed: _position,
+    facts.RoundDecided: _round,
+    facts.AccountSnapshot: _account,
+    ai.PredictionBatch: _predictions,
+}
+
+
+def _filled(text: str, field: str) -> str:
+    if not text:
+        raise ValueError(f"{field} is empty")
+    return text
+
+
+def _amount(text: str) -> Decimal:
+    return optional_decimal(text, "amount") or Decimal(0)

@@ -1,0 +1,1 @@
+"""Decisions of analytics: pure, from events and times that are passed in."""

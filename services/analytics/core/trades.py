@@ -1,0 +1,231 @@
+"""Trades out of events: every order and any repetition of the events gives the same trades.
+
+What is known is a set of fills and settlements by their ids and, per position, the fact with the
+highest version. Each trade is computed from these alone, so arrival cannot matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from enum import StrEnum
+from typing import TypeVar
+
+from services.analytics.core.ledger import (
+    BookedFill,
+    BookedFunding,
+    Fact,
+    FillKey,
+    FundingKey,
+    PositionFact,
+)
+from services.trade.position import Position
+
+_PARTIAL = Decimal("1e-16")
+"""Resolution of the profit of a part; the profit of a whole position is exact."""
+
+
+class TradeStatus(StrEnum):
+    """Where a trade stands."""
+
+    OPEN = "open"
+    SETTLING = "settling"
+    """Reported closed, but the ledger does not hold all of its fills yet."""
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """One position by the ledger's fills."""
+
+    position: Position
+    status: TradeStatus
+    version: int
+    """Version of the fact that it rests on; 0 before the first."""
+    reported_net: Decimal
+    held_back: int = 0
+    """Exit fills that exceed the entries known so far: an entry fill is still to come."""
+
+    @property
+    def agrees(self) -> bool:
+        """False when exec_risk reported another net profit for the closed trade."""
+        return self.status is not TradeStatus.CLOSED or self.reported_net == self.position.net_pnl
+
+
+@dataclass(slots=True)
+class Projection:
+    """Everything that trades are computed from; the whole ledger or the touched part of it."""
+
+    fills: dict[FillKey, BookedFill] = field(default_factory=dict)
+    funding: dict[FundingKey, BookedFunding] = field(default_factory=dict)
+    facts: dict[str, PositionFact] = field(default_factory=dict)
+    touched: set[str] = field(default_factory=set)
+    """Positions that changed since the projection was made or loaded."""
+
+    def apply(self, fact: Fact) -> None:
+        """Take in one fact; facts that are not about positions change nothing here."""
+        match fact:
+            case BookedFill():
+                self._book(self.fills, fact.key, fact)
+            case BookedFunding():
+                self._book(self.funding, fact.key, fact)
+            case PositionFact():
+                self.touched.add(fact.position_id)
+                known = self.facts.get(fact.position_id)
+                if known is None or _fact_rank(fact) > _fact_rank(known):
+                    self.facts[fact.position_id] = fact
+
+    def _book(self, table: dict[FillKey, _Booked], key: FillKey, booked: _Booked) -> None:
+        known = table.get(key)
+        if known is not None:
+            self.touched.add(known.position_id)
+        self.touched.add(booked.position_id)
+        if known is None or _booked_rank(booked) > _booked_rank(known):
+            table[key] = booked
+
+    def holdings(self) -> dict[str, Holdings]:
+        """Return all fills and settlements by position; `` holds those without one."""
+        grouped: dict[str, Holdings] = {"": Holdings()}
+        for position_id in self.facts:
+            grouped.setdefault(position_id, Holdings())
+        for fill in self.fills.values():
+            grouped.setdefault(fill.position_id, Holdings()).fills.append(fill)
+        for funding in self.funding.values():
+            grouped.setdefault(funding.position_id, Holdings()).funding.append(funding)
+        return grouped
+
+    def trade(self, position_id: str) -> Trade | None:
+        """Compute one trade; None when neither fills nor facts name it."""
+        held = self.holdings().get(position_id, Holdings())
+        return compute(position_id, self.facts.get(position_id), held.fills, held.funding)
+
+
+@dataclass(slots=True)
+class Holdings:
+    """Fills and settlements of one position."""
+
+    fills: list[BookedFill] = field(default_factory=list)
+    funding: list[BookedFunding] = field(default_factory=list)
+
+
+_Booked = TypeVar("_Booked", BookedFill, BookedFunding)
+
+
+def _booked_rank(booked: BookedFill | BookedFunding) -> tuple[bool, str, int]:
+    # An id that comes with two contents is a repair: the one that names its position is newer.
+    # The text makes the choice total, so that it cannot depend on arrival.
+    return (booked.position_id != "", repr(replace(booked, sequence=0)), -booked.sequence)
+
+
+def _fact_rank(fact: PositionFact) -> tuple[int, bool, str]:
+    return (fact.version, fact.closed, repr(fact))
+
+
+def compute(
+    position_id: str,
+    fact: PositionFact | None,
+    fills: Iterable[BookedFill],
+    funding: Iterable[BookedFunding],
+) -> Trade | None:
+    """Compute a trade from all that is known of its position."""
+    ordered = sorted(fills, key=_book_order)
+    empty = _empty_position(position_id, fact, ordered)
+    if empty is None:
+        return None
+    position, held_back = _with_fills(empty, ordered)
+    position = replace(position, funding=sum((f.amount for f in funding), Decimal(0)))
+    flat = position.entry_quantity > 0 and position.quantity == 0 and held_back == 0
+    closed = fact is not None and fact.closed
+    if closed and flat:
+        status = TradeStatus.CLOSED
+        position = replace(position, closed_time=max(f.fill.time for f in ordered))
+    else:
+        status = TradeStatus.SETTLING if closed else TradeStatus.OPEN
+    return Trade(
+        position=position,
+        status=status,
+        version=fact.version if fact else 0,
+        reported_net=fact.reported_net if fact else Decimal(0),
+        held_back=held_back,
+    )
+
+
+def _book_order(booked: BookedFill) -> tuple[bool, int, str]:
+    # Entries first: sums do not depend on the order, and an exit needs something to close.
+    return (not booked.entry, booked.fill.time, booked.fill.trade_id)
+
+
+def _empty_position(
+    position_id: str, fact: PositionFact | None, fills: list[BookedFill]
+) -> Position | None:
+    if fact is None and not fills:
+        return None
+    opened = min((f.fill.time for f in fills), default=fact.opened_time if fact else 0)
+    if fact is None:
+        first = fills[0]
+        return Position(
+            position_id=position_id,
+            account=first.fill.account,
+            symbol=first.fill.symbol,
+            side=first.position_side,
+            opened_time=opened,
+            leverage=1,
+        )
+    return Position(
+        position_id=position_id,
+        account=fact.account,
+        symbol=fact.symbol,
+        side=fact.side,
+        opened_time=opened,
+        leverage=fact.leverage,
+        signal_id=fact.signal_id,
+        trace_id=fact.trace_id,
+        entry_confidence=fact.entry_confidence,
+        entry_model=fact.model_version,
+        in_sample=fact.in_sample,
+        exit_reason=fact.exit_reason,
+    )
+
+
+def _with_fills(position: Position, fills: list[BookedFill]) -> tuple[Position, int]:
+    held_back = 0
+    for booked in fills:
+        exit_fill = booked.fill.side is position.side.exit_side
+        if exit_fill and booked.fill.quantity > position.quantity:
+            held_back += 1
+            continue
+        position = position.with_fill(booked.fill)
+    return position, held_back
+
+
+def realized_by_fill(fills: Iterable[BookedFill]) -> dict[FillKey, Decimal]:
+    """Split a position's gross profit over its fills, each on the day it was made.
+
+    The shares add up to the position's profit exactly: each is the difference of two running
+    results, and the last running result is the position's own.
+    """
+    shares: dict[FillKey, Decimal] = {}
+    position: Position | None = None
+    before = Decimal(0)
+    for booked in sorted(fills, key=lambda f: (f.fill.time, not f.entry, f.fill.trade_id)):
+        if position is None:
+            position = _empty_position(booked.position_id, None, [booked])
+            assert position is not None  # noqa: S101 - a fill makes a position
+        if booked.fill.side is position.side.exit_side and booked.fill.quantity > position.quantity:
+            shares[booked.key] = Decimal(0)
+            continue
+        position = position.with_fill(booked.fill)
+        after = position.realized_pnl
+        if position.quantity:
+            after = after.quantize(_PARTIAL)
+        shares[booked.key] = after - before
+        before = after
+    return shares
+
+
+def shares_of(position_id: str, fills: Iterable[BookedFill]) -> dict[FillKey, Decimal]:
+    """Share of each fill in the gross profit; without a position, what the exchange booked."""
+    if position_id:
+        return realized_by_fill(fills)
+    return {f.key: f.fill.realized_pnl for f in fills}

@@ -1,0 +1,40 @@
+"""Metrics of analytics, with the operations guide's names."""
+
+from __future__ import annotations
+
+from services.kit.metrics import Metrics
+
+
+class AnalyticsMetrics:
+    """What `/metrics` shows of the ledger, the portfolio and health."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.received = metrics.counter(
+            "events_received_total", "Messages taken from the bus.", ("stream",)
+        )
+        self.recorded = metrics.counter(
+            "events_recorded_total", "Events that were new to the ledger."
+        )
+        self.rejected = metrics.counter(
+            "events_rejected_total", "Messages that went to the dead-letter stream."
+        )
+        self.published = metrics.counter("events_published_total", "Messages published.")
+        self.health_checks = metrics.counter("health_checks_total", "Health checks made.")
+        self.errors = metrics.counter("errors_total", "Errors, by what failed.", ("kind",))
+        self.portfolio_value = metrics.gauge(
+            "portfolio_value_usd", "Wallet plus unrealised profit at the last closes."
+        )
+        self.positions = metrics.gauge("positions_count", "Open positions by the ledger.")
+        self.samples = metrics.gauge(
+            "learning_samples_collected", "Predictions that the ledger holds."
+        )
+        self.sink_pending = metrics.gauge(
+            "sink_pending_messages", "Messages that wait to be written, by stream.", ("stream",)
+        )
+        self.sink_waiting = metrics.gauge(
+            "sink_lag_seconds", "Age of the oldest batch that is taken and not yet written."
+        )
+        self.sink_seconds = metrics.histogram(
+            "sink_batch_seconds", "Time from a batch's arrival to its commit."
+        )
+        self.alerts = metrics.gauge("alerts_active", "Alerts that hold now, by kind.", ("type",))

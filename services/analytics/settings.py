@@ -1,0 +1,75 @@
+"""Settings of analytics."""
+
+from __future__ import annotations
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from services.catalog.processes import process
+from services.kit.settings import ProcessSettings
+
+_LAYERS = {
+    "hfos_enabled": "fund-level policy (HFOS)",
+    "pba_enabled": "portfolio balancing (PBA)",
+    "pal_enabled": "profit amplification (PAL)",
+    "clm_enabled": "continuous learning (CLM)",
+}
+
+
+class AnalyticsSettings(ProcessSettings):
+    """What analytics needs to know."""
+
+    analytics_postgres_url: str = "postgresql://127.0.0.1:5432/quantum_trader"
+    """DSN with the role that owns the schema `analytics`."""
+    analytics_batch_size: int = Field(default=100, ge=1, le=10_000)
+    """Most events that one transaction writes; what has come is written at once."""
+    analytics_flush_interval: float = Field(default=10.0, gt=0)
+    """Seconds that a batch may wait to be written before the service counts as degraded."""
+    event_bus_batch_size: int = Field(default=100, ge=1, le=10_000)
+    """Most messages that are asked of the bus at once."""
+    event_bus_block_ms: int = Field(default=1000, ge=1, le=60_000)
+    """Longest wait between two looks whether the sink still moves."""
+    health_check_interval: float = Field(default=5.0, gt=0, le=60)
+    """Seconds between two health checks."""
+    heartbeat_timeout_seconds: float = Field(default=15.0, gt=0)
+    """A replica that is silent for longer is down."""
+    expected_services: str = "ai,exec_risk,analytics"
+    """Services that must run, by key or name; one that never comes up is down."""
+    hfos_enabled: bool = False
+    pba_enabled: bool = False
+    pal_enabled: bool = False
+    clm_enabled: bool = False
+
+    @field_validator(*_LAYERS)
+    @classmethod
+    def _only_what_exists(cls, enabled: bool, info: ValidationInfo) -> bool:
+        if enabled:
+            layer = _LAYERS[info.field_name or ""]
+            raise ValueError(f"{layer} is not part of this version; set it to false")
+        return enabled
+
+    @field_validator("expected_services")
+    @classmethod
+    def _known_services(cls, text: str) -> str:
+        keys = _keys(text)
+        if not keys:
+            raise ValueError("names no service; name analytics at least")
+        for key in keys:
+            try:
+                process(key)
+            except KeyError as error:
+                raise ValueError(str(error.args[0])) from error
+        return text
+
+    @property
+    def expected(self) -> tuple[str, ...]:
+        """Keys of the services that must run."""
+        return _keys(self.expected_services)
+
+    @property
+    def batch(self) -> int:
+        """Most messages in one batch: the smaller of the two bounds."""
+        return min(self.analytics_batch_size, self.event_bus_batch_size)
+
+
+def _keys(text: str) -> tuple[str, ...]:
+    return tuple(key.strip() for key in text.split(",") if key.strip())

@@ -1,0 +1,46 @@
+"""`qt`: the operator's command."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from services.ctl.commands import models, money, operate, run, up, verify
+from services.ctl.servers.command import ServerFailed
+from services.ctl.supervisor.home import Refused
+
+app = typer.Typer(
+    help="Runs and operates Quantum Trader.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (
+    up.up,
+    operate.down,
+    operate.ps,
+    operate.logs,
+    operate.restart,
+    operate.scale,
+    money.positions,
+    money.pnl,
+    money.signals,
+    verify.verify,
+    run.run,
+):
+    app.command()(command)
+app.add_typer(models.app, name="models")
+
+
+def main() -> None:
+    """Run a command; what cannot be done is one line on stderr and exit code 2."""
+    try:
+        app(prog_name="qt")
+    except (Refused, ServerFailed) as refusal:
+        sys.stderr.write(f"qt: {refusal}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

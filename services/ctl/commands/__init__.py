@@ -1,0 +1,1 @@
+"""The commands of `qt`, one file a subject."""

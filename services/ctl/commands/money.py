@@ -1,0 +1,70 @@
+"""Commands that show trading: positions, pnl, signals."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+from quantum.ai.v1.signal_pb2 import Prediction
+from quantum.analytics.v1.analytics_service_pb2 import GetPerformanceResponse
+from quantum.exec_risk.v1.trading_pb2 import Account, Position
+from rich.console import Group
+
+from services.ctl.commands.options import DEFAULT_HOME, HomeOption, JsonOption, answer
+from services.ctl.gateway_client import HOLD, as_json, connected
+from services.ctl.supervisor.home import Home
+from services.ctl.terminal import tables
+
+
+def positions(
+    status: Annotated[str, typer.Option(help="open, closed or all.")] = "open",
+    count: Annotated[int, typer.Option(help="At most this many.")] = 50,
+    home: HomeOption = DEFAULT_HOME,
+    json_: JsonOption = False,
+) -> None:
+    """Show positions with their protective orders.
+
+    Example: qt positions --status closed --json
+    """
+
+    async def ask() -> list[Position]:
+        async with connected(Home(home)) as client:
+            return await client.positions("" if status == "all" else status, count)
+
+    found = asyncio.run(ask())
+    answer([as_json(p) for p in found], tables.positions(found, f"{status} positions"), json_)
+
+
+def signals(
+    all_: Annotated[bool, typer.Option("--all", help="Also symbols that advise HOLD.")] = False,
+    home: HomeOption = DEFAULT_HOME,
+    json_: JsonOption = False,
+) -> None:
+    """Show what the models said last.
+
+    Example: qt signals --all
+    """
+
+    async def ask() -> list[Prediction]:
+        async with connected(Home(home)) as client:
+            return await client.predictions()
+
+    found = [p for p in asyncio.run(ask()) if all_ or p.action != HOLD]
+    answer([as_json(p) for p in found], tables.signals(found, "last predictions"), json_)
+
+
+def pnl(home: HomeOption = DEFAULT_HOME, json_: JsonOption = False) -> None:
+    """Show profit by UTC day after commission and funding, and the account.
+
+    Example: qt pnl --json
+    """
+
+    async def ask() -> tuple[Account, GetPerformanceResponse]:
+        async with connected(Home(home)) as client:
+            return await client.account(), await client.performance()
+
+    account, result = asyncio.run(ask())
+    value = {"account": as_json(account), "performance": as_json(result)}
+    table = tables.performance([*result.days, result.total], "profit by UTC day, USD")
+    answer(value, Group(table, tables.account_line(account)), json_)

@@ -1,0 +1,170 @@
+"""Commands on the running processes: ps, down, restart, scale, logs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import time
+from collections import deque
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.ctl.commands.options import DEFAULT_HOME, HomeOption, JsonOption, answer
+from services.ctl.supervisor.child import Child, end_all, strays
+from services.ctl.supervisor.control import ask, until_stopped
+from services.ctl.supervisor.home import Home, Refused, read_json
+from services.ctl.terminal import tables
+
+STOP_SECONDS = 40.0
+FOLLOW_SECONDS = 0.3
+
+
+def ps(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    """Show the processes: state, address, restarts.
+
+    Example: qt ps --json
+    """
+    told = asyncio.run(ask(Home(home), "GET", "/status"))
+    answer(told, tables.processes(told["processes"], f"Quantum Trader: {told['phase']}"), as_json)
+
+
+def restart(
+    service: Annotated[str, typer.Argument(help="Service or instance, for example ai or ai-1.")],
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Stop a service in order and start it again.
+
+    Example: qt restart exec_risk
+    """
+    told = asyncio.run(ask(Home(home), "POST", f"/restart/{service}"))
+    answer(told, f"restarting {', '.join(told['restarting'])}", as_json)
+
+
+def scale(
+    replicas: Annotated[str, typer.Argument(help="SERVICE=COUNT, for example ai=3.")],
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Change how many replicas of a service run; it is remembered.
+
+    Example: qt scale ai=3
+    """
+    name, _, count = replicas.partition("=")
+    if not count.isdigit():
+        raise Refused(f"{replicas}: say SERVICE=COUNT, for example ai=3")
+    told = asyncio.run(ask(Home(home), "POST", f"/scale/{name}/{count}"))
+    answer(told, f"{told['service']} runs {told['replicas']} replicas", as_json)
+
+
+def down(
+    wipe: Annotated[bool, typer.Option("--wipe", help="Also remove all data.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Kill what does not stop.")] = False,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Stop everything in order; the data stays unless --wipe is given.
+
+    Example: qt down --wipe
+    """
+    place = Home(home)
+    stopped = asyncio.run(_stop(place, force))
+    if wipe and place.root.exists():
+        _wipe(place)
+    done = "removed" if wipe else "stopped" if stopped else "nothing was running"
+    answer({"result": done, "home": str(place.root)}, f"{done}: {place.root}", as_json)
+
+
+async def _stop(home: Home, force: bool) -> bool:
+    supervisor = read_json(home.supervisor_file)
+    held = home.supervised()
+    if held:
+        try:
+            await ask(home, "POST", "/stop")
+            await until_stopped(home, STOP_SECONDS)
+        except Refused:
+            if not force:
+                raise
+            if supervisor:
+                _kill_supervisor(int(supervisor["pid"]))
+    left = _left(home)
+    await end_all(left)
+    home.processes_file.unlink(missing_ok=True)
+    home.supervisor_file.unlink(missing_ok=True)
+    return held or bool(left)
+
+
+def _left(home: Home) -> list[Child]:
+    """Return what runs without a supervisor."""
+    entries = read_json(home.processes_file)
+    adopted = [Child.adopt(entry) for entry in entries.values()]
+    known = [child for child in adopted if child is not None]
+    return [*known, *strays(home.root, {child.pid for child in known})]
+
+
+def _kill_supervisor(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _wipe(home: Home) -> None:
+    marks = (home.run, home.root / "market.json")
+    if not any(mark.exists() for mark in marks):
+        raise Refused(f"{home.root} does not look like a home of this system: nothing is removed")
+    shutil.rmtree(home.root)
+
+
+def logs(
+    service: Annotated[str, typer.Argument(help="Service or instance; all when absent.")] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines.")] = False,
+    tail: Annotated[int, typer.Option(help="How many last lines.")] = 50,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the logs of a service, or of all.
+
+    Example: qt logs exec_risk -f
+    """
+    folder = Home(home).logs
+    chosen = sorted(p for p in folder.glob("*.log") if _belongs(p.stem, service))
+    if not chosen:
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.log"))) or "no logs yet"
+        raise Refused(f"no log of {service or 'anything'} in {folder}: {known}")
+    places = {log: log.stat().st_size for log in chosen}
+    last = {log.stem: _tail(log, tail) for log in chosen}
+    text = "\n".join(line for name, lines in last.items() for line in _named(name, lines, chosen))
+    answer(last, text, as_json)
+    while follow:
+        time.sleep(FOLLOW_SECONDS)
+        for log in chosen:
+            fresh, places[log] = _since(log, places[log])
+            for line in _named(log.stem, fresh, chosen):
+                typer.echo(line)
+
+
+def _belongs(stem: str, service: str) -> bool:
+    return not service or stem == service or stem.rpartition("-")[0] == service
+
+
+def _named(name: str, lines: list[str], chosen: list[Path]) -> list[str]:
+    return lines if len(chosen) == 1 else [f"{name:<12} {line}" for line in lines]
+
+
+def _tail(log: Path, count: int) -> list[str]:
+    with log.open(errors="replace") as lines:
+        return [line.rstrip("\n") for line in deque(lines, maxlen=max(count, 0))]
+
+
+def _since(log: Path, place: int) -> tuple[list[str], int]:
+    size = log.stat().st_size
+    with log.open("rb") as lines:
+        lines.seek(place if place <= size else 0)
+        text = lines.read()
+    whole = text[: text.rfind(b"\n") + 1]
+    start = place if place <= size else 0
+    return whole.decode(errors="replace").splitlines(), start + len(whole)

@@ -1,0 +1,25 @@
+"""Options that many commands share, and how answers are printed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, RenderableType
+
+from services.ctl.supervisor.home import DEFAULT
+
+HomeOption = Annotated[Path, typer.Option("--home", help="Folder of the running system.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+DEFAULT_HOME = DEFAULT
+
+
+def answer(value: Any, table: RenderableType | str, as_json: bool) -> None:
+    """Print the value as JSON, or the table that people read."""
+    console = Console(soft_wrap=isinstance(table, str))
+    if as_json:
+        typer.echo(json.dumps(value, indent=2))
+    else:
+        console.print(table, markup=False, highlight=False)

@@ -1,0 +1,80 @@
+"""`qt run SERVICE`: one service under supervision in the foreground; what a container runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from services.catalog.processes import process
+from services.ctl.servers.command import Command, ServerFailed
+from services.ctl.servers.free import LOOPBACK, free_port
+from services.ctl.supervisor.home import Refused
+from services.ctl.supervisor.probes import HealthProbe
+from services.ctl.supervisor.topology import ROOT, python_program
+from services.ctl.supervisor.unit import Unit
+from services.ctl.supervisor.watch import Watch
+
+
+def run(
+    service: Annotated[str, typer.Argument(help="ai, exec_risk, analytics or venue.")],
+) -> None:
+    """Run one service, restart it when it hangs or dies; settings come from the environment.
+
+    Example: NATS_URL=nats://127.0.0.1:4222 qt run ai
+    """
+    asyncio.run(_run(_unit(service)))
+
+
+def _unit(service: str) -> Unit:
+    try:
+        names = process(service)
+    except KeyError as error:
+        raise Refused(str(error.args[0])) from None
+    host, _, port = os.environ.get("GRPC_ADDRESS", f"{LOOPBACK}:0").rpartition(":")
+    address = f"{host}:{port if port != '0' else free_port()}"
+    local = address.replace("0.0.0.0", LOOPBACK)  # noqa: S104 - the probe asks this machine
+    probe = HealthProbe(local)
+    return Unit(
+        name=os.environ.get("SERVICE_INSTANCE") or names.key,
+        service=names.key,
+        command=Command(
+            arguments=python_program(names.key),
+            log=None,
+            directory=ROOT,
+            environment={"GRPC_ADDRESS": address},
+        ),
+        live=probe.of(""),
+        ready=probe.of(names.grpc_service),
+        address=address,
+    )
+
+
+async def _run(unit: Unit) -> None:
+    stop = asyncio.Event()
+    told: list[str] = []
+
+    def changed() -> None:
+        line = f"qt: {unit.name} {watch.state} {watch.reason}".rstrip()
+        if told[-1:] != [line]:
+            told[:] = [line]
+            sys.stderr.write(line + "\n")
+        if watch.failed:
+            stop.set()
+
+    watch = Watch(unit, changed=changed)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    watch.begin()
+    await stop.wait()
+    failure = watch.reason if watch.failed else ""
+    with contextlib.suppress(asyncio.CancelledError):
+        await watch.stop()
+    if failure:
+        raise ServerFailed(failure)

@@ -1,0 +1,158 @@
+"""`qt up`: start the whole system here and show it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from services.ctl.commands.options import DEFAULT_HOME, HomeOption
+from services.ctl.servers.command import ServerFailed, last_line
+from services.ctl.supervisor.addresses import DEFAULT, Addresses
+from services.ctl.supervisor.control import Control, NotRunning, ask
+from services.ctl.supervisor.home import Home, Refused, read_json
+from services.ctl.supervisor.market import claim
+from services.ctl.supervisor.supervisor import Supervisor
+from services.ctl.supervisor.topology import Options, Topology
+from services.ctl.terminal import screen
+
+DETACHED_SECONDS = 240.0
+PACES = ("lockstep", "free")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line asked for."""
+
+    market: str | None
+    speed: float | None
+    pace: str
+    seed: int | None
+    home: Path
+    ports: str
+
+    def arguments(self) -> list[str]:
+        """Return the command line again, for the detached supervisor."""
+        given = [f"--home={self.home.resolve()}", f"--ports={self.ports}", f"--pace={self.pace}"]
+        given += [f"--market={self.market}"] if self.market else []
+        given += [f"--speed={self.speed}"] if self.speed is not None else []
+        given += [f"--seed={self.seed}"] if self.seed is not None else []
+        return given
+
+
+def up(
+    market: Annotated[
+        str | None,
+        typer.Option(help="generated, live, or a folder of recorded candles [default: generated]"),
+    ] = None,
+    speed: Annotated[
+        float | None, typer.Option(help="Candle-minutes a second, at most; 0: no limit.")
+    ] = None,
+    pace: Annotated[str, typer.Option(help="lockstep or free.")] = "lockstep",
+    seed: Annotated[int | None, typer.Option(help="Seed of the generated market.")] = None,
+    home: HomeOption = DEFAULT_HOME,
+    ports: Annotated[
+        str, typer.Option(help="default, auto, or four numbers: ingress,ai,exec_risk,analytics")
+    ] = DEFAULT,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready.")] = False,
+) -> None:
+    """Start the whole system on this machine; starting again resumes it.
+
+    Example: qt up --market ../shared/data/perp-1m-2025-05 --speed 60
+    """
+    if pace not in PACES:
+        raise Refused(f"--pace {pace}: say lockstep or free")
+    if speed is not None and speed < 0:
+        raise Refused(f"--speed {speed:g}: must not be below 0")
+    request = Request(market, speed, pace, seed, home, ports)
+    if detach:
+        _detached(request)
+    else:
+        asyncio.run(_foreground(request))
+
+
+async def _foreground(request: Request) -> None:
+    home = Home(request.home)
+    with home.lock():
+        chosen = claim(home, request.market, request.seed)
+        addresses = Addresses.load(home, request.ports)
+        if not read_json(home.processes_file):
+            addresses.require_public_free()
+        options = Options(market=chosen, speed=request.speed, pace=request.pace)
+        topology = Topology(home=home, addresses=addresses, options=options)
+        await supervise(Supervisor(home=home, topology=topology), Console())
+
+
+async def supervise(supervisor: Supervisor, console: Console) -> None:
+    """Start, show and keep the system until a signal or `qt down`; then stop it."""
+    loop = asyncio.get_running_loop()
+    signals = 0
+
+    def asked() -> None:
+        nonlocal signals
+        signals += 1
+        supervisor.stop_asked.set()
+        if signals > 1:
+            supervisor.hurry.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, asked)
+    async with Control(supervisor).serve():
+        shown = asyncio.create_task(screen.show(supervisor, console), name="screen")
+        starting = asyncio.create_task(supervisor.start(), name="start")
+        stopping = asyncio.create_task(supervisor.stop_asked.wait(), name="stop asked")
+        try:
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                await stopping
+        finally:
+            starting.cancel()
+            stopping.cancel()
+            await asyncio.gather(starting, stopping, return_exceptions=True)
+            await supervisor.stop()
+            shown.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await shown
+
+
+def _detached(request: Request) -> None:
+    home = Home(request.home)
+    if home.supervised():
+        raise Refused(f"{home.root} is already running: `qt ps` shows it, `qt down` stops it")
+    home.create()
+    log = home.logs / "supervisor.log"
+    log.write_text("")
+    with log.open("ab") as output:
+        running = subprocess.Popen(
+            (sys.executable, "-m", "services.ctl", "up", *request.arguments()),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    asyncio.run(_until_running(home, running, log))
+    endpoints = read_json(home.endpoints_file)["gateway"]
+    for line in screen.where(endpoints, str(home.logs)):
+        typer.echo(line)
+
+
+async def _until_running(home: Home, running: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + DETACHED_SECONDS
+    while time.monotonic() < deadline:
+        if running.poll() is not None:
+            raise ServerFailed(last_line(log, 1_000).removeprefix("qt: "))
+        with contextlib.suppress(NotRunning):
+            if (await ask(home, "GET", "/status"))["phase"] == "running":
+                return
+        await asyncio.sleep(0.2)
+    raise ServerFailed(f"not running after {DETACHED_SECONDS:.0f} s: see {log}, stop: `qt down`")

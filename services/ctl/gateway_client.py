@@ -1,0 +1,105 @@
+"""Asks the running system through its gateway, as any other client would."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from quantum.ai.v1 import ai_service_pb2 as ai_pb
+from quantum.ai.v1 import ai_service_pb2_grpc as ai_rpc
+from quantum.ai.v1 import signal_pb2
+from quantum.analytics.v1 import analytics_service_pb2 as analytics_pb
+from quantum.analytics.v1 import analytics_service_pb2_grpc as analytics_rpc
+from quantum.exec_risk.v1 import exec_risk_service_pb2 as exec_pb
+from quantum.exec_risk.v1 import exec_risk_service_pb2_grpc as exec_rpc
+from quantum.exec_risk.v1 import trading_pb2
+
+from services.ctl.supervisor.home import Home, Refused, read_json
+
+ANSWER_SECONDS = 5.0
+HOLD = signal_pb2.ACTION_HOLD
+
+
+class GatewayClient:
+    """Typed questions over one channel."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        """Use an open channel to the gateway."""
+        self._ai: Any = ai_rpc.AiServiceStub(channel)
+        self._exec_risk: Any = exec_rpc.ExecRiskServiceStub(channel)
+        self._analytics: Any = analytics_rpc.AnalyticsServiceStub(channel)
+
+    async def account(self) -> trading_pb2.Account:
+        """Return the money of the account."""
+        request = exec_pb.GetAccountRequest()
+        answer: exec_pb.GetAccountResponse = await self._exec_risk.GetAccount(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer.account
+
+    async def positions(self, status: str = "", count: int = 50) -> list[trading_pb2.Position]:
+        """Return positions, the newest first; `status` is `open`, `closed` or empty for both."""
+        request = exec_pb.ListPositionsRequest(status=status, page_size=count)
+        answer = await self._exec_risk.ListPositions(request, timeout=ANSWER_SECONDS)
+        return list(answer.positions)
+
+    async def orders(self, count: int = 50) -> list[trading_pb2.Order]:
+        """Return orders, the newest first."""
+        request = exec_pb.ListOrdersRequest(page_size=count)
+        answer = await self._exec_risk.ListOrders(request, timeout=ANSWER_SECONDS)
+        return list(answer.orders)
+
+    async def predictions(self) -> list[signal_pb2.Prediction]:
+        """Return the last prediction of each symbol."""
+        request = ai_pb.GetPredictionsRequest()
+        answer = await self._ai.GetPredictions(request, timeout=ANSWER_SECONDS)
+        return list(answer.predictions)
+
+    async def performance(self) -> analytics_pb.GetPerformanceResponse:
+        """Return profit by UTC day and in all."""
+        request = analytics_pb.GetPerformanceRequest()
+        answer: analytics_pb.GetPerformanceResponse = await self._analytics.GetPerformance(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer
+
+
+@contextlib.asynccontextmanager
+async def connected(home: Home) -> AsyncIterator[GatewayClient]:
+    """Open the gateway of a home; an error of a call becomes one line that says what to do."""
+    ports = read_json(home.endpoints_file).get("ports", {})
+    if "ingress" not in ports:
+        raise Refused(f"nothing runs in {home.root}: start it with `qt up`")
+    address = f"127.0.0.1:{ports['ingress']}"
+    async with grpc.aio.insecure_channel(address) as channel:
+        try:
+            yield GatewayClient(channel)
+        except grpc.aio.AioRpcError as error:
+            raise Refused(
+                f"the gateway at {address} answered {error.code().name}: {error.details()};"
+                " `qt ps` shows how the processes are"
+            ) from error
+
+
+def as_json(message: Message) -> dict[str, Any]:
+    """Return the message as REST would give it: the proto's own names, defaults written out."""
+    found: dict[str, Any] = MessageToDict(
+        message,
+        preserving_proto_field_name=True,
+        always_print_fields_with_no_presence=True,
+    )
+    return found
+
+
+def word(message: Message, field: str) -> str:
+    """Return the name of an enum field's value without its prefix, for example `BUY`."""
+    described = message.DESCRIPTOR.fields_by_name[field].enum_type
+    if described is None:
+        raise TypeError(f"{message.DESCRIPTOR.full_name}.{field} is not an enum")
+    name = str(described.values_by_number[getattr(message, field)].name)
+    prefix = "".join(f"_{c}" if c.isupper() else c.upper() for c in described.name).lstrip("_")
+    return name.removeprefix(f"{prefix}_")

@@ -1,0 +1,1 @@
+"""Renders configuration files from the one set of names and addresses."""

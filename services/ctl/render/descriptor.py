@@ -1,0 +1,60 @@
+"""Descriptors for the transcoder: the contracts, and a variant for the health ports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from google.api import annotations_pb2, http_pb2
+from google.protobuf import descriptor_pb2
+from google.protobuf.descriptor import FileDescriptor
+from google.rpc import error_details_pb2, status_pb2
+
+CONTRACTS = Path(__file__).resolve().parents[3] / "protos" / "gen" / "descriptor.binpb"
+SHORT_PATHS = {"GetHealth": "/health", "GetReadiness": "/ready"}
+
+
+def contracts() -> descriptor_pb2.FileDescriptorSet:
+    """Return all contracts, with the error details that answers carry but no contract names."""
+    found = descriptor_pb2.FileDescriptorSet.FromString(CONTRACTS.read_bytes())
+    for file in (error_details_pb2.DESCRIPTOR, status_pb2.DESCRIPTOR):
+        _add(found, file)
+    return found
+
+
+def _add(found: descriptor_pb2.FileDescriptorSet, file: FileDescriptor) -> None:
+    """Add a file after all that it imports, which is the order that Envoy reads."""
+    if any(known.name == file.name for known in found.file):
+        return
+    for imported in file.dependencies:
+        _add(found, imported)
+    file.CopyToProto(found.file.add())
+
+
+def short_health() -> descriptor_pb2.FileDescriptorSet:
+    """Return the contracts with only the health methods, at `/health` and `/ready`."""
+    found = contracts()
+    for file in found.file:
+        for service in file.service:
+            kept = [method for method in service.method if method.name in SHORT_PATHS]
+            for method in kept:
+                rule = http_pb2.HttpRule(get=SHORT_PATHS[method.name])
+                method.options.Extensions[annotations_pb2.http].CopyFrom(rule)
+            del service.method[:]
+            service.method.extend(kept)
+    return found
+
+
+def kinds(service: str) -> dict[str, str]:
+    """Return what each method of a service is: `stream`, `read` (HTTP GET) or `write`."""
+    for file in contracts().file:
+        for candidate in file.service:
+            if f"{file.package}.{candidate.name}" == service:
+                return {method.name: _kind(method) for method in candidate.method}
+    raise KeyError(f"no contract has the service {service}")
+
+
+def _kind(method: descriptor_pb2.MethodDescriptorProto) -> str:
+    if method.server_streaming or method.client_streaming:
+        return "stream"
+    rule = method.options.Extensions[annotations_pb2.http]
+    return "read" if rule.WhichOneof("pattern") == "get" else "write"

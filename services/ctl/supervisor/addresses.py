@@ -1,0 +1,104 @@
+"""Where everything listens: chosen once, kept in `endpoints.json`, used again at the next start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from services.catalog import ports
+from services.catalog.processes import SERVICES
+from services.ctl.servers.free import LOOPBACK, free_port, is_free
+from services.ctl.supervisor.home import Home, Refused, read_json, write_json
+
+AUTO = "auto"
+DEFAULT = "default"
+PUBLIC = ("ingress", *(service.key for service in SERVICES))
+"""The ports that people know: the gateway's, in the order of the option `--ports`."""
+WELL_KNOWN = dict(
+    zip(PUBLIC, (ports.INGRESS, *(service.health_port for service in SERVICES)), strict=True)
+)
+
+
+@dataclass(slots=True)
+class Addresses:
+    """Port by name, for example `ingress`, `nats`, `ai-1.grpc`; new names get free ports."""
+
+    home: Home
+    ports: dict[str, int]
+
+    @classmethod
+    def load(cls, home: Home, wanted: str) -> Addresses:
+        """Take the ports of the last run, and the public ones as the option says."""
+        kept = read_json(home.endpoints_file).get("ports", {})
+        known = {str(name): int(port) for name, port in kept.items()}
+        addresses = cls(home, known)
+        addresses.ports |= addresses._public(wanted)
+        return addresses
+
+    def _public(self, wanted: str) -> dict[str, int]:
+        if wanted == DEFAULT:
+            return WELL_KNOWN
+        if wanted == AUTO:
+            kept = {n: p for n, p in self.ports.items() if p != WELL_KNOWN.get(n)}
+            return {name: kept.get(name) or self._fresh() for name in PUBLIC}
+        given = wanted.split(",")
+        if len(given) != len(PUBLIC) or not all(part.strip().isdigit() for part in given):
+            raise Refused(
+                f"--ports {wanted}: say default, auto or four numbers for {', '.join(PUBLIC)}"
+            )
+        return dict(zip(PUBLIC, map(int, given), strict=True))
+
+    @property
+    def public(self) -> tuple[str, ...]:
+        """Names of the ports that people know."""
+        return PUBLIC
+
+    def require_public_free(self) -> None:
+        """Refuse to start while something else listens where people look for us."""
+        taken = [f"{self.ports[name]} ({name})" for name in PUBLIC if not is_free(self.ports[name])]
+        if taken:
+            raise Refused(
+                f"in use: port {', '.join(taken)}; stop what listens there, or start with"
+                " --ports auto or --ports A,B,C,D"
+            )
+
+    def port(self, name: str) -> int:
+        """Return the port of the name, choosing one when it has none."""
+        if name not in self.ports:
+            self.ports[name] = self._fresh()
+        return self.ports[name]
+
+    def at(self, name: str) -> str:
+        """Return host:port of the name."""
+        return f"{LOOPBACK}:{self.port(name)}"
+
+    def renew_taken(self, held: set[str]) -> None:
+        """Give new ports to inner names whose old port someone else took; `held` are running."""
+        for name, port in list(self.ports.items()):
+            if name not in PUBLIC and name.split(".")[0] not in held and not is_free(port):
+                self.ports[name] = self._fresh()
+
+    def write(self, instances: Mapping[str, str]) -> dict[str, Any]:
+        """Write `endpoints.json` for this set of instances (name to service) and return it."""
+        found: dict[str, Any] = {
+            "ports": self.ports,
+            "gateway": {name: f"http://{self.at(name)}" for name in PUBLIC},
+            "admin": f"http://{self.at('gateway.admin')}",
+            "nats": f"nats://{self.at('nats')}",
+            "postgres": self.at("postgres"),
+            "venue": f"http://{self.at('venue.http')}",
+            "instances": {
+                name: {
+                    "service": service,
+                    "grpc": self.at(f"{name}.grpc"),
+                    "metrics": self.at(f"{name}.metrics"),
+                }
+                for name, service in instances.items()
+            },
+        }
+        write_json(self.home.endpoints_file, found)
+        return found
+
+    def _fresh(self) -> int:
+        return free_port(frozenset(self.ports.values()))

@@ -1,0 +1,120 @@
+"""The control channel: how `qt` commands reach the running supervisor. Loopback, with a token."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from services.ctl.servers.free import LOOPBACK
+from services.ctl.supervisor.home import Home, Refused, read_json, write_json
+from services.ctl.supervisor.supervisor import Supervisor
+
+ANSWER_SECONDS = 5.0
+SCALE_SECONDS = 150.0
+
+
+class Control:
+    """Answers for one supervisor."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        """`serve` opens it."""
+        self._supervisor = supervisor
+        self._token = secrets.token_hex(16)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @contextlib.asynccontextmanager
+    async def serve(self) -> AsyncIterator[None]:
+        """Listen on a free port for the time of an `async with`; the file says where."""
+        application = web.Application(middlewares=[self._guard])
+        application.router.add_get("/status", self._status)
+        application.router.add_post("/stop", self._stop)
+        application.router.add_post("/restart/{name}", self._restart)
+        application.router.add_post("/scale/{name}/{count}", self._scale)
+        runner = web.AppRunner(application, access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, LOOPBACK, 0)
+        await site.start()
+        home = self._supervisor.home
+        address = f"http://{LOOPBACK}:{runner.addresses[0][1]}"
+        entry = {"pid": os.getpid(), "url": address, "token": self._token}
+        write_json(home.supervisor_file, entry, mode=0o600)
+        try:
+            yield
+        finally:
+            home.supervisor_file.unlink(missing_ok=True)
+            await runner.cleanup()
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        offered = request.headers.get("Authorization", "")
+        if not secrets.compare_digest(offered, f"Bearer {self._token}"):
+            return web.json_response({"error": "the token is missing or wrong"}, status=401)
+        try:
+            answer: web.StreamResponse = await handler(request)
+        except Refused as refusal:
+            return web.json_response({"error": str(refusal)}, status=409)
+        return answer
+
+    async def _status(self, _: web.Request) -> web.Response:
+        rows = [asdict(row) for row in self._supervisor.rows()]
+        return web.json_response({"phase": self._supervisor.phase, "processes": rows})
+
+    async def _stop(self, _: web.Request) -> web.Response:
+        self._supervisor.stop_asked.set()
+        return web.json_response({"stopping": True})
+
+    async def _restart(self, request: web.Request) -> web.Response:
+        return web.json_response(
+            {"restarting": self._supervisor.restart(request.match_info["name"])}
+        )
+
+    async def _scale(self, request: web.Request) -> web.Response:
+        name, count = request.match_info["name"], request.match_info["count"]
+        await self._supervisor.scale(name, int(count))
+        return web.json_response({"service": name, "replicas": int(count)})
+
+
+class NotRunning(Refused):
+    """No supervisor holds the home."""
+
+
+async def ask(home: Home, method: str, path: str) -> dict[str, Any]:
+    """Ask the running supervisor; `NotRunning` when there is none, `Refused` when it refuses."""
+    entry = read_json(home.supervisor_file)
+    if not entry:
+        raise NotRunning(f"nothing runs in {home.root}: start it with `qt up`")
+    seconds = SCALE_SECONDS if path.startswith("/scale") else ANSWER_SECONDS
+    limit = aiohttp.ClientTimeout(total=seconds)
+    headers = {"Authorization": f"Bearer {entry['token']}"}
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=limit, headers=headers) as session,
+            session.request(method, entry["url"] + path) as told,
+        ):
+            answer: dict[str, Any] = await told.json()
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise NotRunning(
+            f"the supervisor of {home.root} does not answer: `qt up` takes over what still runs,"
+            " `qt down` stops it"
+        ) from error
+    if told.status != web.HTTPOk.status_code:
+        raise Refused(str(answer["error"]))
+    return answer
+
+
+async def until_stopped(home: Home, seconds: float) -> None:
+    """Return when the supervisor has let go of the home."""
+    deadline = time.monotonic() + seconds
+    while home.supervised():
+        if time.monotonic() > deadline:
+            raise Refused(f"still stopping after {seconds:.0f} s: `qt down --force` kills")
+        await asyncio.sleep(0.1)

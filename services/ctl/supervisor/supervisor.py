@@ -1,0 +1,250 @@
+"""The supervisor: starts every unit in order, keeps them running, stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, SERVICES, Process
+from services.ctl.render import endpoints
+from services.ctl.servers.command import Command, ServerFailed, last_line
+from services.ctl.supervisor import database
+from services.ctl.supervisor.child import Child, end_all, strays
+from services.ctl.supervisor.home import Home, Refused, read_json, write_json
+from services.ctl.supervisor.rotation import rotate
+from services.ctl.supervisor.topology import BACKING, SCALABLE, Topology
+from services.ctl.supervisor.unit import Unit
+from services.ctl.supervisor.watch import State, Watch
+
+READY_SECONDS = 120.0
+MIGRATE_SECONDS = 60.0
+ROTATE_SECONDS = 5.0
+MOST_REPLICAS = 16
+DEFAULT_REPLICAS = {AI.key: 2, EXEC_RISK.key: 1, ANALYTICS.key: 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One process as `qt ps` shows it."""
+
+    name: str
+    service: str
+    state: str
+    address: str
+    pid: int
+    restarts: int
+    adopted: bool
+    reason: str
+
+
+class Supervisor:
+    """Owns the processes of one home."""
+
+    def __init__(self, *, home: Home, topology: Topology) -> None:
+        """Nothing is started before `start`."""
+        self.home = home
+        self.topology = topology
+        self.watches: dict[str, Watch] = {}
+        self.phase = "starting"
+        self.stop_asked = asyncio.Event()
+        self.hurry = asyncio.Event()
+        """Set by the second Ctrl-C: what drains is killed."""
+        self.changes = asyncio.Event()
+        self._left: dict[str, Child] = {}
+        self._rotation: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start everything in order; `ServerFailed` with one line when a part cannot start."""
+        self._rotation = asyncio.create_task(self._rotate(), name="log rotation")
+        self._take_stock()
+        units = self._services()
+        self._write_endpoints(units)
+        venue = self.topology.venue()
+        # Envoy checks the bootstrap while the servers start; endpoints are known from the outset.
+        door = await asyncio.to_thread(self.topology.gateway)
+        await self._end_unknown([*self.topology.backing(), venue, *units, door])
+        for unit in (*self.topology.backing(), venue):
+            self._watch(unit)
+        await self._answered(self.topology.postgres.name)
+        await self._prepare_database()
+        await self._answered(self.topology.nats.name, venue.name)
+        for unit in (*units, door):
+            self._watch(unit)
+        await self._answered(*(unit.name for unit in (*units, door)))
+        self.phase = "waiting for readiness"
+        await self._until_ready()
+        self.phase = "running"
+        self._changed()
+
+    def _take_stock(self) -> None:
+        """Find what an earlier supervisor left running."""
+        for name, entry in read_json(self.home.processes_file).items():
+            child = Child.adopt(entry)
+            if child is not None:
+                self._left[name] = child
+        held = set(self._left)
+        self.topology.addresses.renew_taken(held)
+
+    async def _end_unknown(self, units: Iterable[Unit]) -> None:
+        """End what runs and is not wanted as it runs: other settings, or started at a crash."""
+        wanted = {unit.name: unit.fingerprint for unit in units}
+        unwanted = {
+            name: child
+            for name, child in self._left.items()
+            if wanted.get(name) != child.fingerprint
+        }
+        for name in unwanted:
+            del self._left[name]
+        known = {child.pid for child in self._left.values()}
+        found = await asyncio.to_thread(strays, self.home.root, known)
+        await end_all([*unwanted.values(), *found])
+
+    def _services(self) -> list[Unit]:
+        counts = self.replicas()
+        return [
+            self.topology.service(process, number, counts[process.key])
+            for process in SERVICES
+            for number in range(1, counts[process.key] + 1)
+        ]
+
+    def replicas(self) -> dict[str, int]:
+        """How many of each service shall run."""
+        kept = self.home.remembered().get("replicas", {})
+        return {key: int(kept.get(key, DEFAULT_REPLICAS[key])) for key in SCALABLE}
+
+    def _watch(self, unit: Unit) -> Watch:
+        watch = Watch(unit, changed=self._changed, adopted=self._left.pop(unit.name, None))
+        self.watches[unit.name] = watch
+        watch.begin()
+        return watch
+
+    async def _answered(self, *names: str) -> None:
+        waits = [self.watches[name].answered.wait() for name in names]
+        await asyncio.gather(*waits)
+        for watch in self.watches.values():
+            if watch.failed:
+                raise ServerFailed(_with_log(watch.reason, watch.unit.command))
+
+    async def _prepare_database(self) -> None:
+        postgres = self.topology.postgres
+        secrets = self.home.secrets()
+        await database.create(postgres.dsn(), postgres.dsn(database.DATABASE), secrets)
+        for process in (EXEC_RISK, ANALYTICS):
+            await self._migrate(process)
+
+    async def _migrate(self, process: Process) -> None:
+        command = self.topology.migration(process)
+        running = command.spawn()
+        try:
+            code = await asyncio.to_thread(running.wait, MIGRATE_SECONDS)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            code = -1
+        if code != 0:
+            said = last_line(command.log)
+            raise ServerFailed(
+                _with_log(f"migration of {process.key} failed ({code}): {said}", command)
+            )
+
+    async def _until_ready(self) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            self.changes.clear()
+            if all(watch.state is State.READY for watch in self.watches.values()):
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.changes.wait(), 1.0)
+
+    async def scale(self, key: str, count: int) -> None:
+        """Run `count` replicas of a service from now on, also after the next start."""
+        if key not in SCALABLE:
+            raise Refused(f"{key} cannot be scaled; {', '.join(SCALABLE)} can")
+        if not 1 <= count <= MOST_REPLICAS:
+            raise Refused(f"{key}={count}: between 1 and {MOST_REPLICAS} replicas can run")
+        self.home.remember({"replicas": {**self.replicas(), key: count}})
+        wanted = {unit.name: unit for unit in self._services() if unit.service == key}
+        running = {n for n, watch in self.watches.items() if watch.unit.service == key}
+        for name in wanted.keys() - running:
+            await asyncio.wait_for(self._watch(wanted[name]).answered.wait(), READY_SECONDS)
+        self._write_endpoints(self._services())
+        await asyncio.gather(*(self.watches[name].stop() for name in running - wanted.keys()))
+        for name in running - wanted.keys():
+            del self.watches[name]
+        self._changed()
+
+    def restart(self, key: str) -> list[str]:
+        """Restart an instance, or all instances of a service; return their names."""
+        chosen = [w for n, w in self.watches.items() if key in (n, w.unit.service)]
+        if not chosen:
+            raise Refused(f"no {key!r} runs here; there are {', '.join(self.watches)}")
+        for watch in chosen:
+            watch.restart()
+        return [watch.unit.name for watch in chosen]
+
+    async def stop(self) -> None:
+        """Stop everything, the highest stage first; also what was never adopted."""
+        self.phase = "stopping"
+        if self._rotation is not None:
+            self._rotation.cancel()
+        hurrying = asyncio.create_task(self._kill_in_a_hurry(), name="hurry")
+        stages = sorted({w.unit.stage for w in self.watches.values()}, reverse=True)
+        for stage in stages:
+            here = [w for w in self.watches.values() if w.unit.stage == stage]
+            await asyncio.gather(*(watch.stop() for watch in here))
+        hurrying.cancel()
+        await end_all(list(self._left.values()))
+        self._left.clear()
+        self.phase = "stopped"
+        self._changed()
+
+    async def _kill_in_a_hurry(self) -> None:
+        await self.hurry.wait()
+        for watch in self.watches.values():
+            # the database and the bus end in order even then: they are quick
+            if watch.child is not None and watch.unit.stage != BACKING:
+                watch.child.kill()
+
+    def rows(self) -> list[Row]:
+        """Every process as it stands."""
+        return [
+            Row(
+                name=name,
+                service=watch.unit.service,
+                state=watch.state.value,
+                address=watch.unit.address,
+                pid=watch.child.pid if watch.child and watch.child.alive() else 0,
+                restarts=watch.restarts,
+                adopted=watch.adopted,
+                reason=watch.reason,
+            )
+            for name, watch in self.watches.items()
+        ]
+
+    def _write_endpoints(self, units: Iterable[Unit]) -> None:
+        instances = {unit.name: unit.service for unit in units}
+        found: dict[str, Any] = self.topology.addresses.write(
+            {**instances, self.topology.venue().name: self.topology.venue().service}
+        )
+        endpoints.render(self.home.envoy, found)
+
+    def _changed(self) -> None:
+        self.changes.set()
+        entries = {name: child.entry() for name, child in self._left.items()}
+        for name, watch in self.watches.items():
+            if watch.child is not None and watch.child.alive():
+                entries[name] = watch.child.entry()
+        write_json(self.home.processes_file, entries)
+
+    async def _rotate(self) -> None:
+        while True:
+            await asyncio.to_thread(rotate, self.home.logs)
+            await asyncio.sleep(ROTATE_SECONDS)
+
+
+def _with_log(text: str, command: Command) -> str:
+    return text if "(log:" in text or command.log is None else f"{text} (log: {command.log})"

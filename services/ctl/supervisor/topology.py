@@ -1,0 +1,211 @@
+"""Which processes make the system on one machine, and with which settings each runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, VENUE, Process
+from services.ctl.render import gateway
+from services.ctl.servers.command import Command
+from services.ctl.servers.envoy import EnvoyServer
+from services.ctl.servers.free import LOOPBACK
+from services.ctl.servers.nats import NatsServer
+from services.ctl.servers.postgres import PostgresServer
+from services.ctl.supervisor.addresses import Addresses
+from services.ctl.supervisor.child import HOME_MARK, UNIT_MARK
+from services.ctl.supervisor.database import DATABASE
+from services.ctl.supervisor.home import Home
+from services.ctl.supervisor.market import LIVE, Market
+from services.ctl.supervisor.probes import HealthProbe
+from services.ctl.supervisor.unit import Unit
+
+ROOT = Path(__file__).resolve().parents[3]
+BACKING, VENUE_STAGE, DOOR, PARTS = range(4)
+"""Stages: backing servers, venue, gateway, services. The services stop first, behind their door."""
+SCALABLE = (AI.key, ANALYTICS.key, EXEC_RISK.key)
+
+Program = Callable[[str], tuple[str, ...]]
+"""Arguments that start the process with this key."""
+
+
+def python_program(key: str) -> tuple[str, ...]:
+    """Return `python -m services.<key>`."""
+    return (sys.executable, "-m", f"services.{key}")
+
+
+def build_id() -> str:
+    """Return the commit that runs, or `unknown` outside a repository."""
+    told = subprocess.run(
+        ("git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"),  # noqa: S607
+        capture_output=True,
+        text=True,
+    )
+    return told.stdout.strip() or "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `qt up` was asked for."""
+
+    market: Market
+    speed: float | None = None
+    """Candle-minutes a second; the venue's default when None."""
+    pace: str = "lockstep"
+
+
+class Topology:
+    """Makes the unit of each process."""
+
+    def __init__(
+        self,
+        *,
+        home: Home,
+        addresses: Addresses,
+        options: Options,
+        program: Program = python_program,
+    ) -> None:
+        """`program` says how processes of our own are started; tests bring stand-ins."""
+        self.home = home
+        self.addresses = addresses
+        self._options = options
+        self._program = program
+        self._build = build_id()
+        self._secrets = home.secrets()
+        self.postgres = PostgresServer(
+            directory=home.root / "postgres",
+            port=addresses.port("postgres"),
+            log=home.logs / "postgres.log",
+        )
+        self.nats = NatsServer(
+            directory=home.root / "nats",
+            port=addresses.port("nats"),
+            log=home.logs / "nats.log",
+        )
+
+    def backing(self) -> list[Unit]:
+        """PostgreSQL and NATS."""
+        return [
+            self._server_unit(self.postgres, f"{LOOPBACK}:{self.postgres.port}", BACKING),
+            self._server_unit(self.nats, self.nats.url, BACKING),
+        ]
+
+    def gateway(self) -> Unit:
+        """Envoy with the rendered bootstrap."""
+        admin = self.addresses.port("gateway.admin")
+        bootstrap = gateway.render(self.home.envoy, self.addresses.ports, admin)
+        server = EnvoyServer(bootstrap=bootstrap, port=admin, log=self.home.logs / "gateway.log")
+        return self._server_unit(server, f"http://{self.addresses.at('ingress')}", DOOR)
+
+    def venue(self) -> Unit:
+        """The paper exchange."""
+        address = self.addresses.at("venue.http")
+        market = self._options.market
+        environment = {
+            # no proxy watches it, so that there is no rotation to leave
+            "DRAIN_DELAY_SECONDS": "0",
+            "VENUE_LISTEN": address,
+            "VENUE_MARKET": market.source,
+            "VENUE_PACE": "free" if market.source == LIVE else self._options.pace,
+            "VENUE_SEED": str(market.seed),
+            "VENUE_JOURNAL": str(self.home.root / "venue" / "journal.sqlite"),
+            "VENUE_API_KEY": self._secrets["api_key"],
+            "VENUE_API_SECRET": self._secrets["api_secret"],
+        }
+        if self._options.speed is not None:
+            environment["VENUE_SPEED"] = f"{self._options.speed:g}"
+        return self._own_unit(VENUE, VENUE.key, environment, VENUE_STAGE, f"http://{address}")
+
+    def service(self, process: Process, number: int, of: int) -> Unit:
+        """Replica `number` (from 1) of a service of which `of` run."""
+        name = process.key if of == 1 and process is not AI else f"{process.key}-{number}"
+        return self._own_unit(process, name, self.environment(process), PARTS, "")
+
+    def environment(self, process: Process) -> Mapping[str, str]:
+        """Settings that only this service needs."""
+        if process is EXEC_RISK:
+            return {
+                "EXEC_RISK_POSTGRES_URL": self.dsn(EXEC_RISK.key),
+                "PAPER_VENUE_URL": f"http://{self.addresses.at('venue.http')}",
+                "BINANCE_API_KEY": self._secrets["api_key"],
+                "BINANCE_API_SECRET": self._secrets["api_secret"],
+            }
+        if process is ANALYTICS:
+            return {"ANALYTICS_POSTGRES_URL": self.dsn(ANALYTICS.key)}
+        return {}
+
+    def dsn(self, role: str) -> str:
+        """Where a role logs in."""
+        return self.postgres.dsn(DATABASE, role, self._secrets[role])
+
+    def migration(self, process: Process) -> Command:
+        """What brings the schema of a service to head."""
+        return Command(
+            arguments=(*self._program(process.key), "migrate"),
+            log=self.home.logs / f"{process.key}-migrate.log",
+            directory=ROOT,
+            environment={**self._shared(f"{process.key}-migrate"), **self.environment(process)},
+        )
+
+    def _shared(self, name: str) -> dict[str, str]:
+        return {
+            HOME_MARK: str(self.home.root),
+            UNIT_MARK: name,
+            "SERVICE_INSTANCE": name,
+            "NATS_URL": self.nats.url,
+            "BUILD_ID": self._build,
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def _own_unit(
+        self, process: Process, name: str, settings: Mapping[str, str], stage: int, address: str
+    ) -> Unit:
+        grpc = self.addresses.at(f"{name}.grpc")
+        probe = HealthProbe(grpc)
+        environment = {
+            **self._shared(name),
+            "GRPC_ADDRESS": grpc,
+            "METRICS_ADDRESS": self.addresses.at(f"{name}.metrics"),
+            **settings,
+        }
+        return Unit(
+            name=name,
+            service=process.key,
+            command=Command(
+                arguments=self._program(process.key),
+                log=self.home.logs / f"{name}.log",
+                directory=ROOT,
+                environment=environment,
+            ),
+            live=probe.of(""),
+            ready=probe.of(process.grpc_service),
+            address=address or grpc,
+            stage=stage,
+            port=self.addresses.port(f"{name}.grpc"),
+        )
+
+    def _server_unit(
+        self, server: PostgresServer | NatsServer | EnvoyServer, address: str, stage: int
+    ) -> Unit:
+        command = server.command()
+        marks = {HOME_MARK: str(self.home.root), UNIT_MARK: server.name}
+        return Unit(
+            name=server.name,
+            service=server.name,
+            command=Command(
+                arguments=command.arguments,
+                log=command.log,
+                directory=command.directory,
+                environment=marks,
+                stop_signal=command.stop_signal,
+            ),
+            live=server.probe,
+            ready=server.probe,
+            address=address,
+            stage=stage,
+            port=server.port,
+            prepare=server.prepare,
+        )

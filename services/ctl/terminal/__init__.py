@@ -1,0 +1,1 @@
+"""What `qt` shows: tables, lines and the live screen."""

@@ -1,0 +1,136 @@
+"""Wiring of exec_risk: the only place where its parts meet."""
+
+from __future__ import annotations
+
+from quantum.exec_risk.v1.exec_risk_service_pb2_grpc import (
+    add_ExecRiskServiceServicer_to_server,
+)
+
+from services.catalog import subjects
+from services.exec_risk import consumers
+from services.exec_risk.core.effects import Effect
+from services.exec_risk.core.policy import Gates
+from services.exec_risk.counters import Counters
+from services.exec_risk.exchange import BinanceExchange
+from services.exec_risk.leader import Leader
+from services.exec_risk.servicer import ExecRiskServicer
+from services.exec_risk.settings import Settings
+from services.exec_risk.store import PostgresStore
+from services.exec_risk.term import Term
+from services.exec_risk.views import Views
+from services.kit.db import Database
+from services.kit.lease import Lease
+from services.kit.logs import get_logger
+from services.kit.migrate import missing
+from services.kit.outbox import OutboxRelay
+from services.kit.process import Process
+from services.kit.server import Servicers
+
+log = get_logger(__name__)
+
+SCHEMA = "exec_risk"
+MIGRATIONS = "services.exec_risk.migrations"
+_WATCH_SECONDS = 0.5
+_RETRY_SECONDS = 0.5
+
+
+async def build(process: Process, settings: Settings) -> Servicers:
+    """Connect everything and start listening; the lease is waited for in the background."""
+    clock, policy = process.clock, settings.policy()
+    dsn = settings.exec_risk_postgres_url.get_secret_value()
+    open_migrations = await missing(dsn, SCHEMA, MIGRATIONS)
+    if open_migrations:
+        raise RuntimeError(f"run `exec_risk migrate` first; open: {', '.join(open_migrations)}")
+    database = await Database.connect(
+        dsn,
+        schema=SCHEMA,
+        application_name=process.instance,
+        max_size=8,
+        # below the lease's life, so that a frozen leader's locks cannot hold up a take-over
+        transaction_timeout_ms=int(settings.lease_seconds * 750),
+    )
+    process.on_stop(database.close)
+    bus = await process.connect_bus()
+    exchange = BinanceExchange(settings.exchange(), clock)
+    process.on_stop(exchange.close)
+    lease = Lease(
+        database,
+        f"account.{settings.account}",
+        process.instance,
+        clock,
+        ttl=settings.lease_seconds,
+    )
+    process.on_stop(lease.release)
+    counters = Counters(process.metrics)
+    store = PostgresStore(database, lease, settings.account, settings.exchange_venue)
+    relay = OutboxRelay(database, bus, subjects.EVENTS.name)
+
+    def on_effects(effects: list[Effect]) -> None:
+        counters.count(effects)
+        relay.wake()
+
+    def new_term() -> Term:
+        return Term(
+            policy=policy,
+            exchange=exchange,
+            store=store,
+            candles=consumers.BusCandles(bus),
+            clock=clock,
+            limits=settings.term(),
+            gates=lambda: Gates(process.draining, process.maintenance),
+            on_effects=on_effects,
+        )
+
+    leader = Leader(exchange=exchange, lease=lease, new_term=new_term)
+    await consumers.follow(
+        bus,
+        settings.account,
+        on_batch=leader.put,
+        on_observed=leader.round_observed,
+        on_unreadable=lambda _: counters.error(),
+    )
+    process.spawn("exchange", _exchange(process, exchange, leader))
+    process.spawn("outbox", relay.run())
+    process.spawn("watch", _watch(process, leader, database, exchange))
+    views = Views(database, settings.account, clock)
+    servicer = ExecRiskServicer(
+        process=process,
+        views=views,
+        policy=policy,
+        counters=counters,
+        leading=lambda: leader.leading,
+    )
+    return [(add_ExecRiskServiceServicer_to_server, servicer)]
+
+
+async def _exchange(process: Process, exchange: BinanceExchange, leader: Leader) -> None:
+    """Open the exchange, waiting for it for as long as it takes, then listen and lead."""
+    while True:
+        try:
+            await exchange.start()
+            break
+        except Exception as error:  # noqa: BLE001 - not reachable yet: readiness says so
+            log.warning("exchange_not_started", error=f"{type(error).__name__}: {error}")
+            process.components.set("exchange", False, str(error))
+            await process.clock.sleep(_RETRY_SECONDS)
+    process.spawn("leader", leader.run())
+    await leader.listen()
+
+
+async def _watch(
+    process: Process, leader: Leader, database: Database, exchange: BinanceExchange
+) -> None:
+    """Keep the components and the progress true."""
+    while True:
+        components, term = process.components, leader.term
+        components.set("postgres", await database.answers(), "does not answer")
+        components.set("exchange", exchange.connected, "not connected")
+        ready = term is None or term.ready
+        components.set("account", ready, "positions are not all protected yet")
+        process.progress["leader"] = float(leader.leading)
+        if term is not None and term.ready:
+            book = term.trader.book
+            process.progress["market_time_ms"] = float(book.time)
+            process.progress["last_round_ms"] = float(book.last_round)
+            process.progress["open_positions"] = float(len(book.positions))
+        await process.clock.sleep(_WATCH_SECONDS)

@@ -1,0 +1,96 @@
+"""Reads the account back from PostgreSQL into the core's state."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from services.exec_risk import rows
+from services.exec_risk.core.policy import Policy
+from services.exec_risk.core.state import KEEP_MS, Book, Day
+from services.trade.position import TradingState
+from services.trade.times import from_datetime, to_datetime
+
+_LIVE = "state not in ('FILLED', 'CANCELED', 'REJECTED', 'EXPIRED')"
+_RECENT_ORDERS = f"""
+select {rows.ORDER_COLUMNS} from orders where account = $1 and ({_LIVE} or updated_at >= $2
+or position_id in (select position_id from positions where account = $1 and status = 'open'))
+order by decided_at, version, client_order_id
+"""  # noqa: S608 - names are ours
+
+
+class BookReader:
+    """Reads one account."""
+
+    def __init__(self, account: str) -> None:
+        self._account = account
+
+    async def read(self, connection: asyncpg.Connection, policy: Policy) -> Book:
+        """Return the account as the last commit left it."""
+        book = Book(policy)
+        account = self._account
+        row = await connection.fetchrow("select * from account where account = $1", account)
+        if row is not None:
+            book.time = from_datetime(row["market_time"])
+            book.wallet = row["wallet_balance"]
+            book.last_round = rows.optional_time(row["last_round"]) or 0
+            book.in_sample = row["in_sample"]
+        state = await connection.fetchval(
+            "select state from trading_state where account = $1", account
+        )
+        book.trading_state = TradingState(state) if state else TradingState.ACTIVE
+        since = to_datetime(max(book.time - KEEP_MS, 0))
+        for found in await connection.fetch(_RECENT_ORDERS, account, since):
+            order = rows.order_of(found)
+            book.orders[order.client_order_id] = order
+            key = (order.position_id, order.purpose)
+            book.counts[key] = book.counts.get(key, 0) + 1
+        await self._load_positions(connection, book, since)
+        await self._load_days(connection, book, since)
+        for found in await connection.fetch("select * from marks where account = $1", account):
+            book.prices[found["symbol"]] = (found["price"], from_datetime(found["marked_at"]))
+        return book
+
+    async def _load_positions(
+        self, connection: asyncpg.Connection, book: Book, since: object
+    ) -> None:
+        found = await connection.fetch(
+            f"select {rows.POSITION_COLUMNS} from positions where account = $1"  # noqa: S608
+            " and (status = 'open' or closed_at >= $2) order by closed_at nulls last",
+            self._account,
+            since,
+        )
+        for row in found:
+            position = rows.position_of(row)
+            if position.closed_time is None:
+                book.positions[position.symbol] = position
+            else:
+                book.last_closed[position.symbol] = position.closed_time
+        wanted = {p.position_id for p in book.positions.values()}
+        wanted |= {o.position_id for o in book.orders.values()}
+        for row in await connection.fetch(
+            f"select {rows.PLAN_COLUMNS} from plans where position_id = any($1)",  # noqa: S608
+            sorted(wanted),
+        ):
+            plan = rows.plan_of(row)
+            book.plans[plan.position_id] = plan
+
+    async def _load_days(self, connection: asyncpg.Connection, book: Book, since: object) -> None:
+        account = self._account
+        for row in await connection.fetch(
+            "select symbol, trade_id, filled_at from fills where account = $1 and filled_at >= $2",
+            account,
+            since,
+        ):
+            book.seen_fills[row["symbol"], row["trade_id"]] = from_datetime(row["filled_at"])
+        for row in await connection.fetch(
+            "select transaction_id, settled_at from funding"
+            " where account = $1 and settled_at >= $2",
+            account,
+            since,
+        ):
+            book.seen_funding[row["transaction_id"]] = from_datetime(row["settled_at"])
+        for row in await connection.fetch(
+            "select * from daily_counters where account = $1 order by day desc limit 3", account
+        ):
+            day = row["day"].isoformat()
+            book.days[day] = Day(day, row["start_equity"], row["pnl_usd"], row["trades"])

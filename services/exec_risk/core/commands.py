@@ -1,0 +1,77 @@
+"""What operators ask of the account."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from services.exec_risk.core import guard
+from services.exec_risk.core.effects import Answer, TradingStateChanged
+from services.exec_risk.core.entry import Entry
+from services.exec_risk.core.inputs import ClosePosition, SetTradingState, Signal, ValidateEntry
+from services.exec_risk.core.rules import judge
+from services.exec_risk.core.state import Book
+from services.trade.position import ExitReason
+
+
+def set_trading_state(book: Book, command: SetTradingState) -> None:
+    """Move the account's switch. It holds from now on and over restarts."""
+    previous = book.trading_state
+    book.trading_state = command.state
+    if previous is not command.state:
+        book.emit(
+            TradingStateChanged(
+                previous,
+                command.state,
+                command.reason,
+                command.changed_by,
+                book.time,
+                command.request_id,
+            )
+        )
+        book.store_account()
+    book.emit(
+        Answer(command.request_id, True, {"previous": str(previous), "state": str(command.state)})
+    )
+
+
+def close_position(book: Book, command: ClosePosition) -> None:
+    """Close a position at market; no gate is asked."""
+    position = book.positions.get(command.symbol)
+    if position is None:
+        reason = f"no open position of {command.symbol}"
+        book.emit(Answer(command.request_id, False, {"reason": reason, "code": "NOT_FOUND"}))
+        return
+    book.exit_hold.discard(position.position_id)
+    order = guard.close(book, position, ExitReason.MANUAL, "asked by an operator")
+    name = order.client_order_id if order else ""
+    book.emit(Answer(command.request_id, True, {"client_order_id": name}))
+
+
+def validate_entry(book: Book, command: ValidateEntry) -> None:
+    """Say what the rules would say of an entry now; nothing is ordered."""
+    filters = book.filters.get(command.symbol)
+    signal = Signal(
+        signal_id="validate",
+        venue=book.policy.venue,
+        symbol=command.symbol,
+        timeframe=book.policy.timeframe,
+        side=command.side,
+        confidence=1.0,
+        price=book.price(command.symbol) or Decimal(0),
+        atr_fraction=Decimal(0),
+        round_time=book.time,
+        expires_at=book.time,
+    )
+    leverage = command.leverage or book.policy.leverage_cap(filters)
+    verdict = judge(Entry(book, signal, book.time, leverage, notional=command.size_usd))
+    book.emit(
+        Answer(
+            command.request_id,
+            True,
+            {
+                "approved": str(verdict.approved).lower(),
+                "rule": verdict.rule,
+                "reason": verdict.reason,
+            },
+        )
+    )

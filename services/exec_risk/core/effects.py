@@ -1,0 +1,291 @@
+"""What the core decides: records to store and publish, and requests to carry out, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from services.trade.order import Fill, Order, OrderPurpose, OrderState
+from services.trade.position import Position, PositionSide, TradingState
+
+
+@dataclass(frozen=True, slots=True)
+class EntryPlan:
+    """Why and how a position is entered and protected; kept from the decision to the close."""
+
+    position_id: str
+    symbol: str
+    side: PositionSide
+    leverage: int
+    stop_fraction: Decimal
+    take_fraction: Decimal
+    price: Decimal
+    """Price that the decision was made on: only for slippage, never taken as a fill."""
+    decided_time: int
+    signal_id: str = ""
+    expires_at: int = 0
+    confidence: float = 0.0
+    model_version: str = ""
+    in_sample: bool = False
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderChanged:
+    """An order changed; `previous` is None for a new one."""
+
+    order: Order
+    previous: OrderState | None
+    cause: str
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FillRecorded:
+    """A fill was applied."""
+
+    fill: Fill
+    position_id: str
+    purpose: OrderPurpose | None
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FundingPaid:
+    """Funding was settled; amount received, negative when paid."""
+
+    symbol: str
+    amount: Decimal
+    time: int
+    transaction_id: str
+    position_id: str = ""
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PositionOpened:
+    """First fill of a position."""
+
+    position: Position
+    stop_loss_price: Decimal | None
+    take_profit_price: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class PositionChanged:
+    """Quantity or protection of an open position changed."""
+
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class PositionClosed:
+    """Last fill of a position."""
+
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionResult:
+    """What came of an order that was to be executed."""
+
+    order: Order
+    status: str
+    leverage: int
+    slippage: Decimal | None
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RiskDecided:
+    """What the rules said of one signal."""
+
+    signal_id: str
+    symbol: str
+    approved: bool
+    rule: str
+    reason: str
+    time: int
+    notional: Decimal | None = None
+    quantity: Decimal | None = None
+    leverage: int = 0
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RoundDecided:
+    """All candles of one market time were judged."""
+
+    time: int
+    symbols: tuple[str, ...]
+    missing: tuple[str, ...]
+    signal_ids: tuple[str, ...]
+    equity: Decimal | None
+    wallet_balance: Decimal | None
+    open_positions: int
+    closes: dict[str, Decimal]
+    in_sample: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSnapshot:
+    """The money of the account at a market time; stored, and published after a reading."""
+
+    time: int
+    wallet_balance: Decimal | None
+    unrealized_pnl: Decimal
+    available_balance: Decimal | None
+    gross_exposure: Decimal
+    daily_pnl: Decimal
+    daily_trades: int
+    open_positions: int
+    trading_state: TradingState
+    last_round: int
+    in_sample: bool
+    entries_blocked_by: str = ""
+    published: bool = False
+    prices: dict[str, Decimal] = field(default_factory=dict)
+
+    @property
+    def equity(self) -> Decimal | None:
+        """Wallet plus unrealised profit; None while the wallet is not known."""
+        return None if self.wallet_balance is None else self.wallet_balance + self.unrealized_pnl
+
+
+@dataclass(frozen=True, slots=True)
+class TradingStateChanged:
+    """The account's switch was moved."""
+
+    previous: TradingState
+    state: TradingState
+    reason: str
+    changed_by: str
+    time: int
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileRepaired:
+    """What was stored differed from the exchange and was put right."""
+
+    symbol: str
+    kind: str
+    detail: str
+    time: int
+    evidence: str = ""
+    """What identifies this repair, so that its message id is the same again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Something about risk that a person should know."""
+
+    severity: str
+    alert_type: str
+    message: str
+    time: int
+    symbol: str = ""
+    action_taken: str = ""
+    open_positions: int = 0
+    exposure: Decimal = Decimal(0)
+
+
+Fact = (
+    OrderChanged
+    | FillRecorded
+    | FundingPaid
+    | PositionOpened
+    | PositionChanged
+    | PositionClosed
+    | ExecutionResult
+    | RiskDecided
+    | RoundDecided
+    | TradingStateChanged
+    | ReconcileRepaired
+    | Alert
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StorePlan:
+    """Keep a plan."""
+
+    plan: EntryPlan
+
+
+@dataclass(frozen=True, slots=True)
+class StoreDay:
+    """Keep the counters of one UTC day."""
+
+    day: str
+    start_equity: Decimal | None
+    pnl: Decimal
+    trades: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The result of an operator's request, under its id."""
+
+    request_id: str
+    ok: bool
+    result: dict[str, str]
+
+
+Change = Fact | AccountSnapshot | StorePlan | StoreDay | Answer
+"""What one transaction stores; facts among it also go into the outbox."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Send this order once; it is stored as SUBMITTED by the same handle()."""
+
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Cancel this order."""
+
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """Ask for this order by its client order id until it is known what became of it."""
+
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class SetLeverage:
+    """Set a symbol's leverage and read it back."""
+
+    symbol: str
+    leverage: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reconcile:
+    """Read the exchange whole and compare."""
+
+    cause: str
+
+
+Action = Place | Cancel | Resolve | SetLeverage | Reconcile
+Effect = Change | Action
+FACTS = (
+    OrderChanged,
+    FillRecorded,
+    FundingPaid,
+    PositionOpened,
+    PositionChanged,
+    PositionClosed,
+    ExecutionResult,
+    RiskDecided,
+    RoundDecided,
+    TradingStateChanged,
+    ReconcileRepaired,
+    Alert,
+)
+ACTIONS = (Place, Cancel, Resolve, SetLeverage, Reconcile)

@@ -1,0 +1,253 @@
+"""How fills and funding change the account. A fill applies once and is never refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+from services.exec_risk.core import guard, lifecycle, orders
+from services.exec_risk.core.effects import (
+    EntryPlan,
+    FillRecorded,
+    FundingPaid,
+    PositionChanged,
+    PositionClosed,
+    PositionOpened,
+    ReconcileRepaired,
+    StorePlan,
+)
+from services.exec_risk.core.exchange_events import FundingReport
+from services.exec_risk.core.protection import AbsurdDistance, levels
+from services.exec_risk.core.state import Book, Day
+from services.trade import ids
+from services.trade.order import Fill, Order, OrderPurpose
+from services.trade.position import ExitReason, Position, PositionSide
+
+
+def apply_fill(book: Book, fill: Fill, cause: str = "user_stream") -> None:
+    """Apply a fill once by (symbol, trade id): order, position, wallet, day, protection."""
+    key = (fill.symbol, fill.trade_id)
+    if key in book.seen_fills:
+        return
+    book.seen_fills[key] = fill.time
+    book.time = max(book.time, fill.time)
+    book.day(fill.time)
+    if book.wallet is not None:
+        book.wallet += fill.realized_pnl - fill.commission
+    order = book.orders.get(fill.client_order_id)
+    position_id = _to_position(book, fill, order)
+    purpose = order.purpose if order else _foreign_purpose(book, fill, position_id)
+    book.emit(FillRecorded(fill, position_id, purpose, book.trace(position_id)))
+    if cause != "user_stream":
+        detail = f"fill {fill.trade_id} of {fill.quantity} at {fill.price} was missed"
+        _repaired(book, fill, "missed_fill", detail)
+    if order is not None:
+        _to_order(book, order, fill, cause)
+    held = book.positions.get(fill.symbol)
+    if held is None or held.position_id != position_id:
+        guard.release(book, position_id)
+    book.prices.setdefault(fill.symbol, (fill.price, fill.time))
+    guard.keep_protected(book, fill.symbol)
+
+
+def apply_funding(book: Book, report: FundingReport) -> None:
+    """Apply a funding settlement once by its transaction id."""
+    if report.transaction_id in book.seen_funding:
+        return
+    book.seen_funding[report.transaction_id] = report.time
+    book.time = max(book.time, report.time)
+    day = book.day(report.time)
+    if book.wallet is not None:
+        book.wallet += report.amount
+    position = book.positions.get(report.symbol)
+    owner = ""
+    if position is not None:
+        owner = position.position_id
+        changed = replace(
+            position, funding=position.funding + report.amount, version=position.version + 1
+        )
+        book.positions[report.symbol] = changed
+        book.emit(PositionChanged(changed))
+    day.pnl += report.amount
+    book.store_day(day)
+    book.emit(
+        FundingPaid(
+            report.symbol,
+            report.amount,
+            report.time,
+            report.transaction_id,
+            owner,
+            book.trace(owner),
+        )
+    )
+
+
+def _to_order(book: Book, order: Order, fill: Fill, cause: str) -> None:
+    late = order.state.final
+    changed = lifecycle.with_fill(order, fill)
+    orders.keep(book, order, changed, cause)
+    if late:
+        book.alert(
+            "HIGH",
+            "LATE_FILL",
+            f"{order.client_order_id} was {order.state} and filled {fill.quantity} more",
+            symbol=order.symbol,
+        )
+    orders.settle_announced(book, changed)
+
+
+def _to_position(book: Book, fill: Fill, order: Order | None) -> str:
+    """Apply a fill to the position that it belongs to and return its id."""
+    position = book.positions.get(fill.symbol)
+    if position is None:
+        plan = _own_plan(book, order)
+        return _open(book, fill, plan or _adopt(book, fill))
+    if fill.side is position.side.entry_side:
+        return _grow(book, position, fill)
+    if fill.quantity <= position.quantity:
+        return _reduce(book, position, fill, order)
+    return _flip(book, position, fill, order)
+
+
+def _own_plan(book: Book, order: Order | None) -> EntryPlan | None:
+    if order is None or order.purpose is not OrderPurpose.ENTRY or order.state.final:
+        return None
+    return book.plans.get(order.position_id)
+
+
+def _adopt(book: Book, fill: Fill) -> EntryPlan:
+    """Make a plan for a position that no decision of ours opened."""
+    policy = book.policy
+    decision = f"adopted.{fill.symbol}.{fill.trade_id}"
+    plan = EntryPlan(
+        position_id=ids.position_id(policy.account, decision),
+        symbol=fill.symbol,
+        side=PositionSide.opened_by(fill.side),
+        leverage=book.leverage.get(fill.symbol, policy.leverage),
+        stop_fraction=policy.min_stop_fraction * 2,
+        take_fraction=policy.min_take_fraction * 2,
+        price=fill.price,
+        decided_time=fill.time,
+    )
+    text = f"fill {fill.trade_id} opened {fill.quantity} {fill.side} without a decision of ours"
+    book.alert("HIGH", "UNKNOWN_POSITION", text, symbol=fill.symbol)
+    _repaired(book, fill, "adopted_position", text)
+    return plan
+
+
+def _open(book: Book, fill: Fill, plan: EntryPlan) -> str:
+    if plan.position_id not in book.plans:
+        book.plans[plan.position_id] = plan
+        book.emit(StorePlan(plan))
+    own = plan.signal_id != ""
+    position = Position(
+        position_id=plan.position_id,
+        account=book.policy.account,
+        symbol=fill.symbol,
+        side=plan.side,
+        opened_time=fill.time,
+        leverage=plan.leverage,
+        signal_id=plan.signal_id,
+        trace_id=plan.trace_id,
+        entry_confidence=plan.confidence,
+        entry_model=plan.model_version,
+        in_sample=plan.in_sample,
+        exit_reason=None if own or book.policy.adopt_positions else ExitReason.MANUAL,
+        version=0,
+    ).with_fill(fill)
+    book.positions[fill.symbol] = position
+    _count(book, fill.time, position.net_pnl)
+    stop, take = planned_levels(book, position, plan)
+    book.emit(PositionOpened(position, stop, take))
+    return position.position_id
+
+
+def planned_levels(
+    book: Book, position: Position, plan: EntryPlan
+) -> tuple[Decimal | None, Decimal | None]:
+    """Return stop and target from the average fill; None where they cannot be had."""
+    filters = book.filters.get(position.symbol)
+    if filters is None or position.entry_price is None:
+        return None, None
+    try:
+        found = levels(
+            position.side, position.entry_price, plan.stop_fraction, plan.take_fraction, filters
+        )
+    except AbsurdDistance:
+        return None, None
+    return found.stop, found.take
+
+
+def _grow(book: Book, position: Position, fill: Fill) -> str:
+    changed = position.with_fill(fill)
+    book.positions[fill.symbol] = changed
+    _count(book, fill.time, changed.net_pnl - position.net_pnl)
+    book.emit(PositionChanged(changed))
+    return position.position_id
+
+
+def _reduce(book: Book, position: Position, fill: Fill, order: Order | None) -> str:
+    changed = position.with_fill(fill)
+    day = _count(book, fill.time, changed.net_pnl - position.net_pnl)
+    if changed.quantity:
+        book.positions[fill.symbol] = changed
+        book.emit(PositionChanged(changed))
+        return position.position_id
+    closed = replace(
+        changed,
+        closed_time=fill.time,
+        exit_reason=_exit_reason(position, order),
+        stop_loss_price=None,
+        take_profit_price=None,
+    )
+    del book.positions[fill.symbol]
+    book.last_closed[fill.symbol] = fill.time
+    book.exit_hold.discard(position.position_id)
+    day.trades += 1
+    book.store_day(day)
+    book.emit(PositionClosed(closed))
+    return position.position_id
+
+
+def _flip(book: Book, position: Position, fill: Fill, order: Order | None) -> str:
+    """Close with the held part of a fill that is larger, and own up to the rest."""
+    share = position.quantity / fill.quantity
+    closing = replace(fill, quantity=position.quantity, commission=fill.commission * share)
+    rest = replace(
+        fill,
+        quantity=fill.quantity - position.quantity,
+        commission=fill.commission - closing.commission,
+        realized_pnl=Decimal(0),
+    )
+    closed_id = _reduce(book, position, closing, order)
+    _open(book, rest, _adopt(book, rest))
+    return closed_id
+
+
+def _exit_reason(position: Position, order: Order | None) -> ExitReason:
+    if order is None or order.purpose is OrderPurpose.ENTRY:
+        return ExitReason.LIQUIDATION if order is None else ExitReason.MANUAL
+    if order.purpose is OrderPurpose.STOP_LOSS:
+        return ExitReason.STOP_LOSS
+    if order.purpose is OrderPurpose.TAKE_PROFIT:
+        return ExitReason.TAKE_PROFIT
+    return position.exit_reason or ExitReason.MANUAL
+
+
+def _foreign_purpose(book: Book, fill: Fill, position_id: str) -> OrderPurpose:
+    position = book.positions.get(fill.symbol)
+    opened = position is not None and position.position_id == position_id
+    entry = opened and position is not None and fill.side is position.side.entry_side
+    return OrderPurpose.ENTRY if entry else OrderPurpose.EXIT
+
+
+def _count(book: Book, time: int, change: Decimal) -> Day:
+    day = book.day(time)
+    day.pnl += change
+    book.store_day(day)
+    return day
+
+
+def _repaired(book: Book, fill: Fill, kind: str, detail: str) -> None:
+    evidence = f"{fill.symbol}.{fill.trade_id}"
+    book.emit(ReconcileRepaired(fill.symbol, kind, detail, book.time, evidence))

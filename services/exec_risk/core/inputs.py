@@ -1,0 +1,183 @@
+"""What the shell tells the core besides the exchange's own events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from services.exec_risk.core.exchange_events import (
+    ExchangeSnapshot,
+    OrderReport,
+    RequestOutcome,
+)
+from services.exec_risk.core.policy import Gates
+from services.trade.filters import SymbolFilters
+from services.trade.order import Side
+from services.trade.position import TradingState
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Advice to enter a position; times are market time."""
+
+    signal_id: str
+    venue: str
+    symbol: str
+    timeframe: str
+    side: Side
+    confidence: float
+    price: Decimal
+    atr_fraction: Decimal
+    round_time: int
+    expires_at: int
+    model_version: str = ""
+    in_sample: bool = False
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The answer to one candle; without a signal it is HOLD."""
+
+    symbol: str
+    timeframe: str
+    round_time: int
+    signal: Signal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionsArrived:
+    """A batch of answers."""
+
+    predictions: tuple[Prediction, ...]
+    in_sample: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RoundOpened:
+    """The candles of one market time that are to be judged together."""
+
+    time: int
+    symbols: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundTimedOut:
+    """The wait for the answers of a round is over."""
+
+    time: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceAnswered:
+    """What came of sending an order."""
+
+    client_order_id: str
+    outcome: RequestOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAnswered:
+    """What came of cancelling an order."""
+
+    client_order_id: str
+    outcome: RequestOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFound:
+    """What asking by client order id gave; None is proof that the exchange never had it."""
+
+    client_order_id: str
+    report: OrderReport | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeverageAnswered:
+    """The leverage that the read-back said; None when it could not be set."""
+
+    symbol: str
+    leverage: int | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRead:
+    """The exchange's state, read whole, to reconcile with."""
+
+    snapshot: ExchangeSnapshot
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class FiltersRead:
+    """The filters of the symbols that can be traded."""
+
+    filters: dict[str, SymbolFilters]
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The shell's slow pulse: what was put off is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProtectionOverdue:
+    """A position was without a live stop for longer than its grace."""
+
+    position_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class GatesChanged:
+    """Drain or maintenance was switched."""
+
+    gates: Gates
+
+
+@dataclass(frozen=True, slots=True)
+class SetTradingState:
+    """An operator moves the account's switch."""
+
+    request_id: str
+    state: TradingState
+    reason: str
+    changed_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClosePosition:
+    """An operator closes a position."""
+
+    request_id: str
+    symbol: str
+
+
+@dataclass(frozen=True, slots=True)
+class ValidateEntry:
+    """A caller asks what the rules would say of an entry."""
+
+    request_id: str
+    symbol: str
+    side: Side
+    size_usd: Decimal
+    leverage: int = 0
+
+
+Command = SetTradingState | ClosePosition | ValidateEntry
+
+Input = (
+    PredictionsArrived
+    | RoundOpened
+    | RoundTimedOut
+    | PlaceAnswered
+    | CancelAnswered
+    | OrderFound
+    | LeverageAnswered
+    | SnapshotRead
+    | FiltersRead
+    | Tick
+    | ProtectionOverdue
+    | GatesChanged
+    | Command
+)

@@ -1,0 +1,72 @@
+"""What the account is allowed to do: every limit, as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from services.trade.filters import SymbolFilters
+from services.trade.times import MINUTE_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Limits and switches that hold for the account. Times in milliseconds of market time."""
+
+    account: str = "main"
+    venue: str = "paper"
+    timeframe: str = "1m"
+    trading_enabled: bool = True
+    venue_ready: bool = True
+    """False where the venue is chosen without what it needs, for example live without keys."""
+    max_leverage: int = 20
+    leverage: int = 5
+    """Leverage that entries use; never above the effective cap."""
+    max_position_usd: Decimal = Decimal(10_000)
+    max_exposure_usd: Decimal = Decimal(50_000)
+    max_positions: int = 10
+    max_daily_drawdown: Decimal = Decimal("0.10")
+    """Fraction of the equity at the start of the UTC day."""
+    min_confidence: float | None = None
+    cooldown_ms: int = 180_000
+    max_price_age_ms: int = 5 * MINUTE_MS
+    risk_per_trade: Decimal = Decimal("0.01")
+    """Fraction of equity lost when the stop fills, at full confidence."""
+    margin_share: Decimal = Decimal("0.9")
+    """Share of the equity that margins together may take."""
+    stop_atr: Decimal = Decimal("2")
+    take_atr: Decimal = Decimal("3")
+    min_stop_fraction: Decimal = Decimal("0.004")
+    min_take_fraction: Decimal = Decimal("0.006")
+    max_stop_fraction: Decimal = Decimal("0.10")
+    max_take_fraction: Decimal = Decimal("0.50")
+    taker_fee: Decimal = Decimal("0.0005")
+    max_slippage: Decimal = Decimal("0.001")
+    max_holding_ms: int = 60 * MINUTE_MS
+    retry_attempts: int = 3
+    adopt_positions: bool = True
+    """True: a position of the exchange that is not ours is protected; False: it is closed."""
+
+    def leverage_cap(self, filters: SymbolFilters | None) -> int:
+        """Return the one effective cap: the least of all its sources."""
+        caps = [self.max_leverage]
+        if filters is not None:
+            caps.append(filters.max_leverage)
+        return min(caps)
+
+    def entry_leverage(self, filters: SymbolFilters | None) -> int:
+        """Return the leverage that an entry uses."""
+        return min(self.leverage, self.leverage_cap(filters))
+
+    @property
+    def round_trip_cost(self) -> Decimal:
+        """Fraction of the notional that entering and leaving costs."""
+        return 2 * self.taker_fee + self.max_slippage
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """Switches of the process that stop entries."""
+
+    draining: bool = False
+    maintenance: bool = False

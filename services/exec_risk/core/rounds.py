@@ -1,0 +1,114 @@
+"""Rounds: all candles of one market time, judged together once."""
+
+from __future__ import annotations
+
+from services.exec_risk.core import entries, guard
+from services.exec_risk.core.effects import RoundDecided
+from services.exec_risk.core.inputs import PredictionsArrived, Signal
+from services.exec_risk.core.state import Book, Round
+from services.trade.candle import Candle
+from services.trade.position import ExitReason
+
+_KEPT = 16
+
+
+def round_at(book: Book, time: int) -> Round | None:
+    """Return the round of a market time, or None when it was decided before."""
+    if time <= book.last_round:
+        return None
+    found = book.rounds.get(time)
+    if found is None:
+        found = book.rounds[time] = Round(time)
+        for old in sorted(book.rounds)[:-_KEPT]:
+            del book.rounds[old]
+    return found
+
+
+def candle_closed(book: Book, candle: Candle) -> None:
+    """Take a close as the symbol's price and into its round."""
+    time = candle.close_time
+    book.time = max(book.time, time)
+    known = book.prices.get(candle.symbol)
+    if known is None or known[1] <= time:
+        book.prices[candle.symbol] = (candle.close, time)
+    found = round_at(book, time)
+    if found is not None:
+        found.closes[candle.symbol] = candle.close
+
+
+def opened(book: Book, time: int, symbols: tuple[str, ...]) -> None:
+    """Learn which symbols belong to a round."""
+    found = round_at(book, time)
+    if found is not None and symbols and found.symbols is None:
+        found.symbols = tuple(sorted(symbols))
+        _decide_when_due(book, found)
+
+
+def answered(book: Book, batch: PredictionsArrived) -> None:
+    """Take the answers to candles; the first answer to a candle counts."""
+    book.in_sample = batch.in_sample
+    times = []
+    for prediction in batch.predictions:
+        found = round_at(book, prediction.round_time)
+        if found is not None:
+            key = (prediction.symbol, prediction.timeframe)
+            found.answers.setdefault(key, prediction)
+            times.append(found.time)
+    for time in sorted(set(times)):
+        if time in book.rounds:
+            _decide_when_due(book, book.rounds[time])
+
+
+def timed_out(book: Book, time: int) -> None:
+    """Decide a round with what has come; what is missing counts as HOLD."""
+    found = book.rounds.get(time)
+    if found is not None:
+        found.timed_out = True
+        _decide_when_due(book, found)
+
+
+def _decide_when_due(book: Book, found: Round) -> None:
+    if found.due and found.time > book.last_round:
+        _decide(book, found)
+
+
+def _decide(book: Book, found: Round) -> None:
+    book.last_round = found.time
+    for old in [t for t in book.rounds if t <= found.time]:
+        del book.rounds[old]
+    book.day(found.time)
+    equity, wallet = book.equity(), book.wallet
+    signals = _ordered(found)
+    for signal in signals:
+        entries.consider(book, signal, found.time)
+    _time_exits(book, found.time)
+    if found.missing:
+        text = f"round {found.time}: no answer for {', '.join(found.missing)}"
+        book.alert("LOW", "PREDICTIONS_MISSING", text)
+    book.emit(
+        RoundDecided(
+            time=found.time,
+            symbols=found.symbols or (),
+            missing=found.missing,
+            signal_ids=tuple(s.signal_id for s in signals),
+            equity=equity,
+            wallet_balance=wallet,
+            open_positions=len(book.positions),
+            closes=dict(sorted(found.closes.items())),
+            in_sample=book.in_sample,
+        )
+    )
+    book.store_account(with_prices=True)
+
+
+def _ordered(found: Round) -> list[Signal]:
+    symbols = set(found.symbols or ())
+    signals = [a.signal for a in found.answers.values() if a.signal and a.symbol in symbols]
+    return sorted(signals, key=lambda s: (-s.confidence, s.symbol, s.timeframe))
+
+
+def _time_exits(book: Book, now: int) -> None:
+    for symbol in sorted(book.positions):
+        position = book.positions[symbol]
+        if now - position.opened_time >= book.policy.max_holding_ms and not position.exit_reason:
+            guard.close(book, position, ExitReason.TIMEOUT, "held for the longest time")

@@ -1,0 +1,258 @@
+"""The account as the core knows it, and the buffer of what it has decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from services.exec_risk.core.effects import (
+    AccountSnapshot,
+    Alert,
+    Effect,
+    EntryPlan,
+    StoreDay,
+)
+from services.exec_risk.core.exchange_events import OrderReport
+from services.exec_risk.core.inputs import Prediction
+from services.exec_risk.core.policy import Gates, Policy
+from services.trade.filters import SymbolFilters
+from services.trade.order import Order, OrderPurpose, OrderState
+from services.trade.position import Position, TradingState
+from services.trade.times import DAY_MS, day_start, utc_day
+
+KEEP_MS = 2 * DAY_MS
+"""How long final orders and fills are kept in memory to recognise what comes late."""
+
+
+@dataclass(slots=True)
+class Day:
+    """Counters of one UTC day."""
+
+    day: str
+    start_equity: Decimal | None = None
+    pnl: Decimal = Decimal(0)
+    """Profit of the day after commission and funding, from fills."""
+    trades: int = 0
+    """Positions closed."""
+
+
+@dataclass(slots=True)
+class Round:
+    """What is known of the candles of one market time."""
+
+    time: int
+    symbols: tuple[str, ...] | None = None
+    """None until it is known which candles belong to it."""
+    closes: dict[str, Decimal] = field(default_factory=dict)
+    answers: dict[tuple[str, str], Prediction] = field(default_factory=dict)
+    timed_out: bool = False
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Symbols without an answer."""
+        answered = {symbol for symbol, _ in self.answers}
+        return tuple(s for s in sorted(self.symbols or ()) if s not in answered)
+
+    @property
+    def due(self) -> bool:
+        """True when it is to be decided."""
+        return self.symbols is not None and (self.timed_out or not self.missing)
+
+
+@dataclass(slots=True)
+class Book:
+    """Everything that decisions rest on. It changes only inside `Trader.handle`."""
+
+    policy: Policy
+    time: int = 0
+    """Market time: the newest that any event carried."""
+    gates: Gates = field(default_factory=Gates)
+    connected: bool = True
+    """True while the user stream is up."""
+    trading_state: TradingState = TradingState.ACTIVE
+    wallet: Decimal | None = None
+    filters: dict[str, SymbolFilters] = field(default_factory=dict)
+    leverage: dict[str, int] = field(default_factory=dict)
+    """Leverage that a read-back has confirmed, by symbol."""
+    prices: dict[str, tuple[Decimal, int]] = field(default_factory=dict)
+    """Last price and its market time, by symbol."""
+    positions: dict[str, Position] = field(default_factory=dict)
+    """Open positions by symbol."""
+    orders: dict[str, Order] = field(default_factory=dict)
+    """Orders by client order id: all that are not final, and the final ones of late."""
+    plans: dict[str, EntryPlan] = field(default_factory=dict)
+    """Plans by position id."""
+    counts: dict[tuple[str, OrderPurpose], int] = field(default_factory=dict)
+    """How many orders of a purpose a position has had: the next one's number."""
+    seen_fills: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Market time of applied fills by (symbol, trade id)."""
+    seen_funding: dict[str, int] = field(default_factory=dict)
+    announced: dict[str, OrderReport] = field(default_factory=dict)
+    """Final reports whose fills have not all come yet."""
+    announced_ticks: int = 0
+    cancelling: set[str] = field(default_factory=set)
+    """Client order ids whose cancel is on its way."""
+    exit_hold: set[str] = field(default_factory=set)
+    """Positions whose exit was refused; tried again at the next tick."""
+    drift: dict[str, tuple[Decimal, Decimal]] = field(default_factory=dict)
+    """Quantities here and there, by symbol, that one reading of the exchange found to differ."""
+    last_closed: dict[str, int] = field(default_factory=dict)
+    """Market time of the last close by symbol."""
+    days: dict[str, Day] = field(default_factory=dict)
+    rounds: dict[int, Round] = field(default_factory=dict)
+    last_round: int = 0
+    """Market time of the last decided round; earlier ones are not decided again."""
+    in_sample: bool = False
+    out: list[Effect] = field(default_factory=list)
+
+    def emit(self, effect: Effect) -> None:
+        """Add to what this step decides."""
+        self.out.append(effect)
+
+    def alert(
+        self, severity: str, kind: str, message: str, *, symbol: str = "", action: str = ""
+    ) -> None:
+        """Tell a person."""
+        self.emit(
+            Alert(
+                severity,
+                kind,
+                message,
+                self.time,
+                symbol,
+                action,
+                len(self.positions),
+                self.gross_exposure(),
+            )
+        )
+
+    def price(self, symbol: str) -> Decimal | None:
+        """Return the last price."""
+        found = self.prices.get(symbol)
+        return found[0] if found else None
+
+    def mark(self, position: Position) -> Decimal:
+        """Return the price that values a position: the last one, else its entry."""
+        found = self.price(position.symbol)
+        return found if found is not None else position.entry_price or Decimal(0)
+
+    def unrealized(self) -> Decimal:
+        """Return the open positions' profit at the last prices."""
+        found = (p.unrealized_pnl(self.mark(p)) for p in self.positions.values())
+        return sum(found, Decimal(0))
+
+    def equity(self) -> Decimal | None:
+        """Return wallet plus unrealised profit; None while the wallet is not known."""
+        return None if self.wallet is None else self.wallet + self.unrealized()
+
+    def live_orders(self, symbol: str | None = None) -> list[Order]:
+        """Return orders that are not final, in the order in which they were made."""
+        return [
+            o
+            for o in self.orders.values()
+            if not o.state.final and (symbol is None or o.symbol == symbol)
+        ]
+
+    def orders_of(self, position_id: str, purpose: OrderPurpose) -> list[Order]:
+        """Return a position's live orders of one purpose, oldest first."""
+        return [
+            o
+            for o in self.orders.values()
+            if o.position_id == position_id and o.purpose is purpose and not o.state.final
+        ]
+
+    def reserved(self) -> Decimal:
+        """Return the notional that live entry orders may still take.
+
+        It is derived from the orders themselves, so it cannot outlive them.
+        """
+        total = Decimal(0)
+        for order in self.live_orders():
+            if order.purpose is OrderPurpose.ENTRY:
+                plan = self.plans.get(order.position_id)
+                price = self.price(order.symbol) or (plan.price if plan else Decimal(0))
+                total += max(order.remaining, Decimal(0)) * price
+        return total
+
+    def gross_exposure(self) -> Decimal:
+        """Return the absolute notional of all open positions."""
+        found = (p.notional(self.mark(p)) for p in self.positions.values())
+        return sum(found, Decimal(0))
+
+    def margin_used(self) -> Decimal:
+        """Return the margin of positions and of live entry orders."""
+        total = Decimal(0)
+        for position in self.positions.values():
+            total += position.notional(self.mark(position)) / max(position.leverage, 1)
+        leverage = max(self.policy.leverage, 1)
+        return total + self.reserved() / leverage
+
+    def slots_used(self) -> int:
+        """Return open positions plus symbols with a live entry order and no position yet."""
+        pending = {o.symbol for o in self.live_orders() if o.purpose is OrderPurpose.ENTRY}
+        return len(pending | set(self.positions))
+
+    def day(self, time: int) -> Day:
+        """Return the counters of the UTC day that holds the market time."""
+        name = utc_day(time)
+        if name not in self.days:
+            self.days[name] = Day(name, start_equity=self.equity())
+            self.store_day(self.days[name])
+            for old in sorted(self.days)[:-3]:
+                del self.days[old]
+            self._forget(day_start(time) - KEEP_MS)
+        return self.days[name]
+
+    def store_day(self, day: Day) -> None:
+        """Keep the counters of a day."""
+        self.emit(StoreDay(day.day, day.start_equity, day.pnl, day.trades))
+
+    def store_account(self, *, published: bool = False, with_prices: bool = False) -> None:
+        """Keep the account's numbers; `published` also tells them to others."""
+        today = self.day(self.time)
+        equity = self.equity()
+        self.emit(
+            AccountSnapshot(
+                time=self.time,
+                wallet_balance=self.wallet,
+                unrealized_pnl=self.unrealized(),
+                available_balance=None if equity is None else equity - self.margin_used(),
+                gross_exposure=self.gross_exposure(),
+                daily_pnl=today.pnl,
+                daily_trades=today.trades,
+                open_positions=len(self.positions),
+                trading_state=self.trading_state,
+                last_round=self.last_round,
+                in_sample=self.in_sample,
+                published=published,
+                prices={s: p for s, (p, _) in self.prices.items()} if with_prices else {},
+            )
+        )
+
+    def trace(self, position_id: str) -> str:
+        """Return the trace id of a position."""
+        plan = self.plans.get(position_id)
+        return plan.trace_id if plan else ""
+
+    def _forget(self, before: int) -> None:
+        held = {p.position_id for p in self.positions.values()}
+        for key in [k for k, o in self.orders.items() if self._old(o, before, held)]:
+            del self.orders[key]
+        kept = held | {o.position_id for o in self.orders.values()}
+        self.plans = {k: p for k, p in self.plans.items() if k in kept}
+        self.counts = {k: n for k, n in self.counts.items() if k[0] in kept}
+        self.seen_fills = {k: t for k, t in self.seen_fills.items() if t >= before}
+        self.seen_funding = {k: t for k, t in self.seen_funding.items() if t >= before}
+
+    @staticmethod
+    def _old(order: Order, before: int, held: set[str]) -> bool:
+        return order.state.final and order.updated_time < before and order.position_id not in held
+
+
+def is_protection(order: Order) -> bool:
+    """Tell whether an order protects a position."""
+    return order.purpose in (OrderPurpose.STOP_LOSS, OrderPurpose.TAKE_PROFIT)
+
+
+LIVE_ON_EXCHANGE = (OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED)
+"""States in which the exchange surely holds the order."""

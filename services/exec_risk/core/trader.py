@@ -1,0 +1,226 @@
+"""The core: everything that happens goes in, everything that is to be done comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from services.exec_risk.core import commands, entries, fills, guard, orders, reconcile, rounds
+from services.exec_risk.core.effects import Effect, Reconcile
+from services.exec_risk.core.exchange_events import (
+    Accepted,
+    CandleClosed,
+    ExchangeEvent,
+    FillReport,
+    FundingReport,
+    OrderReport,
+    PointReached,
+    PriceReport,
+    Refused,
+    RequestOutcome,
+    StreamStateChanged,
+    WalletReport,
+)
+from services.exec_risk.core.inputs import (
+    CancelAnswered,
+    ClosePosition,
+    FiltersRead,
+    GatesChanged,
+    Input,
+    LeverageAnswered,
+    OrderFound,
+    PlaceAnswered,
+    PredictionsArrived,
+    ProtectionOverdue,
+    RoundOpened,
+    RoundTimedOut,
+    SetTradingState,
+    SnapshotRead,
+    Tick,
+    ValidateEntry,
+)
+from services.exec_risk.core.state import Book, is_protection
+from services.trade.order import Order, OrderPurpose, OrderState
+from services.trade.position import ExitReason, Position
+
+Event = ExchangeEvent | Input
+
+_ANNOUNCED_PATIENCE = 8
+"""Ticks that announced fills may take before the exchange is read again."""
+
+
+class Trader:
+    """Trades and protects one account. Pure: the same events give the same effects."""
+
+    def __init__(self, book: Book) -> None:
+        self.book = book
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            OrderReport: self._order_report,
+            FillReport: lambda e: fills.apply_fill(book, e.fill),
+            FundingReport: lambda e: fills.apply_funding(book, e),
+            WalletReport: self._wallet_report,
+            CandleClosed: lambda e: rounds.candle_closed(book, e.candle),
+            PriceReport: self._price_report,
+            PointReached: lambda e: rounds.opened(book, e.time, e.closed_symbols),
+            StreamStateChanged: self._stream_state,
+            PredictionsArrived: lambda e: rounds.answered(book, e),
+            RoundOpened: lambda e: rounds.opened(book, e.time, e.symbols),
+            RoundTimedOut: lambda e: rounds.timed_out(book, e.time),
+            PlaceAnswered: self._place_answered,
+            CancelAnswered: self._cancel_answered,
+            OrderFound: self._order_found,
+            LeverageAnswered: lambda e: entries.leverage_answered(book, e),
+            SnapshotRead: lambda e: reconcile.apply_snapshot(book, e.snapshot, e.cause),
+            FiltersRead: lambda e: book.filters.update(e.filters),
+            Tick: self._tick,
+            ProtectionOverdue: self._protection_overdue,
+            GatesChanged: self._gates_changed,
+            SetTradingState: lambda e: commands.set_trading_state(book, e),
+            ClosePosition: lambda e: commands.close_position(book, e),
+            ValidateEntry: lambda e: commands.validate_entry(book, e),
+        }
+
+    def handle(self, event: Event, now: int) -> list[Effect]:
+        """Take one event at market time `now` (ms) and return what follows, in order."""
+        self.book.time = max(self.book.time, now)
+        self._handlers[type(event)](event)
+        effects, self.book.out = self.book.out, []
+        return effects
+
+    def unprotected(self) -> list[Position]:
+        """Return open positions that no live stop covers and that are not being closed."""
+        return [
+            p
+            for p in self.book.positions.values()
+            if p.exit_reason is None and not guard.protected(self.book, p)
+        ]
+
+    def unanswered_round(self) -> int | None:
+        """Return the market time of the oldest round that waits for answers."""
+        waiting = [r.time for r in self.book.rounds.values() if r.symbols is not None]
+        return min(waiting, default=None)
+
+    def _order_report(self, report: OrderReport) -> None:
+        self.book.time = max(self.book.time, report.time)
+        order = self.book.orders.get(report.client_order_id)
+        if order is None:
+            if not report.state.final:
+                text = f"{report.symbol} order {report.client_order_id} is not ours"
+                self.book.alert("MEDIUM", "UNKNOWN_ORDER", text, symbol=report.symbol)
+            return
+        if report.state is OrderState.REJECTED:
+            self._refused(order, Refused("rejected", report.reason), "user_stream")
+            return
+        self._after(orders.apply_report(self.book, order, report, "user_stream"))
+
+    def _after(self, order: Order) -> None:
+        """Go on after an order changed: protect, continue an exit, remove what nobody needs."""
+        position = self.book.positions.get(order.symbol)
+        owned = position is not None and position.position_id == order.position_id
+        if is_protection(order) and not owned and not order.state.final:
+            if order.state not in (OrderState.SUBMITTED, OrderState.UNKNOWN):
+                orders.cancel(self.book, order)
+            return
+        guard.keep_protected(self.book, order.symbol)
+
+    def _place_answered(self, event: PlaceAnswered) -> None:
+        order = self.book.orders.get(event.client_order_id)
+        if order is None or order.state.final:
+            return
+        outcome: RequestOutcome = event.outcome
+        if isinstance(outcome, Accepted):
+            self._after(orders.apply_report(self.book, order, outcome.report, "placed"))
+        elif isinstance(outcome, Refused):
+            self._refused(order, outcome, "refused")
+        else:
+            orders.lost(self.book, order, outcome.reason)
+            self._after(self.book.orders[order.client_order_id])
+
+    def _refused(self, order: Order, refused: Refused, cause: str) -> None:
+        """End an order that the exchange has proven not to have taken."""
+        if order.state not in (OrderState.SUBMITTED, OrderState.ACCEPTED, OrderState.UNKNOWN):
+            return
+        if order.filled_quantity:
+            return
+        reason = f"{refused.code} {refused.message}".strip()
+        orders.move(self.book, order, OrderState.REJECTED, cause, reason=reason)
+        if order.purpose is OrderPurpose.ENTRY:
+            entries.after_refusal(self.book, order, refused)
+        else:
+            guard.after_refusal(self.book, order, refused)
+
+    def _order_found(self, event: OrderFound) -> None:
+        order = self.book.orders.get(event.client_order_id)
+        if order is None or order.state.final:
+            return
+        if event.report is not None:
+            if event.report.state is OrderState.REJECTED:
+                self._refused(order, Refused("rejected", event.report.reason), "found")
+                return
+            self._after(orders.apply_report(self.book, order, event.report, "found"))
+        elif order.state in (OrderState.SUBMITTED, OrderState.UNKNOWN):
+            refused = Refused("never_sent", "the exchange does not know it", retryable=True)
+            self._refused(order, refused, "not_found")
+        else:
+            changed = orders.move(self.book, order, OrderState.CANCELED, "not_found")
+            self._after(changed)
+
+    def _cancel_answered(self, event: CancelAnswered) -> None:
+        book = self.book
+        order = book.orders.get(event.client_order_id)
+        if order is None or order.state.final:
+            book.cancelling.discard(event.client_order_id)
+            return
+        outcome: RequestOutcome = event.outcome
+        if isinstance(outcome, Accepted):
+            # it may rest until the next step of the market: its final report ends the cancel
+            self._after(orders.apply_report(book, order, outcome.report, "canceled"))
+            return
+        book.cancelling.discard(event.client_order_id)
+        if isinstance(outcome, Refused) and outcome.retryable:
+            return  # the next tick asks for the cancel again
+        orders.lost(book, order, "cancel was not confirmed")
+
+    def _wallet_report(self, report: WalletReport) -> None:
+        """Fills and funding make the wallet; only what neither explains is taken over."""
+        if report.cause not in ("ORDER", "FUNDING_FEE"):
+            self.book.wallet = report.wallet_balance
+
+    def _price_report(self, report: PriceReport) -> None:
+        known = self.book.prices.get(report.symbol)
+        if known is None or known[1] <= report.time:
+            self.book.prices[report.symbol] = (report.mark, report.time)
+
+    def _stream_state(self, event: StreamStateChanged) -> None:
+        if event.stream == "user":
+            self.book.connected = event.up
+            if event.up:
+                self.book.emit(Reconcile("user stream came up"))
+
+    def _tick(self, _: Tick) -> None:
+        book = self.book
+        book.exit_hold.clear()
+        for symbol in sorted(book.positions):
+            guard.keep_protected(book, symbol)
+        for order in book.live_orders():
+            if is_protection(order) and order.state not in (
+                OrderState.SUBMITTED,
+                OrderState.UNKNOWN,
+            ):
+                self._after(order)
+        if not book.announced:
+            book.announced_ticks = 0
+            return
+        book.announced_ticks += 1
+        if book.announced_ticks >= _ANNOUNCED_PATIENCE:
+            book.announced_ticks = 0
+            book.emit(Reconcile("announced fills did not come"))
+
+    def _protection_overdue(self, event: ProtectionOverdue) -> None:
+        for position in self.unprotected():
+            if position.position_id == event.position_id:
+                text = "no live stop within its grace"
+                guard.close(self.book, position, ExitReason.UNPROTECTED, text)
+
+    def _gates_changed(self, event: GatesChanged) -> None:
+        self.book.gates = event.gates

@@ -1,0 +1,84 @@
+"""Metrics of exec_risk under the names of the operations guide, counted from decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from quantum.exec_risk.v1 import exec_risk_service_pb2 as pb
+
+from services.exec_risk.core import effects as fx
+from services.kit.metrics import Metrics
+
+
+class Counters:
+    """Counts effects after they were committed."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._orders = metrics.counter("orders_executed_total", "Orders that filled.")
+        self._opened = metrics.counter("positions_opened_total", "Positions opened.")
+        self._closed = metrics.counter("positions_closed_total", "Positions closed.", ("reason",))
+        self._alerts = metrics.counter("risk_alerts_total", "Risk alerts raised.", ("severity",))
+        self._failed = metrics.counter(
+            "execution_errors_total", "Orders whose outcome was an error."
+        )
+        self._published = metrics.counter("events_published_total", "Facts put into the outbox.")
+        self._decisions = metrics.counter(
+            "risk_decisions_total", "Signals judged, by the rule that decided.", ("rule",)
+        )
+        self._errors = metrics.counter("errors_total", "Errors of any kind.")
+        self._open = metrics.gauge("open_positions", "Open positions.")
+        self._pnl = metrics.gauge(
+            "daily_pnl_usd", "Profit since 00:00 UTC after commission and funding."
+        )
+        self._trades = metrics.gauge("daily_trades", "Positions closed since 00:00 UTC.")
+        self._since_start = dict.fromkeys(("orders", "opened", "closed", "alerts", "failed"), 0)
+
+    def count(self, effects: Sequence[fx.Effect]) -> None:
+        """Count what was decided and stored."""
+        for effect in effects:
+            if isinstance(effect, fx.FACTS):
+                self._published.inc()
+            self._count_one(effect)
+
+    def error(self) -> None:
+        """Count an error that has no effect of its own."""
+        self._errors.inc()
+
+    def since_start(self) -> pb.ExecutionMetrics:
+        """Return the counters as `/health` shows them."""
+        seen = self._since_start
+        return pb.ExecutionMetrics(
+            orders_executed=seen["orders"],
+            positions_opened=seen["opened"],
+            positions_closed=seen["closed"],
+            risk_alerts=seen["alerts"],
+            execution_errors=seen["failed"],
+        )
+
+    def _count_one(self, effect: fx.Effect) -> None:
+        seen = self._since_start
+        match effect:
+            case fx.ExecutionResult(status="SUCCESS" | "PARTIAL"):
+                self._orders.inc()
+                seen["orders"] += 1
+            case fx.ExecutionResult():
+                self._failed.inc()
+                self._errors.inc()
+                seen["failed"] += 1
+            case fx.PositionOpened():
+                self._opened.inc()
+                seen["opened"] += 1
+            case fx.PositionClosed(position=position):
+                self._closed.labels(str(position.exit_reason)).inc()
+                seen["closed"] += 1
+            case fx.Alert(severity=severity):
+                self._alerts.labels(severity).inc()
+                seen["alerts"] += 1
+            case fx.RiskDecided(rule=rule):
+                self._decisions.labels(rule).inc()
+            case fx.AccountSnapshot():
+                self._open.set(effect.open_positions)
+                self._pnl.set(float(effect.daily_pnl))
+                self._trades.set(effect.daily_trades)
+            case _:
+                return

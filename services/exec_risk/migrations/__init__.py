@@ -1,0 +1,1 @@
+"""SQL of the schema `exec_risk`, applied in the order of the numbers."""

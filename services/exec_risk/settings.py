@@ -1,0 +1,135 @@
+"""Settings of exec_risk, under the names of the operations guide."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from services.exec_risk.core.policy import Policy
+from services.exec_risk.exchange_settings import ExchangeSettings
+from services.exec_risk.sender import SenderLimits
+from services.exec_risk.term import TermLimits
+from services.kit.settings import ProcessSettings
+from services.trade.times import timeframe_ms
+
+PAPER_KEY, PAPER_SECRET = "paper-key", "paper-secret"
+"""What the paper venue takes where nothing is set: they guard nothing."""
+
+
+class Settings(ProcessSettings):
+    """What one exec_risk replica needs to know."""
+
+    exec_risk_postgres_url: SecretStr = SecretStr(
+        "postgresql://exec_risk@127.0.0.1:5432/quantum_trader"
+    )
+    account: str = Field(default="main", pattern=r"^[a-z0-9_-]{1,32}$")
+    timeframe: str = "1m"
+    exchange_venue: Literal["paper", "demo", "live"] = "paper"
+    live_trading_confirmed: bool = False
+    """Second switch that live trading needs."""
+    binance_testnet: bool | None = None
+    """True means demo. Unset means what EXCHANGE_VENUE says; a contradiction stops the start."""
+    binance_api_key: SecretStr = SecretStr("")
+    binance_api_secret: SecretStr = SecretStr("")
+    paper_venue_url: str = "http://127.0.0.1:8090"
+    symbols: str = ""
+    """Market ids to trade, separated by commas; empty: all that the venue trades."""
+    trading_enabled: bool = True
+    max_leverage: int = Field(default=20, ge=1, le=125)
+    default_leverage: int = Field(default=5, ge=1, le=125)
+    max_position_size_usd: Decimal = Field(default=Decimal(10_000), gt=0)
+    max_portfolio_exposure_usd: Decimal = Field(default=Decimal(50_000), gt=0)
+    max_positions: int = Field(default=10, ge=1, le=200)
+    max_daily_drawdown_percent: Decimal = Field(default=Decimal(10), gt=0, le=100)
+    risk_per_trade: Decimal = Field(default=Decimal("0.01"), gt=0, le=Decimal("0.1"))
+    """Fraction of equity that a stop may cost at full confidence."""
+    exec_min_confidence: float | None = Field(default=None, ge=0, le=1)
+    entry_cooldown_seconds: int = Field(default=180, ge=0)
+    max_price_age_seconds: int = Field(default=300, gt=0)
+    max_holding_minutes: int = Field(default=60, gt=0)
+    taker_fee_percent: Decimal = Field(default=Decimal("0.05"), ge=0)
+    adopt_positions: bool = True
+    """True: an unknown position of the exchange is protected; False: it is closed."""
+    exec_max_concurrent_orders: int = Field(default=10, ge=1, le=100)
+    exec_timeout_seconds: float = Field(default=5.0, gt=0)
+    exec_retry_attempts: int = Field(default=3, ge=0, le=10)
+    round_wait_seconds: float = Field(default=2.0, gt=0)
+    round_wait_lockstep_seconds: float = Field(default=30.0, gt=0)
+    lease_seconds: float = Field(default=2.0, gt=0.2)
+
+    @model_validator(mode="after")
+    def _one_venue(self) -> Self:
+        if self.binance_testnet and self.exchange_venue != "demo":
+            raise ValueError(
+                f"BINANCE_TESTNET=true means demo, EXCHANGE_VENUE says {self.exchange_venue};"
+                " set EXCHANGE_VENUE=demo or unset BINANCE_TESTNET"
+            )
+        if self.binance_testnet is False and self.exchange_venue == "demo":
+            raise ValueError(
+                "BINANCE_TESTNET=false contradicts EXCHANGE_VENUE=demo; unset one of them"
+            )
+        if self.exchange_venue == "live" and not self.live_trading_confirmed:
+            raise ValueError("EXCHANGE_VENUE=live also needs LIVE_TRADING_CONFIRMED=true")
+        keys = bool(self.binance_api_key.get_secret_value()) and bool(
+            self.binance_api_secret.get_secret_value()
+        )
+        if self.exchange_venue != "paper" and not keys:
+            raise ValueError(
+                f"EXCHANGE_VENUE={self.exchange_venue} needs BINANCE_API_KEY and BINANCE_API_SECRET"
+            )
+        timeframe_ms(self.timeframe)
+        self.exchange()
+        return self
+
+    def policy(self) -> Policy:
+        """Return the limits as the core takes them."""
+        return Policy(
+            account=self.account,
+            venue=self.exchange_venue,
+            timeframe=self.timeframe,
+            trading_enabled=self.trading_enabled,
+            max_leverage=self.max_leverage,
+            leverage=self.default_leverage,
+            max_position_usd=self.max_position_size_usd,
+            max_exposure_usd=self.max_portfolio_exposure_usd,
+            max_positions=self.max_positions,
+            max_daily_drawdown=self.max_daily_drawdown_percent / 100,
+            min_confidence=self.exec_min_confidence,
+            cooldown_ms=self.entry_cooldown_seconds * 1000,
+            max_price_age_ms=self.max_price_age_seconds * 1000,
+            risk_per_trade=self.risk_per_trade,
+            taker_fee=self.taker_fee_percent / 100,
+            max_holding_ms=self.max_holding_minutes * 60_000,
+            retry_attempts=self.exec_retry_attempts,
+            adopt_positions=self.adopt_positions,
+        )
+
+    def exchange(self) -> ExchangeSettings:
+        """Return how the exchange is reached; ValueError names a contradiction."""
+        paper = self.exchange_venue == "paper"
+        key = self.binance_api_key.get_secret_value()
+        secret = self.binance_api_secret.get_secret_value()
+        return ExchangeSettings(
+            venue=self.exchange_venue,
+            timeframe=self.timeframe,
+            symbols=tuple(s.strip() for s in self.symbols.split(",") if s.strip()),
+            url=self.paper_venue_url if paper else "",
+            api_key=key or (PAPER_KEY if paper else ""),
+            api_secret=secret or (PAPER_SECRET if paper else ""),
+            account=self.account,
+            timeout_seconds=self.exec_timeout_seconds,
+        )
+
+    def term(self) -> TermLimits:
+        """Return how long a term waits for others."""
+        return TermLimits(
+            round_wait_lockstep=self.round_wait_lockstep_seconds,
+            round_wait_free=self.round_wait_seconds,
+            sender=SenderLimits(
+                concurrent=self.exec_max_concurrent_orders,
+                # the exchange client has the same limit inside; ours is the outer one
+                timeout_seconds=self.exec_timeout_seconds + 1.0,
+            ),
+        )

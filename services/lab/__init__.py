@@ -1,0 +1,1 @@
+"""The cores without the network: training now; backtest, simulation and parity later."""

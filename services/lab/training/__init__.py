@@ -1,0 +1,1 @@
+"""Makes model artifacts: features, labels, training, honest measuring, one ONNX file."""

@@ -1,0 +1,232 @@
+"""One step of the market: what it does to the orders, the positions and the wallet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+from services.trade.order import OrderType, Side
+from services.venue.core import checks
+from services.venue.core.account import CENT, ZERO
+from services.venue.core.chance import identity
+from services.venue.core.events import AccountEvent, OrderEvent
+from services.venue.core.fills import Fills
+from services.venue.core.matching import Move, marketable
+from services.venue.core.orders import (
+    AlgoStatus,
+    Conditional,
+    Status,
+    TimeInForce,
+    VenueOrder,
+)
+from services.venue.core.rejections import Rejection
+from services.venue.core.state import State
+from services.venue.core.steps import Point, Step
+
+
+class Execution:
+    """Carries one step out on the state and collects what happened."""
+
+    def __init__(self, state: State, step: Step) -> None:
+        self._state = state
+        self._step = step
+        self.fills = Fills(state, step)
+
+    def symbol(self, point: Point, start: Decimal | None) -> None:
+        """Move one symbol's price to its point. `start` is where it stood before."""
+        state, symbol = self._state, point.symbol
+        gap = start is None or not point.continuous
+        move = Move(point.price if start is None else start, point.price, gap)
+        if not state.has_orders(symbol):
+            return
+        self.fills.open_symbol(point)
+        if gap:
+            self._cancel_due(symbol)
+        self._resting(symbol, move)
+        if not gap:
+            self._cancel_due(symbol)
+        self._arrive(symbol)
+
+    def liquidate(self, symbol: str) -> None:
+        """Close a position whatever the liquidity; the price is the point's with full slippage."""
+        state, held = self._state, self._state.account.holding(symbol)
+        side = Side.SELL if held.quantity > 0 else Side.BUY
+        number = self._step.number
+        order = VenueOrder(
+            order_id=identity("liquidation", state.seed, symbol, number),
+            client_id=f"autoclose-{identity('autoclose', state.seed, symbol, number)}",
+            symbol=symbol,
+            side=side,
+            type=OrderType.MARKET,
+            original_type=OrderType.MARKET,
+            quantity=abs(held.quantity),
+            time_in_force=TimeInForce.IOC,
+            reduce_only=True,
+            close_position=False,
+            decided_time=self._step.time,
+            liquidation=True,
+            effect_step=number,
+        )
+        self.fills.available[symbol] = order.quantity
+        self.fills.volumes[symbol] = ZERO
+        self.fills.fill(order, state.marks[symbol], maker=False)
+
+    def pay_funding(self, rate_of: dict[str, Decimal]) -> None:
+        """Charge funding on the open positions: longs pay shorts when the rate is positive."""
+        state, time = self._state, self._step.time
+        for held in state.account.open_holdings():
+            rate = rate_of.get(held.symbol)
+            if not rate:
+                continue
+            paid = (-held.quantity * state.marks[held.symbol] * rate).quantize(CENT)
+            state.account.wallet += paid
+            self.fills.income(held.symbol, "FUNDING_FEE", paid)
+            self.fills.events.append(
+                AccountEvent("FUNDING_FEE", time, state.account.wallet, paid, None)
+            )
+
+    def _cancel_due(self, symbol: str) -> None:
+        book, time = self._state.book, self._step.time
+        for effective in (True, False):
+            for order in book.of_symbol(symbol, effective=effective):
+                if 0 <= order.cancel_from <= time:
+                    self.fills.cancel(order, Status.CANCELED)
+            for waiting in book.conditionals_of(symbol, effective=effective):
+                if 0 <= waiting.cancel_from <= time:
+                    self.fills.change(replace(waiting, status=AlgoStatus.CANCELED))
+
+    def _resting(self, symbol: str, move: Move) -> None:
+        """Meet the orders on the book in the order in which the price comes by."""
+        book = self._state.book
+        met: list[tuple[Decimal, tuple[int, str], int, bool]] = []
+        for order in book.of_symbol(symbol):
+            if order.type is OrderType.LIMIT and move.meets_limit(order):
+                assert order.price is not None  # noqa: S101 - limit orders have a price
+                met.append((move.distance(order.price), order.priority, order.order_id, False))
+        for waiting in book.conditionals_of(symbol):
+            if move.meets_conditional(waiting):
+                distance = move.distance(waiting.trigger_price)
+                met.append((distance, waiting.priority, waiting.algo_id, True))
+        for _, _, number, conditional in sorted(met):
+            if conditional:
+                fired = book.conditionals[number]
+                self._trigger(fired, move.price_at(fired.trigger_price))
+            elif number in book.orders:
+                resting = book.orders[number]
+                assert resting.price is not None  # noqa: S101 - limit orders have a price
+                self.fills.fill(resting, move.price_at(resting.price), maker=True)
+
+    def _arrive(self, symbol: str) -> None:
+        """Fill what is left of market orders, then let new orders come to the book."""
+        book, mark = self._state.book, self._state.marks[symbol]
+        number, time = self._step.number, self._step.time
+        for order in book.of_symbol(symbol):
+            if order.type is OrderType.MARKET and order.effect_step < number:
+                self.fills.fill(order, mark, maker=False)
+        latency = self._state.rules.order_latency_ms
+        arriving: list[VenueOrder | Conditional] = [
+            *book.of_symbol(symbol, effective=False),
+            *book.conditionals_of(symbol, effective=False),
+        ]
+        for new in sorted(arriving, key=lambda one: one.client_id):
+            if new.decided_time + latency > time:
+                continue
+            if isinstance(new, Conditional):
+                waiting = replace(new, effect_step=number, update_time=time)
+                self.fills.change(waiting)
+                if waiting.reached(mark):
+                    self._trigger(waiting, mark)
+            else:
+                self._enter(replace(new, effect_step=number, update_time=time), mark)
+
+    def _enter(self, order: VenueOrder, mark: Decimal) -> None:
+        """Bring a plain order to the book, or let it expire there."""
+        state, symbol = self._state, order.symbol
+        closable = state.account.holding(symbol).closable(order.side)
+        if order.reduce_only and closable:
+            order = replace(order, quantity=min(order.quantity, closable))
+        state.book.put(order)
+        self.fills.events.append(OrderEvent(order, "NEW", self._step.time))
+        if order.reduce_only and not closable:
+            self.fills.cancel(order, Status.EXPIRED, "reduce only")
+            return
+        if not order.reduce_only and not self._affordable(order):
+            self.fills.cancel(order, Status.EXPIRED, "margin")
+            return
+        if order.type is OrderType.MARKET:
+            self.fills.fill(order, mark, maker=False)
+            return
+        self._enter_limit(order, mark)
+
+    def _enter_limit(self, order: VenueOrder, mark: Decimal) -> None:
+        assert order.price is not None  # noqa: S101 - limit orders have a price
+        kind = order.time_in_force
+        takes = marketable(order.side, order.price, mark)
+        if kind is TimeInForce.GTX and takes:
+            self.fills.cancel(order, Status.EXPIRED, "post only")
+            return
+        if kind is TimeInForce.FOK and order.remaining > self.fills.available[order.symbol]:
+            takes = False
+        if takes:
+            self.fills.fill(order, mark, maker=False)
+            order = self._state.book.orders.get(order.order_id, order)
+        if kind in (TimeInForce.IOC, TimeInForce.FOK) and order.order_id in self._state.book.orders:
+            self.fills.cancel(order, Status.EXPIRED, "time in force")
+
+    def _affordable(self, order: VenueOrder) -> bool:
+        state = self._state
+        others = [
+            other
+            for other in state.book.orders.values()
+            if other.effect_step and other.order_id != order.order_id
+        ]
+        try:
+            checks.check_margin(
+                state.account, state.symbols[order.symbol], state.marks, others, order
+            )
+        except Rejection:
+            return False
+        return True
+
+    def _trigger(self, waiting: Conditional, market: Decimal) -> None:
+        """Fire a conditional order: its child is a market order with the same client id."""
+        time, held = self._step.time, self._state.account.holding(waiting.symbol)
+        closable = held.closable(waiting.side)
+        closing = waiting.reduce_only or waiting.close_position
+        fired = replace(waiting, status=AlgoStatus.TRIGGERING, trigger_time=time)
+        self.fills.change(fired)
+        if closing and not closable:
+            self.fills.change(
+                replace(fired, status=AlgoStatus.REJECTED, reason="ReduceOnly reject")
+            )
+            return
+        child = VenueOrder(
+            order_id=identity("child", self._state.seed, fired.algo_id),
+            client_id=fired.client_id,
+            symbol=fired.symbol,
+            side=fired.side,
+            type=OrderType.MARKET,
+            original_type=fired.type,
+            quantity=_child_quantity(fired, closable),
+            time_in_force=TimeInForce.GTC,
+            reduce_only=closing,
+            close_position=fired.close_position,
+            decided_time=time,
+            stop_price=fired.trigger_price,
+            algo_id=fired.algo_id,
+            effect_step=self._step.number,
+            update_time=time,
+        )
+        self._state.book.put(child)
+        self.fills.events.append(OrderEvent(child, "NEW", time))
+        self.fills.change(replace(fired, status=AlgoStatus.TRIGGERED, order_id=child.order_id))
+        if not closing and not self._affordable(child):
+            self.fills.cancel(child, Status.EXPIRED, "margin")
+            return
+        self.fills.fill(child, market, maker=False)
+
+
+def _child_quantity(fired: Conditional, closable: Decimal) -> Decimal:
+    if fired.close_position:
+        return closable
+    return min(fired.quantity, closable) if fired.reduce_only else fired.quantity

@@ -1,0 +1,1 @@
+"""Where prices come from: generated, recorded or live."""

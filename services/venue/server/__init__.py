@@ -1,0 +1,1 @@
+"""The venue's REST and WebSocket: Binance's words around the exchange."""

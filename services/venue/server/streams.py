@@ -1,0 +1,181 @@
+"""The WebSocket streams: subscriptions, what each stream says, and pushing a step to everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from services.trade.times import timeframe_ms
+from services.venue.core.rejections import Rejection
+from services.venue.exchange import Advance, PaperExchange
+from services.venue.server.candles import Candles, closed_bar, kline_event
+from services.venue.server.formats import user_event
+from services.venue.server.quotes import Quotes
+from services.venue.server.sockets import Socket, encode
+
+_QUOTE_EVERY_MS = 250
+"""Wall time between two pushes of prices and forming bars; closed bars are always pushed."""
+_ALL = {
+    "!bookTicker": "bookTicker",
+    "!markPrice@arr": "markPrice",
+    "!markPrice@arr@1s": "markPrice",
+    "!miniTicker@arr": "miniTicker",
+    "!ticker@arr": "ticker",
+}
+
+
+class Streams:
+    """All market and user sockets."""
+
+    def __init__(
+        self,
+        exchange: PaperExchange,
+        candles: Candles,
+        quotes: Quotes,
+        wall_ms: Callable[[], int],
+    ) -> None:
+        self._exchange = exchange
+        self._candles = candles
+        self._quotes = quotes
+        self._wall_ms = wall_ms
+        self._quoted = 0
+        self.market: set[Socket] = set()
+        self.user: set[Socket] = set()
+
+    def subscribe(self, socket: Socket, streams: Iterable[str]) -> list[str]:
+        """Add streams to a socket; return messages that say where they stand now."""
+        messages = []
+        for stream in streams:
+            if stream not in socket.streams:
+                socket.streams.add(stream)
+                messages += self._current(stream)
+        return messages
+
+    async def push(self, advance: Advance) -> int:
+        """Send a step's events to all sockets; return how many user events it had."""
+        number_of_step = advance.step.number
+        told = (user_event(event, number_of_step) for event in advance.events)
+        texts = [encode(message) for message in told if message is not None]
+        for socket in list(self.user):
+            socket.last_step = number_of_step
+            if texts:
+                await socket.send(texts)
+        await self._push_market(advance)
+        return len(texts)
+
+    async def _push_market(self, advance: Advance) -> None:
+        now = self._wall_ms()
+        due = now - self._quoted >= _QUOTE_EVERY_MS
+        if due:
+            self._quoted = now
+        if not due and not advance.step.closed:
+            return
+        closed = {candle.symbol: candle for candle in advance.step.closed}
+        ready: dict[str, list[str]] = {}
+        for socket in list(self.market):
+            texts: list[str] = []
+            for stream in sorted(socket.streams):
+                if stream not in ready:
+                    ready[stream] = self._step_messages(stream, closed, due=due)
+                texts += ready[stream]
+            if texts:
+                await socket.send(texts)
+
+    def _step_messages(self, stream: str, closed: dict[str, Any], *, due: bool) -> list[str]:
+        symbol, kind = _split(stream)
+        if kind.startswith("kline_"):
+            interval = kind.removeprefix("kline_")
+            candle = closed.get(symbol)
+            if candle is not None:
+                return [self._closed_kline(symbol, interval, candle)]
+            return self._forming_kline(symbol, interval) if due else []
+        return self._current(stream) if due else []
+
+    def _current(self, stream: str) -> list[str]:
+        """Return where a stream stands now; a candle that closed at this step is told again."""
+        symbol, kind = _split(stream)
+        if stream in _ALL:
+            return self._all(_ALL[stream])
+        if symbol not in self._exchange.engine.state.marks:
+            return []
+        if kind.startswith("kline_"):
+            interval, step = kind.removeprefix("kline_"), self._exchange.last_step
+            for candle in step.closed if step else ():
+                if candle.symbol == symbol:
+                    return [self._closed_kline(symbol, interval, candle)]
+            return self._forming_kline(symbol, interval)
+        message = self._message(symbol, kind)
+        return [encode(message)] if message else []
+
+    def _all(self, kind: str) -> list[str]:
+        messages = [self._message(symbol, kind) for symbol in self._quotes.trading()]
+        found = [message for message in messages if message]
+        if kind == "bookTicker":
+            return [encode(message) for message in found]
+        return [encode(found)] if found else []
+
+    def _message(self, symbol: str, kind: str) -> dict[str, Any] | None:
+        step = self._exchange.number
+        if kind == "bookTicker":
+            return self._quotes.book_event(symbol, step)
+        if kind.startswith("markPrice"):
+            return self._quotes.mark_event(symbol, step)
+        if kind in ("miniTicker", "ticker"):
+            return _ticker(self._candles.day(symbol), kind, self._exchange.time, step)
+        return None
+
+    def _closed_kline(self, symbol: str, interval: str, candle: Any) -> str:
+        time, step = self._exchange.time, self._exchange.number
+        bar = closed_bar(candle)
+        if interval != candle.timeframe:
+            length = timeframe_ms(interval)
+            open_time = candle.open_time // length * length
+            found = self._candles.bars(
+                symbol, interval, since=open_time, until=candle.open_time, limit=1
+            )
+            bar = found[0] if found else bar
+        return encode(kline_event(symbol, interval, bar, time=time, step=step))
+
+    def _forming_kline(self, symbol: str, interval: str) -> list[str]:
+        try:
+            bars = self._candles.bars(symbol, interval, since=None, until=None, limit=1)
+        except Rejection:
+            return []
+        time, step = self._exchange.time, self._exchange.number
+        return [encode(kline_event(symbol, interval, b, time=time, step=step)) for b in bars]
+
+
+def known_streams(names: Sequence[Any], symbols: Iterable[str]) -> list[str]:
+    """Return the stream names; refuse what is not a stream of a known symbol."""
+    known = set(symbols)
+    for name in names:
+        if not isinstance(name, str) or not (name in _ALL or _split(name)[0] in known):
+            raise Rejection(2, f"Invalid request: unknown stream {name!r}")
+    return list(names)
+
+
+def _split(stream: str) -> tuple[str, str]:
+    symbol, _, kind = stream.partition("@")
+    return symbol.upper(), kind
+
+
+def _ticker(day: dict[str, Any], kind: str, time: int, step: int) -> dict[str, Any] | None:
+    if "openPrice" not in day:
+        return None
+    mini = kind == "miniTicker"
+    message = {
+        "e": "24hrMiniTicker" if mini else "24hrTicker",
+        "E": time,
+        "s": day["symbol"],
+        "c": day["lastPrice"],
+        "o": day["openPrice"],
+        "h": day["highPrice"],
+        "l": day["lowPrice"],
+        "v": day["volume"],
+        "q": day["quoteVolume"],
+        "pn": step,
+    }
+    if not mini:
+        message |= {"p": day["priceChange"], "P": day["priceChangePercent"]}
+        message |= {"w": day["weightedAvgPrice"], "O": day["openTime"], "C": time}
+    return message

@@ -1,0 +1,244 @@
+"""Candle to order: all processes, against each part of the way alone in the same run."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+
+import asyncpg
+import numpy as np
+from nats.aio.msg import Msg
+
+from services.ai.artifact import LoadedModel, active_folder, load
+from services.ai.inference import padded
+from services.ai.settings import SHIPPED_MODELS
+from services.catalog import subjects
+from services.ctl.servers.nats import NatsServer
+from services.ctl.servers.postgres import PostgresServer
+from services.exec_risk.consumers import BusCandles
+from services.exec_risk.core.exchange_events import Accepted, Refused
+from services.exec_risk.exchange import BinanceExchange
+from services.exec_risk.exchange_settings import ExchangeSettings
+from services.kit.bus import Bus, Outgoing
+from services.kit.clock import SystemClock
+from services.trade.candle import Candle
+from services.trade.ids import digest
+from services.trade.order import Order, OrderPurpose, OrderType, Side
+from services.venue.app import RunningVenue, start_venue
+from services.venue.core.orders import OrderRequest, VenueOrder
+from services.venue.exchange import Advance
+from services.venue.markets.feed import Moment
+from services.venue.settings import VenueSettings
+from tests.benchmarks.processes import command, service
+from tests.benchmarks.rows import Row, percentile
+from tests.benchmarks.walk import rounds
+
+P50_AIM, P99_AIM = 2.0, 4.0
+SAMPLES = 150
+LONGEST_SECONDS = 150.0
+_OUTPUTS = ["valid", "atr_fraction", "model_probs", "probs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The running parts."""
+
+    nats: NatsServer
+    dsn: str
+    venue: RunningVenue
+    home: Path
+
+    def environment(self) -> dict[str, str]:
+        """Settings of all services; the limits let every round enter, to have samples."""
+        return {
+            "NATS_URL": self.nats.url,
+            "ANALYTICS_POSTGRES_URL": self.dsn,
+            "EXEC_RISK_POSTGRES_URL": self.dsn,
+            "PAPER_VENUE_URL": self.venue.url,
+            "SIGNAL_SHARE": "0.5",
+            "ENTRY_COOLDOWN_SECONDS": "0",
+            "MAX_HOLDING_MINUTES": "1",
+            "MAX_DAILY_DRAWDOWN_PERCENT": "100",
+            "GRPC_ADDRESS": "127.0.0.1:0",
+        }
+
+
+class Stopwatch:
+    """Knows when a round's first candle was published and its first entry reached the venue."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._published: float | None = None
+
+    def candle(self, _message: Msg) -> None:
+        """Note a published candle; of a round only the first counts."""
+        if self._published is None:
+            self._published = time.perf_counter()
+
+    def entry(self) -> None:
+        """Note an entry order at the venue; of a round only the first counts."""
+        if self._published is not None:
+            self.seconds.append(time.perf_counter() - self._published)
+            self._published = None
+
+    def next_round(self) -> None:
+        """The market moved on: a round without an entry has no sample."""
+        self._published = None
+
+
+async def measure(home: Path) -> list[Row]:
+    """Return the rows of the median and of the slowest hundredth."""
+    async with _stack(home) as stack:
+        whole = await _whole_path(stack)
+        floor = await _floors(stack)
+    return [
+        _row("p50", percentile(whole, 0.5), percentile(floor, 0.5), P50_AIM, len(whole)),
+        _row("p99", percentile(whole, 0.99), percentile(floor, 0.99), P99_AIM, len(whole)),
+    ]
+
+
+def _row(name: str, whole: float, floor: float, aim: float, samples: int) -> Row:
+    return Row(
+        path=f"candle published to order at the venue, {name}",
+        measured=f"{whole * 1e3:.1f} ms ({samples} rounds)",
+        floor=f"parts alone {floor * 1e3:.1f} ms",
+        ratio=whole / floor,
+        aim=aim,
+        higher_is_better=False,
+        numbers={"whole_ms": whole * 1e3, "floor_ms": floor * 1e3, "samples": samples},
+    )
+
+
+@asynccontextmanager
+async def _stack(home: Path) -> AsyncIterator[Stack]:
+    venue = VenueSettings(
+        venue_speed=0,
+        venue_order_limit_10s=1_000_000,
+        venue_order_limit_1m=1_000_000,
+        venue_weight_limit=10_000_000,
+    )
+    async with AsyncExitStack() as running:
+        nats = await running.enter_async_context(NatsServer.start(home / "nats"))
+        pg = await running.enter_async_context(PostgresServer.start(home / "pg"))
+        market = await running.enter_async_context(start_venue(venue))
+        bus = await Bus.connect(nats.url, "bench")
+        await bus.declare(subjects.STREAMS)
+        await bus.close()
+        yield Stack(nats, pg.dsn(), market, home)
+
+
+async def _whole_path(stack: Stack) -> list[float]:
+    environment, watch = stack.environment(), Stopwatch()
+    for module in ("services.exec_risk", "services.analytics"):
+        await command(module, "migrate", environment)
+    bus = await Bus.connect(stack.nats.url, "bench-watch")
+    _watch_venue(stack.venue, watch)
+
+    async def told(message: Msg) -> None:
+        if subjects.HEADER_HISTORY not in (message.headers or {}):
+            watch.candle(message)
+
+    await bus.client.subscribe(subjects.ALL_CANDLES, cb=told)
+    async with AsyncExitStack() as running:
+        for module in ("services.ai", "services.analytics", "services.exec_risk"):
+            log = stack.home / f"{module}.log"
+            await running.enter_async_context(service(module, environment, log))
+        deadline = time.monotonic() + LONGEST_SECONDS
+        while len(watch.seconds) < SAMPLES and time.monotonic() < deadline:
+            await asyncio.sleep(0.2)
+    await bus.close()
+    if len(watch.seconds) < SAMPLES // 5:
+        logs = " ".join(str(p) for p in stack.home.glob("*.log"))
+        raise RuntimeError(f"only {len(watch.seconds)} rounds led to an entry; see {logs}")
+    # the first rounds open connections and fill caches
+    return watch.seconds[len(watch.seconds) // 10 :]
+
+
+def _watch_venue(venue: RunningVenue, watch: Stopwatch) -> None:
+    place, advance = venue.exchange.place, venue.exchange.advance
+
+    def timed(request: OrderRequest) -> VenueOrder:
+        if not request.reduce_only:
+            watch.entry()
+        return place(request)
+
+    def moved(moment: Moment) -> Advance:
+        watch.next_round()
+        return advance(moment)
+
+    venue.exchange.place = timed  # type: ignore[method-assign] # a probe at the venue's door
+    venue.exchange.advance = moved  # type: ignore[method-assign] # as above
+
+
+async def _floors(stack: Stack) -> list[float]:
+    """Return what the parts take one after another, each alone, in seconds."""
+    symbols = sorted(stack.venue.exchange.market.symbols)
+    table = rounds([f"X{s}" for s in symbols], 60, seed=2)
+    bus = await Bus.connect(stack.nats.url, "bench-floor")
+    connection = await asyncpg.connect(stack.dsn)
+    await connection.execute("create table floor (id bigserial primary key, body text)")
+    exchange = BinanceExchange(
+        ExchangeSettings(
+            venue="paper",
+            timeframe="1m",
+            url=stack.venue.url,
+            api_key="paper-key",
+            api_secret="paper-secret",
+        ),
+        SystemClock(),
+    )
+    filters = (await exchange.filters())[symbols[0]]
+    order = _order(symbols[0], max(filters.min_quantity, filters.ceil_quantity(Decimal("0.01"))))
+    model, taken = load(active_folder(SHIPPED_MODELS)), []
+    try:
+        for number, bars in enumerate(table):
+            sent = replace(order, client_order_id=f"qtf{number}-floor")
+            taken.append(await _one_floor(bus, connection, exchange, model, bars, sent))
+    finally:
+        await exchange.close()
+        await connection.close()
+        await bus.close()
+    return taken[len(taken) // 10 :]
+
+
+async def _one_floor(
+    bus: Bus,
+    connection: asyncpg.Connection,
+    exchange: BinanceExchange,
+    model: LoadedModel,
+    bars: list[Candle],
+    order: Order,
+) -> float:
+    window = padded(np.full((len(bars), model.manifest.window, 5), 100, dtype=np.float32))
+    answers = [
+        Outgoing(subjects.signal(bar.symbol), bytes(200), digest("floor", bar.key), {})
+        for bar in bars
+    ]
+    began = time.perf_counter()
+    await BusCandles(bus).publish(bars, history=False)
+    model.session.run(_OUTPUTS, {"window": window})
+    await bus.publish_all(answers)
+    await connection.execute("insert into floor (body) values ($1)", "x" * 500)
+    outcome = await exchange.place(order, signed_at=time.time_ns() // 1_000_000)
+    seconds = time.perf_counter() - began
+    if not isinstance(outcome, Accepted | Refused):
+        raise RuntimeError(f"the floor's order has no outcome: {outcome}")
+    return seconds
+
+
+def _order(symbol: str, quantity: Decimal) -> Order:
+    return Order(
+        client_order_id="",
+        account="main",
+        symbol=symbol,
+        side=Side.BUY,
+        type=OrderType.MARKET,
+        purpose=OrderPurpose.ENTRY,
+        quantity=quantity,
+        decided_time=0,
+    )

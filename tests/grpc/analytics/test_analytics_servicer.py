@@ -1,0 +1,387 @@
+"""AnalyticsService over a real server with all interceptors, without PostgreSQL and NATS."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import grpc
+import pytest
+import pytest_asyncio
+from google.protobuf.json_format import MessageToDict
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+from quantum.analytics.v1 import analytics_service_pb2 as pb
+from quantum.analytics.v1 import analytics_service_pb2_grpc as rpc
+from quantum.ops.v1 import operations_service_pb2 as ops
+
+from services.analytics.core.alerts import LedgerState
+from services.analytics.core.health import Expected, Limits
+from services.analytics.core.performance import Result
+from services.analytics.core.portfolio import Portfolio, ValuedPosition
+from services.analytics.core.trades import Trade, TradeStatus
+from services.analytics.health_store import HealthStore
+from services.analytics.metrics import AnalyticsMetrics
+from services.analytics.servicer import AnalyticsServicer
+from services.analytics.settings import AnalyticsSettings
+from services.analytics.views import Cursor, RecordedEvent, Views
+from services.analytics.watch import HealthWatch
+from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, SERVICES
+from services.kit.clock import SystemClock
+from services.kit.db import Database
+from services.kit.lease import Lease
+from services.kit.message import Message
+from services.kit.process import Process
+from services.kit.server import Servicers
+from services.trade.position import ExitReason, Position, PositionSide
+
+QUICK = [("grpc.initial_reconnect_backoff_ms", 20), ("grpc.min_reconnect_backoff_ms", 20)]
+NOON = datetime(2025, 5, 1, 12, tzinfo=UTC)
+
+POSITION = Position(
+    position_id="pos-1",
+    account="main",
+    symbol="BTCUSDT",
+    side=PositionSide.SHORT,
+    opened_time=1_746_100_800_000,
+    leverage=3,
+    signal_id="sig-1",
+    trace_id="ab" * 16,
+    entry_model="m1",
+    in_sample=True,
+    entry_quantity=Decimal("2.000"),
+    entry_cost=Decimal("200.50"),
+)
+
+
+def closed(number: int) -> Trade:
+    """A closed trade."""
+    position = replace(
+        POSITION,
+        position_id=f"pos-{number}",
+        exit_quantity=Decimal(2),
+        exit_cost=Decimal(190),
+        commission=Decimal("0.1"),
+        funding=Decimal("-0.25"),
+        closed_time=1_746_100_860_000,
+        exit_reason=ExitReason.TAKE_PROFIT,
+    )
+    return Trade(position, TradeStatus.CLOSED, 4, Decimal("10.15"))
+
+
+class StubViews(Views):
+    """Views that hold three trades and three events."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.failure: Exception | None = None
+        self.asked_day: date | None = None
+
+    async def portfolio(self) -> Portfolio:
+        if self.failure:
+            raise self.failure
+        valued = ValuedPosition(POSITION, Decimal(100))
+        return Portfolio(Decimal("1000.50"), (valued,), 1_746_100_800_000, in_sample=True)
+
+    async def samples(self) -> int:
+        return 12
+
+    async def ledger_state(self) -> LedgerState:
+        return LedgerState(rejected_last_hour=1, last_rejection="unknown event type 'x'")
+
+    async def results(self, day: date | None) -> list[Result]:
+        self.asked_day = day
+        return [
+            Result("2025-05-02", Decimal(3), Decimal(1), Decimal(0), 2, 1, True),
+            Result("2025-05-01", Decimal("-1"), Decimal("0.5"), Decimal("0.25"), 1, 0, False),
+        ]
+
+    async def trades(
+        self, *, symbol: str, day: date | None, cursor: Cursor, limit: int
+    ) -> tuple[list[Trade], Cursor | None]:
+        first = int(cursor.last_id or 0)
+        page = [closed(n) for n in range(first, min(first + limit, 3))]
+        more = first + limit < 3
+        return page, Cursor(NOON, str(first + limit)) if more else None
+
+    async def events(
+        self, *, event_type: str, trace_id: str, cursor: Cursor, limit: int
+    ) -> tuple[list[RecordedEvent], Cursor | None]:
+        data = {"order": {"side": "SIDE_BUY", "version": 1, "tags": ["a"]}, "note": None}
+        found = RecordedEvent("id-1", "order.changed", NOON, "exec-risk-service", "t", "main", data)
+        return [found], None
+
+
+@dataclass
+class Running:
+    """A served AnalyticsService."""
+
+    process: Process
+    views: StubViews
+    watch: HealthWatch
+    stub: rpc.AnalyticsServiceStub
+    health: Any
+
+
+@pytest_asyncio.fixture
+async def served(free_port: int) -> AsyncIterator[Running]:
+    """The service over a real server; every component is ready."""
+    settings = AnalyticsSettings(
+        _env_file=None,
+        grpc_address=f"127.0.0.1:{free_port}",
+        service_instance="analytics-1",
+        drain_delay_seconds=0,
+        build_id="abc123",
+    )
+    process = Process(ANALYTICS, settings, SystemClock())
+    database = await Database.connect(
+        "postgresql://127.0.0.1:1/none", schema="analytics", application_name="t", min_size=0
+    )
+    views = StubViews(database)
+    lease = Lease(database, "health", "analytics-1", process.clock)
+    watch = HealthWatch(
+        process=process,
+        database=database,
+        views=views,
+        store=HealthStore(database, lease),
+        metrics=AnalyticsMetrics(process.metrics),
+        expected=[Expected(s.name, s.health_key) for s in SERVICES],
+        limits=Limits(),
+        interval=5,
+        flush_interval=10,
+        look_interval=1,
+    )
+
+    async def build(process: Process) -> Servicers:
+        process.components.set("postgres", True)
+        process.components.set("migrations", True)
+        servicer = AnalyticsServicer(process=process, settings=settings, views=views, watch=watch)
+        return [(rpc.add_AnalyticsServiceServicer_to_server, servicer)]
+
+    task = asyncio.create_task(process.run(build))
+    async with grpc.aio.insecure_channel(settings.grpc_address, options=QUICK) as channel:
+        await channel.channel_ready()
+        yield Running(
+            process,
+            views,
+            watch,
+            rpc.AnalyticsServiceStub(channel),
+            health_pb2_grpc.HealthStub(channel),
+        )
+    process.stop()
+    await task
+    await database.close()
+
+
+def heartbeat(watch: HealthWatch, service: str) -> None:
+    """Let a service be heard."""
+    beat = ops.ServiceHeartbeat(service_name=service, instance=f"{service}-1", status="HEALTHY")
+    beat.time.GetCurrentTime()
+    watch.book.hear(Message("quantum.live.service.heartbeat.x", beat.SerializeToString(), {}, 1))
+
+
+async def test_health_has_every_field_of_the_guide(served: Running) -> None:
+    """Incident 67: portfolio_state is filled."""
+    heartbeat(served.watch, AI.name)
+    answer = await served.stub.GetHealth(pb.GetHealthRequest(), timeout=5)
+    assert (answer.status, answer.service) == ("healthy", "analytics-os-service")
+    assert (answer.version, answer.build) == ("3.1.0", "abc123")
+    assert dict(answer.service_health) == {
+        "ai_service": "healthy",
+        "exec_risk_service": "down",
+        "analytics_os_service": "healthy",
+    }
+    assert answer.portfolio_state.total_value_usd == 1001.0
+    assert answer.portfolio_state.positions_count == 1
+    assert answer.learning_state.samples_collected == 12
+    assert [(a.type, a.component) for a in answer.alerts] == [
+        ("DeadLetter", "ledger"),
+        ("ServiceDown", EXEC_RISK.name),
+    ]
+    assert not (answer.ai_hfos_enabled or answer.pba_enabled or answer.clm_enabled)
+    assert answer.HasField("timestamp") and answer.HasField("metrics")
+
+
+async def test_health_answers_and_tells_why_while_a_part_is_gone(served: Running) -> None:
+    """Incident 108: each flag flips under a fault, and back."""
+    assert (await served.stub.GetReadiness(pb.GetReadinessRequest(), timeout=5)).status == "ready"
+    assert (await served.stub.GetHealth(pb.GetHealthRequest(), timeout=5)).status == "healthy"
+    served.process.components.set("postgres", False, "does not answer")
+    sick = await served.stub.GetHealth(pb.GetHealthRequest(), timeout=5)
+    assert sick.status == "critical"
+    assert list(sick.reasons) == ["postgres: does not answer"]
+    assert sick.service_health["analytics_os_service"] == "critical"
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await served.stub.GetReadiness(pb.GetReadinessRequest(), timeout=5)
+    assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert details(failure.value, error_details_pb2.ErrorInfo).metadata == {
+        "postgres": "does not answer",
+        "migrations": "ready",
+    }
+    served.process.components.set("postgres", True)
+    assert (await served.stub.GetHealth(pb.GetHealthRequest(), timeout=5)).status == "healthy"
+
+
+async def test_a_draining_replica_is_not_ready(served: Running) -> None:
+    served.process.drain(True)
+    with pytest.raises(grpc.aio.AioRpcError, match="is draining"):
+        await served.stub.GetReadiness(pb.GetReadinessRequest(), timeout=5)
+
+
+async def test_system_health_names_replicas_parts_and_the_missing(served: Running) -> None:
+    heartbeat(served.watch, AI.name)
+    served.process.components.set("nats", False, "not connected")
+    answer = await served.stub.GetSystemHealth(pb.GetSystemHealthRequest(), timeout=5)
+    shown = {s.name: s for s in answer.services}
+    assert shown[AI.name].instance == "ai-service-1"
+    assert shown[EXEC_RISK.name].status == "down"
+    assert shown[EXEC_RISK.name].last_heartbeat_seconds_ago == -1
+    assert (shown["nats"].status, shown["nats"].reason) == ("down", "not connected")
+    assert shown["postgres"].status == "healthy"
+    assert set(answer.degraded_services) == {EXEC_RISK.name, ANALYTICS.name, "nats"}
+    assert answer.overall_status == "down"
+
+
+async def test_grpc_health_answers_for_the_other_services(served: Running) -> None:
+    """The gateway sends the health of every service name to analytics."""
+    look = asyncio.create_task(served.watch.run())
+    try:
+        heartbeat(served.watch, AI.name)
+
+        async def statuses() -> bool:
+            found = [
+                (await served.health.Check(health_pb2.HealthCheckRequest(service=name))).status
+                for name in ("", AI.grpc_service, EXEC_RISK.grpc_service)
+            ]
+            serving = health_pb2.HealthCheckResponse.SERVING
+            return found == [serving, serving, health_pb2.HealthCheckResponse.NOT_SERVING]
+
+        for _ in range(40):
+            if await statuses():
+                break
+            await asyncio.sleep(0.05)
+        assert await statuses()
+    finally:
+        look.cancel()
+        await asyncio.gather(look, return_exceptions=True)
+
+
+async def test_portfolio_is_decimal_text(served: Running) -> None:
+    answer = await served.stub.GetPortfolio(pb.GetPortfolioRequest(), timeout=5)
+    assert (answer.wallet_balance, answer.unrealized_pnl) == ("1000.5", "0.5")
+    assert answer.total_value_usd == "1001"
+    assert answer.in_sample
+    (position,) = answer.positions
+    assert (position.side, position.quantity, position.entry_price) == ("SHORT", "2", "100.25")
+    assert position.mark_price == "100"
+
+
+async def test_performance_by_day_and_in_all(served: Running) -> None:
+    """Incidents 92, 93: results by UTC day, with commission and funding."""
+    answer = await served.stub.GetPerformance(pb.GetPerformanceRequest(day="2025-05-01"), timeout=5)
+    assert served.views.asked_day == date(2025, 5, 1)
+    assert [d.net_pnl for d in answer.days] == ["2", "-1.25"]
+    total = answer.total
+    assert (total.day, total.net_pnl, total.trades, total.wins) == ("total", "0.75", 3, 1)
+    assert total.in_sample and total.win_rate == pytest.approx(1 / 3)
+
+
+async def test_trades_come_in_pages(served: Running) -> None:
+    request = pb.ListTradesRequest(page_size=2)
+    first = await served.stub.ListTrades(request, timeout=5)
+    assert [t.position_id for t in first.trades] == ["pos-0", "pos-1"]
+    request.page_token = first.next_page_token
+    second = await served.stub.ListTrades(request, timeout=5)
+    assert [t.position_id for t in second.trades] == ["pos-2"]
+    assert second.next_page_token == ""
+    (trade,) = second.trades
+    assert (trade.gross_pnl, trade.net_pnl, trade.side) == ("10.5", "10.15", "SHORT")
+    assert (trade.exit_reason, trade.trace_id) == ("TAKE_PROFIT", "ab" * 16)
+
+
+async def test_events_carry_their_message(served: Running) -> None:
+    answer = await served.stub.ListEvents(pb.ListEventsRequest(type="order.changed"), timeout=5)
+    (event,) = answer.events
+    assert event.event_id == "id-1"
+    assert MessageToDict(event.data)["order"]["side"] == "SIDE_BUY"
+    assert event.timestamp.ToDatetime(UTC) == NOON
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (pb.ListTradesRequest(page_token="nonsense"), "page_token"),
+        (pb.ListTradesRequest(day="2025-02-30"), "day"),
+        (pb.ListTradesRequest(day="yesterday"), "day"),
+        (pb.ListTradesRequest(page_size=1001), "page_size"),
+        (pb.ListTradesRequest(page_size=-1), "page_size"),
+    ],
+)
+async def test_a_wrong_question_names_the_field(
+    served: Running, request_: pb.ListTradesRequest, field: str
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await served.stub.ListTrades(request_, timeout=5)
+    assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    told = details(failure.value, error_details_pb2.BadRequest)
+    assert [v.field for v in told.field_violations] == [field]
+
+
+async def test_an_unknown_event_type_is_a_wrong_question(served: Running) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await served.stub.ListEvents(pb.ListEventsRequest(type="market.tick"), timeout=5)
+    assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_token_of_another_list_is_refused(served: Running) -> None:
+    first = await served.stub.ListTrades(pb.ListTradesRequest(page_size=1), timeout=5)
+    with pytest.raises(grpc.aio.AioRpcError, match="another selection"):
+        await served.stub.ListEvents(
+            pb.ListEventsRequest(page_token=first.next_page_token), timeout=5
+        )
+
+
+async def test_a_lost_database_is_unavailable_and_health_keeps_the_last_numbers(
+    served: Running,
+) -> None:
+    await served.stub.GetHealth(pb.GetHealthRequest(), timeout=5)
+    served.views.failure = ConnectionRefusedError("gone")
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await served.stub.GetPortfolio(pb.GetPortfolioRequest(), timeout=5)
+    assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
+    answer = await served.stub.GetHealth(pb.GetHealthRequest(), timeout=5)
+    assert answer.portfolio_state.total_value_usd == 1001.0
+
+
+async def test_the_guides_metrics_exist(served: Running) -> None:
+    names = {m.name for m in served.process.metrics.registry.collect()}
+    for name in (
+        "uptime_seconds",
+        "events_received",
+        "events_published",
+        "health_checks",
+        "rpc_calls_received",
+        "portfolio_value_usd",
+        "positions_count",
+        "learning_samples_collected",
+        "errors",
+        "sink_lag_seconds",
+    ):
+        assert f"analytics_os_service_{name}" in names
+
+
+def details(error: Any, kind: Any) -> Any:
+    """The error's detail of one kind."""
+    status = rpc_status.from_call(error)
+    assert status is not None
+    for packed in status.details:
+        if packed.Is(kind.DESCRIPTOR):
+            found = kind()
+            packed.Unpack(found)
+            return found
+    raise AssertionError(f"no {kind.__name__} in {status}")

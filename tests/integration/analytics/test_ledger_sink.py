@@ -1,0 +1,218 @@
+"""Events from the bus into PostgreSQL, once in effect."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import replace
+from decimal import Decimal
+from functools import partial
+
+import pytest
+from google.protobuf.json_format import Parse
+from quantum.analytics.v1 import events_pb2 as published
+
+from services.analytics.app import SCHEMA
+from services.analytics.codec import to_event
+from services.analytics.rebuild import rebuild
+from services.analytics.store import LedgerStore
+from services.analytics.views import Cursor, Views
+from services.catalog import subjects
+from services.catalog.events import MESSAGES, PREDICTION, SIGNAL_GENERATED
+from services.kit.bus import Bus, Message
+from services.kit.db import Database
+from services.kit.message import Outgoing
+from services.trade.codec import time_from_pb
+from tests.integration.analytics.conftest import (
+    KilledProcess,
+    count,
+    ready,
+    running,
+    settings_for,
+    soon,
+)
+from tests.integration.analytics.ledger_samples import (
+    MAY,
+    MINUTE,
+    closed_trade,
+    delivered,
+    fill,
+    filled,
+    outgoing,
+    predictions,
+    round_decided,
+)
+from tests.support.eventually import eventually
+
+pytestmark = pytest.mark.timeout(90)
+
+
+async def test_every_event_type_arrives_in_the_ledger_whole(
+    ledger_dsn: str, nats_url: str, bus: Bus, database: Database, free_port: int
+) -> None:
+    """Incidents 56, 68, 84: each event is published, recorded, and read back field for field."""
+    async with running(settings_for(ledger_dsn, nats_url, free_port)) as process:
+        await ready(process)
+        sent = {t: outgoing(filled(kind), name=f"id-{t}") for t, kind in MESSAGES.items()}
+        signal = replace(sent.pop(SIGNAL_GENERATED), subject=subjects.signal("BTCUSDT"))
+        batch = replace(sent.pop(PREDICTION), subject=subjects.prediction("paper", "1m"))
+        await bus.publish_all([signal, batch, *sent.values()])
+        ids = [f"id-{t}" for t in MESSAGES]
+
+        async def rows() -> dict[str, str]:
+            found = await database.pool.fetch(
+                "select type, data, event_id from events where event_id = any($1::text[])", ids
+            )
+            assert len(found) == len(MESSAGES)
+            return {row["type"]: row["data"] for row in found}
+
+        data = await soon(rows)
+    for event_type, kind in MESSAGES.items():
+        assert Parse(data[event_type], kind()) == filled(kind)
+    assert await count(ledger_dsn, "select count(*) from rejections") == 0
+
+
+async def test_what_cannot_be_read_is_dead_lettered_with_its_reason_and_an_alert(
+    ledger_dsn: str, nats_url: str, bus: Bus, database: Database, free_port: int
+) -> None:
+    """Incident 58: a message that cannot be handled goes to the dead letter, nothing is lost."""
+    good = [outgoing(m) for m in closed_trade(1)]
+    odd = outgoing(round_decided(MAY, wallet="1"))
+    poison = [
+        replace(odd, message_id="p1", headers={**odd.headers, subjects.HEADER_TYPE: "market.tick"}),
+        replace(odd, message_id="p2", data=b"\xff\xff"),
+        replace(odd, message_id="p3", headers={**odd.headers, subjects.HEADER_TIME: "1"}),
+        outgoing(fill(7, position="p", entry=True, price="abc"), name="p4"),
+    ]
+    buried: list[Message] = []
+    await bus.follow(subjects.DEADLETTER.name, "quantum.deadletter.>", buried.append)
+    await bus.publish_all([good[0], poison[0], poison[1], good[1], poison[2], *good[2:], poison[3]])
+    async with running(settings_for(ledger_dsn, nats_url, free_port)) as process:
+        await ready(process)
+        await eventually(lambda: len(buried) == 4)
+        views = Views(database)
+
+        async def recorded() -> bool:
+            trades, _ = await views.trades(symbol="", day=None, cursor=Cursor(), limit=10)
+            return len(trades) == 1
+
+        await soon(recorded)
+        state = await soon(views.ledger_state)
+    reasons = [m.headers[subjects.HEADER_REASON] for m in buried]
+    assert any("unknown event type 'market.tick'" in r for r in reasons)
+    assert any("is no RoundDecided" in r for r in reasons)
+    assert any("impossible" in r for r in reasons)
+    assert any("price" in r for r in reasons)
+    assert state.rejected_last_hour == 4
+
+
+async def test_a_decided_round_is_answered_after_its_commit(
+    ledger_dsn: str, nats_url: str, bus: Bus, database: Database, free_port: int
+) -> None:
+    """Incident 67: the portfolio fills end to end, and exec_risk hears that it did."""
+    answers: list[Message] = []
+    await bus.follow(subjects.LIVE.name, subjects.ALL_ROUNDS_OBSERVED, answers.append)
+    async with running(settings_for(ledger_dsn, nats_url, free_port)) as process:
+        await ready(process)
+        facts = [fill(1, position="p", entry=True, price="100", quantity="2", time=MAY)]
+        await bus.publish_all([outgoing(f) for f in facts])
+        decided = outgoing(round_decided(MAY + MINUTE, wallet="1000", close="104"))
+        await bus.publish_all([decided, decided])
+        await eventually(lambda: len(answers) == 1)
+        value = await Views(database).portfolio()
+        await bus.publish_all(
+            [
+                outgoing(
+                    fill(2, position="p", entry=False, price="106", quantity="2", time=MAY + MINUTE)
+                )
+            ]
+        )
+
+        async def after() -> bool:
+            later = await Views(database).portfolio()
+            return not later.positions and later.total_value == Decimal("1011.96")
+
+        await soon(after)
+    told = published.RoundObserved.FromString(answers[0].data)
+    assert (told.account, time_from_pb(told.time)) == ("main", MAY + MINUTE)
+    assert answers[0].subject == subjects.round_observed("main")
+    assert (value.wallet_balance, value.unrealized_pnl) == (Decimal(1000), Decimal(8))
+    assert value.total_value == Decimal(1008)
+
+
+async def test_two_sinks_that_write_the_same_events_at_once_count_each_once(
+    database: Database, ledger_dsn: str
+) -> None:
+    """Redelivery to another replica while the first still writes: once in effect."""
+    sent = [outgoing(m) for n in range(30) for m in closed_trade(n, time=MAY + n * MINUTE)]
+    sent += [outgoing(predictions(MAY + n * MINUTE, ["A", "B"])) for n in range(10)]
+    sent += [outgoing(round_decided(MAY + n * MINUTE, wallet=str(n))) for n in range(30)]
+    events = [to_event(delivered(s, i + 1)) for i, s in enumerate(sent)]
+    order = random.Random(7)  # noqa: S311 - a fixed shuffle
+
+    async def replica() -> int:
+        store = LedgerStore(database)
+        mine = list(events)
+        order.shuffle(mine)
+        batches = [mine[i : i + 17] for i in range(0, len(mine), 17)]
+        return sum([await store.record(batch) for batch in batches])
+
+    new = await asyncio.gather(replica(), replica(), replica())
+    assert sum(new) == len(events)
+    assert await count(ledger_dsn, "select count(*) from trades where status = 'closed'") == 30
+    assert await count(ledger_dsn, "select sum(predictions) from prediction_counts") == 20
+    net = await database.pool.fetchval("select sum(net_pnl) from daily_performance")
+    assert net == 30 * Decimal("4.92")
+    report = await rebuild(ledger_dsn, SCHEMA, check=True)
+    assert report.differences == ()
+    assert report.trades == 30
+
+
+async def test_killed_again_and_again_no_event_is_lost_or_counted_twice(
+    ledger_dsn: str, nats_url: str, bus: Bus, free_port: int
+) -> None:
+    """Incident 84: SIGKILL while 10,000 events flow: every closed trade is there, once."""
+    number = 2_500
+    sent = [
+        outgoing(m, time=MAY + n * MINUTE)
+        for n in range(number)
+        for m in closed_trade(n, time=MAY + n * MINUTE)
+    ]
+    service = KilledProcess(
+        {
+            "ANALYTICS_POSTGRES_URL": ledger_dsn,
+            "NATS_URL": nats_url,
+            "GRPC_ADDRESS": f"127.0.0.1:{free_port}",
+            "HEARTBEAT_INTERVAL_SECONDS": "1",
+        }
+    )
+    await service.start()
+    try:
+        publishing = asyncio.create_task(_publish(bus, sent))
+        for share in (0.1, 0.4):
+            await soon(partial(_reached, ledger_dsn, int(len(sent) * share)), 40)
+            await service.kill()
+            await service.start()
+        await publishing
+        await soon(partial(_reached, ledger_dsn, len(sent)), 60)
+    finally:
+        await service.kill()
+    assert await count(ledger_dsn, _FACTS) == len(sent)
+    assert await count(ledger_dsn, "select count(*) from trades where status = 'closed'") == number
+    assert await count(ledger_dsn, "select count(*) from trade_fills") == 2 * number
+    assert await count(ledger_dsn, "select count(*) from rejections") == 0
+    report = await rebuild(ledger_dsn, SCHEMA, check=True)
+    assert (report.differences, report.trades) == ((), number)
+
+
+_FACTS = "select count(*) from events where type <> 'health.status'"
+
+
+async def _publish(bus: Bus, sent: list[Outgoing]) -> None:
+    for start in range(0, len(sent), 200):
+        await bus.publish_all(sent[start : start + 200], deadline=30)
+        await asyncio.sleep(0.02)
+
+
+async def _reached(dsn: str, number: int) -> bool:
+    return await count(dsn, _FACTS) >= number

@@ -1,0 +1,161 @@
+"""The supervisor with the real servers and stand-ins for the services."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import aiohttp
+import asyncpg
+import psutil
+import pytest
+
+from services.ctl.servers.command import ServerFailed
+from services.ctl.supervisor.child import HOME_MARK, strays
+from services.ctl.supervisor.home import Home, read_json
+from services.ctl.supervisor.supervisor import Supervisor
+from services.ctl.supervisor.watch import State
+from tests.support.eventually import eventually
+from tests.support.stand_in_system import running
+
+EVERYTHING = {"postgres", "nats", "venue", "gateway", "ai-1", "ai-2", "exec_risk", "analytics"}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.setenv("STAND_IN_FOLDER", str(tmp_path))
+    return Home(tmp_path / "home")
+
+
+def pids(supervisor: Supervisor) -> dict[str, int]:
+    return {row.name: row.pid for row in supervisor.rows()}
+
+
+async def get(url: str) -> tuple[int, str]:
+    async with aiohttp.ClientSession() as session, session.get(url) as told:
+        return told.status, await told.text()
+
+
+async def test_everything_starts_answers_and_stops(home: Home) -> None:
+    async with running(home) as supervisor:
+        assert {row.name for row in supervisor.rows()} == EVERYTHING
+        assert {row.state for row in supervisor.rows()} == {"ready"}
+        endpoints = read_json(home.endpoints_file)
+        for service in ("ai", "exec_risk", "analytics"):
+            status, text = await get(endpoints["gateway"][service] + "/health")
+            assert status == 200 and '"healthy"' in text
+        connection = await asyncpg.connect(supervisor.topology.dsn("quantum_user"))
+        assert await connection.fetchval("show search_path") == "exec_risk, analytics"
+        await connection.close()
+        alive = pids(supervisor)
+    assert not any(psutil.pid_exists(pid) for pid in alive.values())
+    assert strays(home.root, set()) == []
+
+
+async def test_what_dies_is_started_again_and_what_hangs_is_killed(
+    home: Home, tmp_path: Path
+) -> None:
+    async with running(home) as supervisor:
+        before = pids(supervisor)
+        os.kill(before["ai-1"], signal.SIGKILL)
+        os.kill(before["postgres"], signal.SIGKILL)
+        (tmp_path / "exec_risk.hang").touch()
+        await eventually(lambda: supervisor.watches["exec_risk"].restarts == 1, 40)
+        (tmp_path / "exec_risk.hang").unlink()
+        await eventually(lambda: all(row.state == "ready" for row in supervisor.rows()), 30)
+        after = pids(supervisor)
+        assert {name for name in before if before[name] != after[name]} == {
+            "ai-1",
+            "postgres",
+            "exec_risk",
+        }
+
+
+async def test_a_supervisor_after_a_crash_adopts_what_runs(home: Home) -> None:
+    """`qt up` may be killed itself: the next one takes over, nothing is started twice."""
+    async with running(home) as first:
+        before = pids(first)
+        for watch in first.watches.values():
+            assert watch._task is not None
+            watch._task.cancel()  # as if this supervisor were gone
+        async with running(home) as second:
+            assert pids(second) == before
+            assert all(row.adopted for row in second.rows())
+            os.kill(before["venue"], signal.SIGKILL)
+            await eventually(lambda: second.watches["venue"].restarts == 1, 10)
+            await eventually(lambda: second.watches["venue"].state is State.READY, 10)
+    assert not any(psutil.pid_exists(pid) for pid in before.values() if pid != before["venue"])
+
+
+async def test_adoption_restarts_what_would_run_with_other_settings(home: Home) -> None:
+    async with running(home, speed=10) as first:
+        before = pids(first)
+        for watch in first.watches.values():
+            assert watch._task is not None
+            watch._task.cancel()
+        async with running(home, speed=20) as second:
+            after = pids(second)
+            assert {name for name in before if before[name] != after[name]} == {"venue"}
+
+
+async def test_a_process_that_no_file_names_is_found_and_ended(home: Home) -> None:
+    home.create()
+    stray = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        "import time; time.sleep(600)",
+        env={**os.environ, HOME_MARK: str(home.root)},
+        start_new_session=True,
+    )
+    async with running(home):
+        assert await asyncio.wait_for(stray.wait(), 5) == -signal.SIGTERM
+
+
+async def test_a_bad_setting_ends_the_start_with_its_line(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "ai.bad").touch()
+    with pytest.raises(ServerFailed, match=r"ai-1 ended with 2: setting FOO: must be a number"):
+        async with running(home):
+            pytest.fail("started with a bad setting")
+    assert strays(home.root, set()) == []
+
+
+async def test_scale_adds_and_removes_replicas_behind_the_gateway(home: Home) -> None:
+    async with running(home) as supervisor:
+        await supervisor.scale("ai", 3)
+        assert "ai-3" in pids(supervisor)
+        file = home.envoy / "eds" / "ai.json"
+        assert file.read_text().count("port_value") == 3
+        await supervisor.scale("ai", 1)
+        assert {n for n in pids(supervisor) if n.startswith("ai")} == {"ai-1"}
+        assert file.read_text().count("port_value") == 1
+
+
+async def test_a_restart_leaves_no_call_without_an_answer(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN_DRAIN", "1.5")
+    async with running(home) as supervisor:
+        ingress = read_json(home.endpoints_file)["gateway"]["ingress"]
+        ended = asyncio.Event()
+        failed: list[tuple[int, str]] = []
+        made = 0
+
+        async def call() -> None:
+            nonlocal made
+            while not ended.is_set():
+                status, text = await get(f"{ingress}/v1/ai/health")
+                made += 1
+                if status != 200:
+                    failed.append((status, text))
+                await asyncio.sleep(0.01)
+
+        caller = asyncio.create_task(call())
+        supervisor.restart("ai-1")
+        await eventually(lambda: supervisor.watches["ai-1"].restarts == 1, 10)
+        await eventually(lambda: supervisor.watches["ai-1"].state is State.READY, 20)
+        ended.set()
+        await caller
+        assert made > 50 and failed == []

@@ -1,0 +1,252 @@
+"""Over real sockets: each way in which an answer can fail gives the outcome that it proves."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from aiohttp import web
+
+from services.exec_risk.core.exchange_events import Accepted, Refused, Unknown
+from services.exec_risk.exchange import BinanceExchange, ExchangeMisconfigured
+from services.exec_risk.exchange_requests import ExchangeRefused
+from services.exec_risk.exchange_settings import ExchangeSettings
+from services.exec_risk.seams import Exchange
+from services.kit.clock import SystemClock
+from services.trade.order import Order, OrderPurpose, OrderState, OrderType, Side
+from tests.integration.exchange.scripted_exchange import (
+    Handler,
+    ScriptedExchange,
+    cut_off,
+    error,
+    half_an_answer,
+    scripted,
+    symbol_info,
+)
+
+ENTRY = Order(
+    client_order_id="qte0-abc",
+    account="main",
+    symbol="BTCUSDT",
+    side=Side.BUY,
+    type=OrderType.MARKET,
+    purpose=OrderPurpose.ENTRY,
+    quantity=Decimal("0.010"),
+    decided_time=60_000,
+)
+
+
+def settings(url: str) -> ExchangeSettings:
+    return ExchangeSettings(
+        venue="paper",
+        timeframe="1m",
+        url=url,
+        api_key="key",
+        api_secret="secret",
+        timeout_seconds=0.5,
+        probe_seconds=0.3,
+        step_wait_seconds=0.4,
+    )
+
+
+@asynccontextmanager
+async def client(server: ScriptedExchange) -> AsyncIterator[BinanceExchange]:
+    """Return a client that has not opened its streams: requests alone."""
+    exchange = BinanceExchange(settings(server.url), SystemClock())
+    try:
+        yield exchange
+    finally:
+        await exchange.close()
+
+
+def seam(exchange: BinanceExchange) -> Exchange:
+    """Hold the client to the Protocol that the shell is written against (checked by mypy)."""
+    return exchange
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def saying(body: str, status: int = 200, content: str = "application/json") -> Handler:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(text=body, status=status, content_type=content)
+
+    return answer
+
+
+async def slowly(_request: web.Request) -> web.Response:
+    await asyncio.sleep(1.0)
+    return web.Response(text="{}")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        cut_off,
+        half_an_answer,
+        slowly,
+        saying(""),
+        saying("{}"),
+        saying("[]"),
+        saying("<html>welcome</html>", content="text/html"),
+        saying('{"orderId": 1}'),
+        saying("<html>bad gateway</html>", status=502, content="text/html"),
+        saying("<html>unavailable</html>", status=503, content="text/html"),
+        saying('{"code":-1000,"msg":"An unknown error occurred."}', status=500),
+        saying('{"code":-1007,"msg":"Timeout waiting for response."}', status=408),
+        saying('{"code":-4999,"msg":"Something new."}', status=500),
+    ],
+)
+async def test_unknown_and_sent_once(answer: Handler) -> None:
+    """Incident 26: without proof the outcome is unknown, and the order is not sent again."""
+    async with scripted() as server, client(server) as exchange:
+        server.script["POST", "order"] = answer
+        outcome = await exchange.place(ENTRY, signed_at=now_ms())
+        assert isinstance(outcome, Unknown), outcome
+        assert server.count("POST", "order") == 1
+
+
+async def test_lost_reply_is_found_by_the_client_id() -> None:
+    """Incident 26: the order that was accepted before the time-out is found by its own id."""
+    async with scripted() as server, client(server) as exchange:
+
+        async def accept_and_hang(request: web.Request) -> web.StreamResponse:
+            server._accept({k: str(v) for k, v in (await request.post()).items()})
+            return await cut_off(request)
+
+        server.script["POST", "order"] = accept_and_hang
+        assert isinstance(await exchange.place(ENTRY, signed_at=now_ms()), Unknown)
+        report = await exchange.find(ENTRY)
+        assert report is not None
+        assert report.client_order_id == ENTRY.client_order_id
+        other = replace(ENTRY, client_order_id="qte0-other")
+        assert await exchange.find(other) is None
+
+
+async def test_accepted() -> None:
+    async with scripted() as server, client(server) as exchange:
+        outcome = await seam(exchange).place(ENTRY, signed_at=now_ms())
+        assert isinstance(outcome, Accepted)
+        assert outcome.report.state is OrderState.ACCEPTED
+        _, _, params = server.asked[-1]
+        assert params["newClientOrderId"] == ENTRY.client_order_id
+        assert params["recvWindow"] == "1500"
+        assert params["quantity"] == "0.01"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "retryable"),
+    [(400, -2019, False), (400, -4116, False), (400, -2022, False), (400, -1111, False)],
+)
+async def test_refused_with_the_code_of_the_exchange(
+    status: int, code: int, retryable: bool
+) -> None:
+    """Incidents 38 and 48: the code survives on a host that is not Binance's; no retry."""
+    async with scripted() as server, client(server) as exchange:
+        server.script["POST", "order"] = saying(f'{{"code":{code},"msg":"x"}}', status)
+        outcome = await exchange.place(ENTRY, signed_at=now_ms())
+        assert outcome == Refused(str(code), "x", retryable)
+        assert server.count("POST", "order") == 1
+
+
+async def test_refused_connection_was_never_sent() -> None:
+    async with scripted() as server, client(server) as exchange:
+        await server.stop()
+        outcome = await exchange.place(ENTRY, signed_at=now_ms())
+        assert isinstance(outcome, Refused)
+        assert (outcome.code, outcome.retryable) == ("not_sent", True)
+
+
+async def test_rate_limit_holds_the_next_orders_back() -> None:
+    async with scripted() as server, client(server) as exchange:
+
+        async def limited(_request: web.Request) -> web.Response:
+            return web.Response(status=429, text="{}", headers={"Retry-After": "1"})
+
+        server.script["POST", "order"] = limited
+        for _ in range(3):
+            outcome = await exchange.place(ENTRY, signed_at=now_ms())
+            assert isinstance(outcome, Refused)
+            assert outcome.retryable
+        assert server.count("POST", "order") == 1
+
+
+@pytest.mark.parametrize("skew", [3_000, -3_000])
+async def test_clock_skew_is_cured_by_one_resync(skew: int) -> None:
+    """Incident 46: skew of 3 s either way: one resync, then success."""
+    async with scripted() as server, client(server) as exchange:
+        server.clock_ahead_ms = skew
+        assert isinstance(await exchange.place(ENTRY, signed_at=now_ms()), Accepted)
+        assert server.count("POST", "order") == 2
+        assert server.count("GET", "time") == 1
+        second = replace(ENTRY, client_order_id="qte0-second")
+        assert isinstance(await exchange.place(second, signed_at=now_ms()), Accepted)
+        assert server.count("POST", "order") == 3
+
+
+async def test_frozen_leader_is_refused_and_not_cured() -> None:
+    """A request that was allowed too long ago stays refused: only a new fenced write helps."""
+    async with scripted() as server, client(server) as exchange:
+        outcome = await exchange.place(ENTRY, signed_at=now_ms() - 5_000)
+        assert isinstance(outcome, Refused)
+        assert (outcome.code, outcome.retryable) == ("-1021", True)
+        assert server.count("POST", "order") == 1
+        assert server.orders == {}
+
+
+async def test_refused_keys_end_the_connection() -> None:
+    """Incident 49: after three refused keys in a row the exchange is not connected."""
+    async with scripted() as server, client(server) as exchange:
+        await exchange._requests.probe()
+        assert exchange._requests.answered
+        for path in ("openOrders", "openAlgoOrders", "account"):
+            server.script["GET", path] = saying('{"code":-2015,"msg":"key"}', 401)
+        for _ in range(3):
+            with pytest.raises(ExchangeRefused, match="-2015"):
+                await exchange._snapshots.open_orders()
+            # public, so it proves nothing about the key
+            await exchange.history("BTCUSDT", "1m", 1)
+        assert not exchange._requests.answered
+        await exchange._requests.probe()
+        assert not exchange._requests.answered
+        server.script.clear()
+        await exchange._requests.probe()
+        assert exchange._requests.answered
+
+
+async def test_leverage_is_what_the_read_back_says() -> None:
+    """Incident 33: the answer to the change is not believed."""
+    async with scripted() as server, client(server) as exchange:
+        assert await exchange.set_leverage("BTCUSDT", 5) == 20
+
+
+async def test_one_odd_symbol_does_not_reject_the_rest() -> None:
+    """Incident 54: an odd symbol is left out, the others trade."""
+    async with scripted() as server, client(server) as exchange:
+        broken = symbol_info("XRPUSDT") | {"filters": []}
+        server.symbols = [symbol_info("币安人生USDT"), broken, *server.symbols]
+        assert sorted(await exchange.filters()) == ["BTCUSDT", "ETHUSDT"]
+
+
+async def test_hedge_mode_stops_the_start() -> None:
+    """Incident 32: the position mode is read from the exchange before anything is sent."""
+    async with scripted() as server, client(server) as exchange:
+        server.hedge = True
+        with pytest.raises(ExchangeMisconfigured, match="one-way"):
+            await exchange.start()
+
+
+async def test_server_error_of_a_known_code_is_refused_below_500_only() -> None:
+    async with scripted() as server, client(server) as exchange:
+
+        async def broken(_request: web.Request) -> web.Response:
+            return error(500, -2019, "Margin is insufficient.")
+
+        server.script["POST", "order"] = broken
+        assert isinstance(await exchange.place(ENTRY, signed_at=now_ms()), Unknown)

@@ -1,0 +1,141 @@
+"""The store on a real PostgreSQL: what is written comes back, an old token writes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+import pytest_asyncio
+
+from services.exec_risk.app import MIGRATIONS, SCHEMA
+from services.exec_risk.core import effects as fx
+from services.exec_risk.core import inputs
+from services.exec_risk.core.policy import Policy
+from services.exec_risk.store import PostgresStore
+from services.exec_risk.views import Views
+from services.kit.clock import SystemClock
+from services.kit.db import Database
+from services.kit.errors import AlreadyExists
+from services.kit.lease import Fenced, Lease
+from services.kit.migrate import migrate
+from services.trade.order import OrderPurpose
+from services.trade.position import TradingState
+from tests.unit.exec_risk.account_desk import Desk
+
+
+@pytest_asyncio.fixture
+async def database(postgres_dsn: str) -> AsyncIterator[Database]:
+    """A migrated schema."""
+    await migrate(postgres_dsn, SCHEMA, MIGRATIONS)
+    found = await Database.connect(postgres_dsn, schema=SCHEMA, application_name="test")
+    yield found
+    await found.close()
+
+
+async def _store(database: Database, owner: str = "a") -> tuple[PostgresStore, Lease]:
+    lease = Lease(database, "account.main", owner, SystemClock())
+    assert await lease.take()
+    return PostgresStore(database, lease, "main", "paper"), lease
+
+
+def _changes(effects: list[fx.Effect]) -> list[fx.Change]:
+    return [e for e in effects if not isinstance(e, fx.ACTIONS)]
+
+
+async def test_a_restart_reads_back_what_was_committed(database: Database) -> None:
+    """Incidents 12 and 92: orders, position, plan, counters and days survive; twice is once."""
+    store, _ = await _store(database)
+    desk = Desk()
+    desk.open()
+    changes = _changes(desk.effects)
+    await store.commit(changes)
+    await store.commit(changes)
+    book = await store.load(Policy())
+    assert book.orders == desk.book.orders
+    assert book.positions == desk.book.positions
+    assert book.plans == desk.book.plans
+    assert book.counts == desk.book.counts
+    assert book.seen_fills == desk.book.seen_fills
+    assert book.last_round == desk.book.last_round
+    assert {d.day: d.pnl for d in book.days.values()} == {
+        d.day: d.pnl for d in desk.book.days.values()
+    }
+    told = await database.pool.fetchval("select count(*) from outbox")
+    assert told == sum(isinstance(c, fx.FACTS) for c in changes)
+
+
+async def test_closed_position_is_in_the_table(database: Database) -> None:
+    """Incident 84: a closed position is stored with its profit, and its status can be asked."""
+    store, _ = await _store(database)
+    desk = Desk()
+    desk.open()
+    desk.fill(desk.placed(OrderPurpose.STOP_LOSS)[0], price=Decimal("99.5"))
+    await store.commit(_changes(desk.effects))
+    row = await database.pool.fetchrow("select status, pnl_usd from positions")
+    closed = next(e.position for e in desk.effects if isinstance(e, fx.PositionClosed))
+    assert (row["status"], row["pnl_usd"]) == ("closed", closed.net_pnl)
+
+
+async def test_an_old_token_writes_nothing(database: Database) -> None:
+    """A deposed leader is refused inside its own transaction."""
+    store, lease = await _store(database)
+    await database.pool.execute("update lease set expires = clock_timestamp() - $1::interval", timedelta(1))
+    newer, _ = await _store(database, "b")
+    desk = Desk()
+    desk.open()
+    with pytest.raises(Fenced):
+        await store.commit(_changes(desk.effects))
+    assert not lease.held
+    assert await database.pool.fetchval("select count(*) from orders") == 0
+    assert await database.pool.fetchval("select count(*) from outbox") == 0
+    await newer.commit(_changes(desk.effects))
+
+
+async def test_requests_are_answered_once(database: Database) -> None:
+    """A repeated request id gets the first answer; for another request it is refused."""
+    store, _ = await _store(database)
+    views = Views(database, "main", SystemClock())
+    arguments = {"state": "HALTED", "reason": "test", "changed_by": "operator"}
+    await database.pool.execute(
+        "insert into requests (account, request_id, kind, arguments)"
+        " values ('main', 'r1', 'set_trading_state', $1)",
+        json.dumps(arguments),
+    )
+    desk = Desk()
+    for command in await store.requests():
+        assert isinstance(command, inputs.SetTradingState)
+        desk.tell(command)
+    await store.commit(_changes(desk.effects))
+    assert await store.requests() == []
+    answers = [
+        await views.ask_leader("r1", "set_trading_state", arguments, wait_seconds=1)
+        for _ in range(2)
+    ]
+    assert answers == [(True, {"previous": "ACTIVE", "state": "HALTED"})] * 2
+    assert (await store.load(Policy())).trading_state is TradingState.HALTED
+    with pytest.raises(AlreadyExists):
+        await views.ask_leader("r1", "close_position", {"symbol": "X"}, wait_seconds=1)
+
+
+async def test_pages_hold_every_order_once(database: Database) -> None:
+    """Lists page from the newest to the oldest without gap or repeat."""
+    store, _ = await _store(database)
+    desk = Desk()
+    desk.open()
+    base = next(iter(desk.book.orders.values()))
+    many = [
+        replace(base, client_order_id=f"o{i}", decided_time=base.decided_time + i // 2)
+        for i in range(7)
+    ]
+    await store.commit([fx.OrderChanged(o, None, "test") for o in many])
+    views, token, seen = Views(database, "main", SystemClock()), "", []
+    while True:
+        page, token = await views.orders(False, "", 3, token)
+        seen += [o.client_order_id for o in page]
+        if not token:
+            break
+    assert seen == [f"o{i}" for i in reversed(range(7))]

@@ -1,0 +1,68 @@
+"""A row's output does not depend on the batch it travels in."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.ai.artifact import LoadedModel, active_folder, load
+from services.ai.inference import Inference, padded, predict
+from services.ai.settings import SHIPPED_MODELS
+from services.lab.training.artifact import generated_windows
+
+WINDOWS: list[npt.NDArray[np.float32]] = list(generated_windows(300, seed=11))
+MODEL = load(active_folder(SHIPPED_MODELS))
+ALONE = predict(MODEL.session, WINDOWS)
+
+
+@pytest.fixture(scope="module")
+def model() -> LoadedModel:
+    return MODEL
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 299), min_size=1, max_size=70))
+def test_any_batch_gives_the_same_outputs_to_the_last_bit(rows: list[int]) -> None:
+    found = predict(MODEL.session, [WINDOWS[row] for row in rows])
+    assert found == [ALONE[row] for row in rows]
+
+
+def test_one_row_alone_and_many_runs_agree() -> None:
+    assert predict(MODEL.session, WINDOWS[:1]) == ALONE[:1]
+    assert predict(MODEL.session, WINDOWS + WINDOWS) == ALONE + ALONE
+
+
+def test_threads_agree() -> None:
+    with ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(predict, MODEL.session, WINDOWS[:64]) for _ in range(8)]
+        assert all(run.result() == ALONE[:64] for run in runs)
+
+
+@pytest.mark.parametrize(("rows", "size"), [(1, 8), (8, 8), (9, 16), (256, 256)])
+def test_batches_are_padded_to_a_multiple_of_eight(rows: int, size: int) -> None:
+    assert padded(np.stack(WINDOWS[:rows])).shape == (size, 128, 5)
+
+
+def test_windows_of_another_type_are_an_error() -> None:
+    with pytest.raises(TypeError, match="not float32"):
+        predict(MODEL.session, [WINDOWS[0].astype(np.float64)])
+
+
+async def test_the_executor_keeps_the_order(model: LoadedModel) -> None:
+    inference = Inference(workers=2)
+    assert await inference.predict(model.session, WINDOWS) == ALONE
+    assert await inference.predict(model.session, []) == []
+    await inference.close()
+
+
+def test_a_broken_window_is_flagged_and_harms_no_other() -> None:
+    broken = WINDOWS[2].copy()
+    broken[5, 1] = np.nan
+    found = predict(MODEL.session, [*WINDOWS[:2], broken, *WINDOWS[3:8]])
+    assert [row.valid for row in found] == [True, True, False, *[True] * 5]
+    assert [*found[:2], *found[3:]] == [*ALONE[:2], *ALONE[3:8]]

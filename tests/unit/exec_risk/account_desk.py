@@ -1,0 +1,162 @@
+"""An account on a desk: the core driven by hand, its sent requests kept."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from itertools import count
+
+from services.exec_risk.core import effects as fx
+from services.exec_risk.core import exchange_events as ex
+from services.exec_risk.core import inputs
+from services.exec_risk.core.policy import Policy
+from services.exec_risk.core.state import Book
+from services.exec_risk.core.trader import Event, Trader
+from services.trade import ids
+from services.trade.candle import Candle
+from services.trade.filters import SymbolFilters
+from services.trade.order import Fill, Order, OrderPurpose, OrderState, Side
+
+MINUTE = 60_000
+START = 1_700_000_040_000
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
+PRICE = Decimal(100)
+
+
+def filters_of(symbol: str) -> SymbolFilters:
+    """Plain filters: tick 0.01, step 0.001, least notional 5."""
+    d = Decimal
+    return SymbolFilters(
+        symbol, d("0.01"), d("0.001"), d("0.001"), d(10_000), d(10_000), d(5), max_leverage=20
+    )
+
+
+def signal_of(
+    symbol: str, side: Side, time: int, confidence: float = 0.8, atr: str = "0.004"
+) -> inputs.Signal:
+    """A signal of the candle that closes at `time`."""
+    return inputs.Signal(
+        ids.signal_id("paper", symbol, "1m", time - MINUTE),
+        "paper",
+        symbol,
+        "1m",
+        side,
+        confidence,
+        PRICE,
+        Decimal(atr),
+        time,
+        time + 5 * MINUTE,
+        trace_id=ids.trace_id(f"{symbol}{time}"),
+    )
+
+
+class Desk:
+    """Feeds the core and keeps what it asks for."""
+
+    def __init__(self, policy: Policy | None = None, symbols: tuple[str, ...] = SYMBOLS) -> None:
+        self.book = Book(policy or Policy())
+        self.book.wallet = Decimal(10_000)
+        self.book.filters = {s: filters_of(s) for s in symbols}
+        self.book.leverage = dict.fromkeys(symbols, self.book.policy.leverage)
+        self.trader = Trader(self.book)
+        self.time = START
+        self.effects: list[fx.Effect] = []
+        self._trades = count(1)
+
+    def tell(self, event: Event) -> list[fx.Effect]:
+        """Hand in one event and return what followed."""
+        found = self.trader.handle(event, self.time)
+        self.effects += found
+        return found
+
+    def placed(self, purpose: OrderPurpose | None = None) -> list[Order]:
+        """Return every order that was sent, oldest first."""
+        sent = [e.order for e in self.effects if isinstance(e, fx.Place)]
+        return [o for o in sent if purpose is None or o.purpose is purpose]
+
+    def of(self, kind: type) -> list[fx.Effect]:
+        """Return the effects of one kind."""
+        return [e for e in self.effects if isinstance(e, kind)]
+
+    def round(
+        self, *signals: inputs.Signal, close: Decimal = PRICE, skip: tuple[str, ...] = ()
+    ) -> None:
+        """Close a candle of each symbol at `time` and answer all but the skipped."""
+        for symbol in sorted(self.book.filters):
+            candle = Candle(
+                "paper", symbol, "1m", self.time - MINUTE, close, close, close, close, Decimal(1)
+            )
+            self.tell(ex.CandleClosed(candle))
+        self.tell(ex.PointReached(self.time // MINUTE, self.time, tuple(self.book.filters)))
+        by_symbol = {s.symbol: s for s in signals}
+        answers = tuple(
+            inputs.Prediction(s, "1m", self.time, by_symbol.get(s))
+            for s in self.book.filters
+            if s not in skip
+        )
+        self.tell(inputs.PredictionsArrived(answers))
+
+    def accept(self, order: Order) -> None:
+        """Answer an order as taken."""
+        self.tell(inputs.PlaceAnswered(order.client_order_id, ex.Accepted(report(order))))
+
+    def refuse(self, order: Order, code: str, *, retryable: bool = False) -> None:
+        """Answer an order as refused."""
+        refused = ex.Refused(code, "no", retryable)
+        self.tell(inputs.PlaceAnswered(order.client_order_id, refused))
+
+    def fill(
+        self,
+        order: Order,
+        quantity: Decimal | None = None,
+        price: Decimal = PRICE,
+        pnl: Decimal = Decimal(0),
+    ) -> Fill:
+        """Fill an order, all of it by default."""
+        amount = order.quantity if quantity is None else quantity
+        fill = fill_of(order, amount, price, str(next(self._trades)), self.time, pnl)
+        self.tell(ex.FillReport(fill))
+        return fill
+
+    def open(self, symbol: str = "BTCUSDT", side: Side = Side.BUY) -> Order:
+        """Open a position by a signal, protected; return its entry order."""
+        self.round(signal_of(symbol, side, self.time))
+        entry = self.placed(OrderPurpose.ENTRY)[-1]
+        self.accept(entry)
+        self.fill(entry)
+        for order in self.placed()[-2:]:
+            self.accept(order)
+        return entry
+
+
+def report(order: Order, state: OrderState = OrderState.ACCEPTED) -> ex.OrderReport:
+    """A report of an order without new fills."""
+    return ex.OrderReport(
+        order.client_order_id,
+        "x" + order.client_order_id,
+        order.symbol,
+        order.side,
+        state,
+        order.quantity,
+        order.filled_quantity,
+        order.average_price,
+        START,
+    )
+
+
+def fill_of(
+    order: Order, quantity: Decimal, price: Decimal, trade: str, time: int, pnl: Decimal
+) -> Fill:
+    """A fill of an order with a taker's commission."""
+    return Fill(
+        trade,
+        order.account,
+        order.symbol,
+        order.client_order_id,
+        order.side,
+        price,
+        quantity,
+        price * quantity * Decimal("0.0005"),
+        pnl,
+        False,
+        time,
+    )

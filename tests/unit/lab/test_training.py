@@ -1,0 +1,125 @@
+"""A small training from candles to a checked artifact, twice the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer import Typer
+from typer.testing import CliRunner
+
+from services.ai.artifact import load
+from services.lab.training import artifact, run
+from services.lab.training.boosters import BoosterPlan
+from services.lab.training.command import train
+from services.lab.training.labels import LabelRule
+from tests.unit.lab.generated_series import generated_series, write_csv
+
+PLAN = run.TrainingPlan(
+    every=4,
+    folds=2,
+    label=LabelRule(horizon=10, cost=0.0005),
+    boosters=BoosterPlan(rounds=6, leaves=7, min_rows_in_leaf=20),
+)
+
+
+def make(**changes: Any) -> run.Trained:
+    series = [generated_series(5000), generated_series(5000, seed=4, symbol="BBBUSDT")]
+    unseen = [generated_series(1500, seed=8, symbol="CCCUSDT")]
+    return run.train_artifact(series, unseen, PLAN, "test", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def trained() -> run.Trained:
+    return make()
+
+
+def test_training_twice_gives_the_same_artifact(trained: run.Trained) -> None:
+    again = make()
+    assert again.content == trained.content
+    assert again.golden == trained.golden
+    assert again.manifest == trained.manifest
+
+
+def test_the_service_loads_what_training_saved(trained: run.Trained, tmp_path: Path) -> None:
+    folder = run.save(trained, tmp_path)
+    loaded = load(folder)
+    assert loaded.manifest.version == folder.name
+    assert loaded.manifest.models == ("lightgbm", "xgboost")
+    assert json.loads((folder / "manifest.json").read_text())["training"]["symbols"] == [
+        "AAAUSDT",
+        "BBBUSDT",
+    ]
+
+
+def test_metrics_stand_beside_their_baselines(trained: run.Trained) -> None:
+    walked = trained.manifest["metrics"]["walk_forward"]
+    assert {"prior", "volatility_bins", "logistic_regression", "ensemble"} <= set(walked)
+    for found in walked.values():
+        assert 0.5 < found["log_loss"] < 1.5
+    quantiles = trained.manifest["confidence_quantiles"]
+    assert {"0.2", "0.1", "0.05", "0.02", "0.01"} <= set(quantiles)
+
+
+def test_nothing_is_learnt_from_noise(trained: run.Trained) -> None:
+    """A random walk has no direction to find: a score that says otherwise looks ahead."""
+    walked = trained.manifest["metrics"]["walk_forward"]
+    assert 0.42 < walked["ensemble"]["direction_auc"] < 0.58
+
+
+class DependsOnPlace(artifact.Artifact):
+    def run(self, windows: artifact.Floats, **knobs: artifact.Floats) -> artifact.Run:
+        found = super().run(windows, **knobs)
+        found["probs"] = found["probs"].copy()
+        found["probs"][3] = np.nextafter(found["probs"][3], np.float32(1))
+        return found
+
+
+def test_an_artifact_whose_rows_depend_on_their_place_is_refused(trained: run.Trained) -> None:
+    windows = artifact.generated_windows(artifact.LARGEST_BATCH)
+    artifact.check_rows(artifact.Artifact(trained.content), windows)
+    with pytest.raises(artifact.ArtifactRefused, match="probs of a row differs"):
+        artifact.check_rows(DependsOnPlace(trained.content), windows)
+
+
+def test_weights_and_temperature_can_be_set_at_run_time(trained: run.Trained) -> None:
+    graph = artifact.Artifact(trained.content)
+    windows = artifact.generated_windows(8)
+    default = graph.run(windows)
+    first = graph.run(windows, weights=np.array([1, 0], dtype=np.float32))
+    assert np.array_equal(first["probs"], default["model_probs"][:, 0])
+    mean = default["model_probs"].mean(axis=1)
+    assert np.allclose(default["probs"], mean, atol=1e-6)
+    warm = graph.run(windows, temperature=np.array([9, 9], dtype=np.float32))
+    assert warm["probs"].std() < default["probs"].std()
+
+
+@pytest.fixture
+def command() -> Typer:
+    app = Typer()
+    app.command()(train)
+    return app
+
+
+def test_the_command_trains_shows_and_activates(command: Typer, tmp_path: Path) -> None:
+    candles = write_csv(generated_series(4000), tmp_path / "AAAUSDT_1m.csv")
+    out = tmp_path / "models"
+    options = "--every 6 --rounds 3 --leaves 5 --folds 2 --horizon 5 --activate"
+    result = CliRunner().invoke(
+        command, ["--data", str(candles), "--out", str(out), *options.split()]
+    )
+    assert result.exit_code == 0, result.output
+    version = (out / "ACTIVE").read_text().strip()
+    assert load(out / version).manifest.version == version
+    assert "baselines in log-loss" in result.output
+
+
+def test_the_command_says_what_is_wrong_with_the_data(command: Typer, tmp_path: Path) -> None:
+    broken = tmp_path / "x_1m.csv"
+    broken.write_text("time,price\n1,2\n")
+    result = CliRunner().invoke(command, ["--data", str(broken), "--out", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "cannot train" in result.output
