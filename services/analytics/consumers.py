@@ -93,9 +93,11 @@ class Sink:
         self._failed_at = self._clock.monotonic()
         self._metrics.errors.labels("database").inc()
         log.warning("sink_waits", stream=self._stream, messages=len(deliveries), error=repr(error))
+        # Waiting here, not only at the server, keeps the other batches from failing one by one.
+        await self._clock.sleep(_COME_AGAIN_SECONDS)
         for delivery in deliveries:
             if not delivery.settled:
-                await delivery.nak(_COME_AGAIN_SECONDS)
+                await delivery.nak(0)
 
     async def _read(self, deliveries: list[Delivery]) -> list[tuple[Delivery, LedgerEvent]]:
         readable = []

@@ -38,7 +38,6 @@ class AnalyticsServicer(rpc.AnalyticsServiceServicer):
         self._settings = settings
         self._views = views
         self._watch = watch
-        self._was_ready = False
 
     async def GetHealth(
         self, request: pb.GetHealthRequest, context: Context
@@ -48,7 +47,7 @@ class AnalyticsServicer(rpc.AnalyticsServiceServicer):
         view = self._watch.view()
         keys = {s.name: s.health_key for s in SERVICES}
         return pb.GetHealthResponse(
-            status=self._status(),
+            status=self._watch.status(),
             service=self._process.names.name,
             version=VERSION,
             build=self._process.settings.build_id,
@@ -143,10 +142,6 @@ class AnalyticsServicer(rpc.AnalyticsServiceServicer):
             events=[replies.event(e) for e in events],
             next_page_token=more.token(question) if more else "",
         )
-
-    def _status(self) -> str:
-        self._was_ready = self._was_ready or self._process.components.ready
-        return self._process.status if self._was_ready else "starting"
 
     def _now(self) -> Timestamp:
         return replies.moment(self._process.clock.now())

@@ -64,6 +64,7 @@ class HealthWatch:
         self._look_interval = min(look_interval, interval)
         self._link = Link(up=False)
         self._bus: Bus | None = None
+        self._was_ready = False
         self.book = HeartbeatBook(process.clock)
         self.sinks: list[Sink] = []
         self._alerts: dict[tuple[str, str], Alert] = {}
@@ -77,6 +78,11 @@ class HealthWatch:
         """Heartbeats come from this connection from now on."""
         self._bus = bus
         self._link = Link(up=bus.connected)
+
+    def status(self) -> str:
+        """Status of this replica: `starting` until it was ready once."""
+        self._was_ready = self._was_ready or self._process.components.ready
+        return self._process.status if self._was_ready else "starting"
 
     def view(self) -> SystemView:
         """Assess the system now; silence shows without waiting for the next check."""
@@ -112,6 +118,7 @@ class HealthWatch:
         due = 0.0
         started = False
         while True:
+            self.status()
             self._look()
             await self._answer_for_services()
             begins = not started and self._process.components.is_ready("ledger")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 from services.exec_risk.core.exchange_events import CandleClosed, ExchangeEvent, PointReached
+from services.exec_risk.core.inputs import PredictionsArrived
 from services.exec_risk.core.trader import Event
 from services.exec_risk.seams import Exchange, Leadership
 from services.exec_risk.term import Term
 from services.kit.logs import get_logger
 
 log = get_logger(__name__)
+
+_KEPT_ANSWERS = 64
+"""Batches of answers that a term which begins is told: those of the round in progress."""
 
 
 class Leader:
@@ -25,6 +30,7 @@ class Leader:
         self._new_term = new_term
         self._point: PointReached | None = None
         self._recent: list[CandleClosed] = []
+        self._answers: deque[PredictionsArrived] = deque(maxlen=_KEPT_ANSWERS)
         self.term: Term | None = None
         """The term that is being led; None on standby."""
 
@@ -34,7 +40,9 @@ class Leader:
         return self.term is not None and self._lease.held
 
     def put(self, event: Event) -> None:
-        """Hand an event to the term; on standby it is dropped."""
+        """Hand an event to the term; on standby only answers are kept, for the next term."""
+        if isinstance(event, PredictionsArrived):
+            self._answers.append(event)
         if self.term is not None:
             self.term.put(event)
 
@@ -54,6 +62,9 @@ class Leader:
         while True:
             await self._lease.wait()
             term = self.term = self._new_term()
+            for answers in self._answers:
+                # the bus may have told them before there was a term; rounds take them once
+                term.put(answers)
             lost = asyncio.Event()
             keeping = asyncio.create_task(self._lease.keep(lost.set))
             leading = asyncio.create_task(term.run(self._point, list(self._recent)))

@@ -22,7 +22,7 @@ from services.venue.exchange import MomentLog, PaperExchange
 from services.venue.markets.feed import ReplayFeed
 from services.venue.markets.generated import GeneratedMarket
 from services.venue.markets.market import Market
-from services.venue.markets.recorded import RecordedMarket
+from services.venue.markets.recorded import RecordedMarket, RecordingError
 from services.venue.pacing import Clockwork, Source
 from services.venue.server.account_routes import AccountRoutes
 from services.venue.server.candles import Candles
@@ -36,7 +36,7 @@ from services.venue.server.sockets import ListenKey
 from services.venue.server.streams import Streams
 from services.venue.server.trade_routes import TradeRoutes
 from services.venue.settings import VenueSettings
-from services.venue.store import Journal
+from services.venue.store import Journal, JournalError
 
 log = get_logger(__name__)
 
@@ -72,7 +72,11 @@ async def build(process: Process) -> Servicers:
     if not isinstance(settings, VenueSettings):
         raise TypeError(f"the venue needs VenueSettings, not {type(settings).__name__}")
     running = start_venue(settings, clock=process.clock)
-    venue = await running.__aenter__()
+    try:
+        venue = await running.__aenter__()
+    except (RecordingError, JournalError, OSError) as error:
+        log.critical("venue_cannot_start", reason=str(error))
+        raise SystemExit(2) from None
 
     async def stop() -> None:
         await running.__aexit__(None, None, None)

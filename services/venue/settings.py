@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from services.kit.settings import ProcessSettings
 
@@ -37,3 +37,18 @@ class VenueSettings(ProcessSettings):
     """Request weight a minute; minutes of market time count too."""
     venue_order_limit_10s: int = Field(default=300, gt=0)
     venue_order_limit_1m: int = Field(default=1200, gt=0)
+
+    @field_validator("venue_market")
+    @classmethod
+    def _market_exists(cls, value: str) -> str:
+        if value not in ("generated", "live") and not Path(value).is_dir():
+            raise ValueError(f"{value!r} is neither generated, live, nor a folder of candles")
+        return value
+
+    @field_validator("venue_listen")
+    @classmethod
+    def _listen_is_an_address(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdigit():
+            raise ValueError(f"{value!r} is not host:port")
+        return value

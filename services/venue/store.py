@@ -66,6 +66,22 @@ class Input:
     body: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which rows are asked for: market times from `since` to `until`, at most `limit`."""
+
+    since: int
+    until: int
+    limit: int
+    newest: bool = False
+    """True: the last rows of the span; False: the first ones."""
+
+    @property
+    def times(self) -> tuple[int, int]:
+        """First and last market time."""
+        return self.since, self.until
+
+
 class Journal:
     """One venue's SQLite file. Every method returns after its transaction is committed."""
 
@@ -144,14 +160,12 @@ class Journal:
         ).fetchone()
         return unpack(VenueOrder, json.loads(row[0])) if row else None
 
-    def orders(self, symbol: str, since: int, until: int, limit: int) -> list[VenueOrder]:
-        """Return the ended orders of a symbol decided within a time, oldest first."""
-        rows = self._db.execute(
-            "SELECT body FROM orders WHERE symbol = ? AND time BETWEEN ? AND ?"
-            " ORDER BY time, order_id LIMIT ?",
-            (symbol, since, until, limit),
+    def orders(self, symbol: str, span: Span) -> list[VenueOrder]:
+        """Return the ended orders of a symbol by the time they were decided, oldest first."""
+        rows = self._rows(
+            "orders", "symbol = ? AND time BETWEEN ? AND ?", (symbol, *span.times), span
         )
-        return [unpack(VenueOrder, json.loads(row[0])) for row in rows]
+        return [unpack(VenueOrder, row) for row in rows]
 
     def conditional(self, *, algo_id: int = 0, client_id: str = "") -> Conditional | None:
         """Return the ended conditional order with this id, or the last with this client id."""
@@ -171,25 +185,42 @@ class Journal:
         ).fetchall()
         return [unpack(Conditional, json.loads(row[0])) for row in reversed(rows)]
 
-    def trades(
-        self, symbol: str, *, order_id: int, since: int, until: int, limit: int
-    ) -> list[Trade]:
-        """Return a symbol's trades, oldest first; `order_id` 0 means of all orders."""
-        rows = self._db.execute(
-            "SELECT body FROM trades WHERE symbol = ? AND (? = 0 OR order_id = ?)"
-            " AND time BETWEEN ? AND ? ORDER BY place LIMIT ?",
-            (symbol, order_id, order_id, since, until, limit),
-        )
-        return [unpack(Trade, json.loads(row[0])) for row in rows]
+    def trades(self, symbol: str, span: Span, *, order_id: int = 0, first: int = 0) -> list[Trade]:
+        """Return a symbol's trades, oldest first.
 
-    def income(self, *, symbol: str, kind: str, since: int, until: int, limit: int) -> list[Income]:
-        """Return entries of the income log, oldest first; empty symbol or kind means all."""
-        rows = self._db.execute(
-            "SELECT body FROM income WHERE (? = '' OR symbol = ?) AND (? = '' OR type = ?)"
-            " AND time BETWEEN ? AND ? ORDER BY place LIMIT ?",
-            (symbol, symbol, kind, kind, since, until, limit),
+        `order_id` 0 means of all orders; `first` is the trade id to begin with, 0 for any.
+        """
+        rows = self._rows(
+            "trades",
+            "symbol = ? AND (? = 0 OR order_id = ?) AND time BETWEEN ? AND ? AND place >="
+            " coalesce((SELECT place FROM trades WHERE trade_id = ?), 0)",
+            (symbol, order_id, order_id, *span.times, first),
+            span,
         )
-        return [unpack(Income, json.loads(row[0])) for row in rows]
+        return [unpack(Trade, row) for row in rows]
+
+    def income(self, span: Span, *, symbol: str = "", kind: str = "") -> list[Income]:
+        """Return entries of the income log, oldest first; empty symbol or kind means all."""
+        rows = self._rows(
+            "income",
+            "(? = '' OR symbol = ?) AND (? = '' OR type = ?) AND time BETWEEN ? AND ?",
+            (symbol, symbol, kind, kind, *span.times),
+            span,
+        )
+        return [unpack(Income, row) for row in rows]
+
+    def _rows(
+        self, table: str, where: str, values: tuple[object, ...], span: Span
+    ) -> list[dict[str, Any]]:
+        direction = "DESC" if span.newest else "ASC"
+        order = "time {0}, order_id {0}" if table == "orders" else "place {0}"
+        rows = self._db.execute(
+            f"SELECT body FROM {table} WHERE {where}"  # noqa: S608 - own names
+            f" ORDER BY {order.format(direction)} LIMIT ?",
+            (*values, span.limit),
+        ).fetchall()
+        found = [json.loads(row[0]) for row in rows]
+        return found[::-1] if span.newest else found
 
     def _check(self, identity: Mapping[str, str], path: Path | None) -> None:
         row = self._db.execute("SELECT value FROM meta WHERE key = 'identity'").fetchone()

@@ -14,11 +14,15 @@ from services.ctl.supervisor.home import DEFAULT
 HomeOption = Annotated[Path, typer.Option("--home", help="Folder of the running system.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 DEFAULT_HOME = DEFAULT
+WIDTH = 200
+"""Columns where there is no terminal to ask: nothing is cut off."""
 
 
 def answer(value: Any, table: RenderableType | str, as_json: bool) -> None:
     """Print the value as JSON, or the table that people read."""
     console = Console(soft_wrap=isinstance(table, str))
+    if not console.is_terminal:
+        console = Console(soft_wrap=isinstance(table, str), width=WIDTH)
     if as_json:
         typer.echo(json.dumps(value, indent=2))
     else:

@@ -83,10 +83,10 @@ def up(
 async def _foreground(request: Request) -> None:
     home = Home(request.home)
     with home.lock():
-        chosen = claim(home, request.market, request.seed)
         addresses = Addresses.load(home, request.ports)
         if not read_json(home.processes_file):
             addresses.require_public_free()
+        chosen = claim(home, request.market, request.seed)
         options = Options(market=chosen, speed=request.speed, pace=request.pace)
         topology = Topology(home=home, addresses=addresses, options=options)
         await supervise(Supervisor(home=home, topology=topology), Console())

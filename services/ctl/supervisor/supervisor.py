@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import subprocess
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -68,13 +67,18 @@ class Supervisor:
         # Envoy checks the bootstrap while the servers start; endpoints are known from the outset.
         door = await asyncio.to_thread(self.topology.gateway)
         await self._end_unknown([*self.topology.backing(), venue, *units, door])
-        for unit in (*self.topology.backing(), venue):
+        for unit in (*self.topology.backing(), venue, door):
             self._watch(unit)
+        await self._answered(self.topology.nats.name)
+        for unit in units:
+            if unit.service not in database.OWNERS:
+                self._watch(unit)
         await self._answered(self.topology.postgres.name)
-        await self._prepare_database()
-        await self._answered(self.topology.nats.name, venue.name)
-        for unit in (*units, door):
-            self._watch(unit)
+        await self._prepare_database(units)
+        await self._answered(venue.name)
+        for unit in units:
+            if unit.service in database.OWNERS:
+                self._watch(unit)
         await self._answered(*(unit.name for unit in (*units, door)))
         self.phase = "waiting for readiness"
         await self._until_ready()
@@ -130,21 +134,23 @@ class Supervisor:
             if watch.failed:
                 raise ServerFailed(_with_log(watch.reason, watch.unit.command))
 
-    async def _prepare_database(self) -> None:
+    async def _prepare_database(self, units: Iterable[Unit]) -> None:
+        if all(u.name in self._left for u in units if u.service in database.OWNERS):
+            return  # whoever runs with this build has its schema
         postgres = self.topology.postgres
         secrets = self.home.secrets()
         await database.create(postgres.dsn(), postgres.dsn(database.DATABASE), secrets)
-        for process in (EXEC_RISK, ANALYTICS):
-            await self._migrate(process)
+        await asyncio.gather(self._migrate(EXEC_RISK), self._migrate(ANALYTICS))
 
     async def _migrate(self, process: Process) -> None:
         command = self.topology.migration(process)
         running = command.spawn()
+        deadline = time.monotonic() + MIGRATE_SECONDS
         try:
-            code = await asyncio.to_thread(running.wait, MIGRATE_SECONDS)
-        except subprocess.TimeoutExpired:
+            while (code := running.poll()) is None and time.monotonic() < deadline:
+                await asyncio.sleep(0.05)
+        finally:
             running.kill()
-            code = -1
         if code != 0:
             said = last_line(command.log)
             raise ServerFailed(

@@ -9,11 +9,9 @@ from services.venue.core import checks
 from services.venue.core.account import ZERO, Holding
 from services.venue.core.rejections import Rejection
 from services.venue.exchange import PaperExchange
-from services.venue.server.calls import Call, Json, Route, Routes, Security
+from services.venue.server.calls import Call, Json, Route, Routes, Security, span_of
 from services.venue.server.formats import ASSET, average, number
 from services.venue.server.sockets import ListenKey
-
-_UNTIL_EVER = 1 << 62
 
 
 class AccountRoutes:
@@ -167,11 +165,9 @@ class AccountRoutes:
     def income(self, call: Call) -> Json:
         """GET income."""
         entries = self._exchange.journal.income(
+            span_of(call, 100),
             symbol=call.parameters.get("symbol", ""),
             kind=call.parameters.get("incomeType", ""),
-            since=call.integer("startTime", 0),
-            until=call.integer("endTime", _UNTIL_EVER),
-            limit=call.limit(100, 1000),
         )
         return [
             {

@@ -10,6 +10,9 @@ from typing import Any
 
 from services.trade.order import Side
 from services.venue.core import rejections
+from services.venue.store import Span
+
+_UNTIL_EVER = 1 << 62
 
 Json = Any
 """What a handler answers: JSON-able data."""
@@ -94,3 +97,10 @@ class Route:
 
 Routes = dict[tuple[str, str], Route]
 """(method, path) to route."""
+
+
+def span_of(call: Call, default: int, most: int = 1000) -> Span:
+    """Return which rows a call asks for: without a beginning, the newest ones."""
+    given = "startTime" in call.parameters or "fromId" in call.parameters
+    since, until = call.integer("startTime", 0), call.integer("endTime", _UNTIL_EVER)
+    return Span(since, until, call.limit(default, most), newest=not given)

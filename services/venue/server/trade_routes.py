@@ -10,10 +10,9 @@ from services.venue.core import rejections
 from services.venue.core.orders import ConditionalRequest, OrderRequest, TimeInForce, VenueOrder
 from services.venue.core.rejections import Rejection
 from services.venue.exchange import PaperExchange
-from services.venue.server.calls import Call, Json, Route, Routes, Security
+from services.venue.server.calls import Call, Json, Route, Routes, Security, span_of
 from services.venue.server.formats import conditional_json, order_json, trade_json
 
-_UNTIL_EVER = 1 << 62
 _CONDITIONAL_TYPES = ("STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET")
 _CANCELLED_ALL = {"code": 200, "msg": "The operation of cancel all open order is done."}
 
@@ -92,10 +91,12 @@ class TradeRoutes:
     def all_orders(self, call: Call) -> Json:
         """GET allOrders: ended and open ones, oldest first."""
         symbol = self._symbol(call)
-        limit, since, until = _range(call, 500, 1000)
-        ended = self._exchange.journal.orders(symbol, since, until, limit)
-        alive = [o for o in self._open(symbol) if since <= o.decided_time <= until]
-        return [order_json(order) for order in [*ended, *alive][:limit]]
+        span = span_of(call, 500)
+        ended = self._exchange.journal.orders(symbol, span)
+        alive = [o for o in self._open(symbol) if span.since <= o.decided_time <= span.until]
+        found = [*ended, *alive]
+        chosen = found[-span.limit :] if span.newest else found[: span.limit]
+        return [order_json(order) for order in chosen]
 
     def place_algo(self, call: Call) -> Json:
         """POST algoOrder: a conditional order."""
@@ -169,10 +170,11 @@ class TradeRoutes:
 
     def trades(self, call: Call) -> Json:
         """GET userTrades of a symbol, oldest first."""
-        limit, since, until = _range(call, 500, 1000)
-        order_id = call.integer("orderId", 0)
         found = self._exchange.journal.trades(
-            self._symbol(call), order_id=order_id, since=since, until=until, limit=limit
+            self._symbol(call),
+            span_of(call, 500),
+            order_id=call.integer("orderId", 0),
+            first=call.integer("fromId", 0),
         )
         return [trade_json(trade) for trade in found]
 
@@ -230,11 +232,6 @@ def _time_in_force(call: Call, kind: str) -> TimeInForce:
         return TimeInForce(value)
     except ValueError:
         raise rejections.Rejection(-1115, "Invalid timeInForce.") from None
-
-
-def _range(call: Call, default: int, most: int) -> tuple[int, int, int]:
-    since, until = call.integer("startTime", 0), call.integer("endTime", _UNTIL_EVER)
-    return call.limit(default, most), since, until
 
 
 def _open_weight(call: Call) -> int:

@@ -123,9 +123,13 @@ class KilledProcess:
         await self.child.wait()
 
 
-async def soon(check: Callable[[], Awaitable[T]], deadline: float = 15.0) -> T:
+async def soon(
+    check: Callable[[], Awaitable[T]], deadline: float = 15.0, interval: float = 0.05
+) -> T:
     """Return the first true answer of an asynchronous check."""
-    found: T = await eventually(cast("Callable[[], Any]", check), deadline=deadline)
+    found: T = await eventually(
+        cast("Callable[[], Any]", check), deadline=deadline, interval=interval
+    )
     return found
 
 

@@ -71,6 +71,7 @@ async def test_a_service_is_down_before_its_first_heartbeat_and_after_its_last(
     async with running(settings_for(ledger_dsn, nats_url, free_port)) as process:
         await ready(process)
         assert await shows(free_port, "ai_service", "down")
+        await soon(partial(_status_is, database, "DOWN"))
         await beat(bus, AI.name)
         await soon(partial(shows, free_port, "ai_service", "healthy"), 2)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{free_port}") as channel:

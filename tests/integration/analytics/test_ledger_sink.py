@@ -190,11 +190,11 @@ async def test_killed_again_and_again_no_event_is_lost_or_counted_twice(
     try:
         publishing = asyncio.create_task(_publish(bus, sent))
         for share in (0.1, 0.4):
-            await soon(partial(_reached, ledger_dsn, int(len(sent) * share)), 40)
+            await soon(partial(_reached, ledger_dsn, int(len(sent) * share)), 40, 0.3)
             await service.kill()
             await service.start()
         await publishing
-        await soon(partial(_reached, ledger_dsn, len(sent)), 60)
+        await soon(partial(_reached, ledger_dsn, len(sent)), 60, 0.3)
     finally:
         await service.kill()
     assert await count(ledger_dsn, _FACTS) == len(sent)

@@ -83,7 +83,9 @@ async def test_closed_position_is_in_the_table(database: Database) -> None:
 async def test_an_old_token_writes_nothing(database: Database) -> None:
     """A deposed leader is refused inside its own transaction."""
     store, lease = await _store(database)
-    await database.pool.execute("update lease set expires = clock_timestamp() - $1::interval", timedelta(1))
+    await database.pool.execute(
+        "update lease set expires = clock_timestamp() - $1::interval", timedelta(1)
+    )
     newer, _ = await _store(database, "b")
     desk = Desk()
     desk.open()

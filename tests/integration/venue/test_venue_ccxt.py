@@ -180,3 +180,25 @@ async def test_all_orders_of_a_symbol_are_cancelled(ccxt_client: Any, venue: Run
         events = await clock.step()
         assert [event["o"]["X"] for event in events] == ["CANCELED"] * 3
         assert len(await ccxt_client.fetch_orders(BTC)) == 3
+
+
+async def test_lists_without_a_beginning_are_the_newest(
+    ccxt_client: Any, venue: RunningVenue
+) -> None:
+    async with Lockstep.connect(venue.url) as clock:
+        for number in range(4):
+            params = {"newClientOrderId": f"n{number}"}
+            await ccxt_client.create_order(BTC, "market", "buy", 0.01, None, params)
+            await clock.step()
+        asked = {"symbol": "BTCUSDT", "limit": 2}
+        trades = await ccxt_client.fapiPrivateGetUserTrades({"symbol": "BTCUSDT"})
+        newest = await ccxt_client.fapiPrivateGetUserTrades(asked)
+        assert newest == trades[-2:]
+        first = await ccxt_client.fapiPrivateGetUserTrades({**asked, "startTime": 0})
+        assert first == trades[:2]
+        rest = await ccxt_client.fapiPrivateGetUserTrades({**asked, "fromId": trades[1]["id"]})
+        assert rest == trades[1:3]
+        orders = await ccxt_client.fapiPrivateGetAllOrders(asked)
+        assert [order["clientOrderId"] for order in orders] == ["n2", "n3"]
+        entries = await ccxt_client.fapiPrivateGetIncome({"limit": 2})
+        assert [entry["tradeId"] for entry in entries] == [str(trade["id"]) for trade in newest]

@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 
 from services.analytics.core.books import Books
 from services.analytics.core.ledger import (
-    BookedFill,
     BookedFunding,
     Fact,
-    PositionFact,
     RoundFact,
     WalletFact,
 )
@@ -25,71 +23,13 @@ from services.analytics.core.trades import (
     realized_by_fill,
     shares_of,
 )
-from services.trade.order import Fill, OrderPurpose, Side
+from services.trade.order import OrderPurpose, Side
 from services.trade.position import ExitReason, PositionSide
+from tests.unit.analytics.position_facts import booked, told
 
 MONEY = st.decimals(min_value="0.01", max_value="99999", places=2)
 SIZE = st.decimals(min_value="0.001", max_value="50", places=3)
 DAY = 86_400_000
-
-
-def booked(
-    number: int,
-    *,
-    entry: bool,
-    side: PositionSide = PositionSide.LONG,
-    quantity: str | Decimal = "1",
-    price: str | Decimal = "100",
-    position_id: str = "pos-1",
-    commission: str | Decimal = "0.04",
-    time: int | None = None,
-) -> BookedFill:
-    """One fill of a position."""
-    return BookedFill(
-        fill=Fill(
-            trade_id=str(number),
-            account="main",
-            symbol="BTCUSDT",
-            client_order_id=f"order-{number}",
-            side=side.entry_side if entry else side.exit_side,
-            price=Decimal(price),
-            quantity=Decimal(quantity),
-            commission=Decimal(commission),
-            realized_pnl=Decimal("7"),
-            maker=False,
-            time=number if time is None else time,
-        ),
-        position_id=position_id,
-        purpose=OrderPurpose.ENTRY if entry else OrderPurpose.STOP_LOSS,
-        sequence=number,
-    )
-
-
-def told(
-    version: int,
-    *,
-    closed: bool = False,
-    side: PositionSide = PositionSide.LONG,
-    position_id: str = "pos-1",
-    net: str = "0",
-) -> PositionFact:
-    """One fact about a position."""
-    return PositionFact(
-        position_id=position_id,
-        version=version,
-        account="main",
-        symbol="BTCUSDT",
-        side=side,
-        closed=closed,
-        opened_time=1,
-        leverage=3,
-        signal_id="sig-1",
-        trace_id="ab" * 16,
-        model_version="m1",
-        in_sample=True,
-        exit_reason=ExitReason.STOP_LOSS if closed else None,
-        reported_net=Decimal(net),
-    )
 
 
 @st.composite
