@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -12,12 +13,24 @@ import asyncpg
 import nats
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 from services.ctl.servers.free import free_port as choose_port
 from services.ctl.servers.nats import NatsServer
 from services.ctl.servers.postgres import PostgresServer
+from services.kit import logs
 
 _numbers = itertools.count(1)
+
+# Machines are busy: a property says nothing about time.
+settings.register_profile("any-time", deadline=None)
+settings.load_profile("any-time")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_logs() -> None:
+    """Logs as in service: the console form draws every local value of a traceback, for seconds."""
+    logs.configure("tests", "tests", "WARNING", "json")
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +87,8 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def quantum_data() -> Path:
     """Folder of recorded market data; tests that need it are skipped where it is absent."""
-    data = Path(__file__).resolve().parents[2] / "shared" / "data"
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    data = Path(os.environ.get("QUANTUM_DATA", beside))
     if not data.is_dir():
         pytest.skip(f"recorded market data is not at {data}")
     return data

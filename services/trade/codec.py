@@ -31,6 +31,9 @@ _PREFIXES: dict[type[StrEnum], tuple[Any, str]] = {
 }
 
 
+_AVERAGE_PLACES = Decimal("1e-10")
+
+
 class CodecError(ValueError):
     """A message holds something that has no meaning here."""
 
@@ -69,6 +72,11 @@ def decimal_from_pb(text: str, field: str) -> Decimal:
     if not value.is_finite():
         raise CodecError(f"{field}: {text!r} is not finite")
     return value
+
+
+def average_to_pb(value: Decimal | None) -> str:
+    """Return an average price to ten decimal places: a quotient has no exact decimal form."""
+    return decimal_to_pb(None if value is None else value.quantize(_AVERAGE_PLACES))
 
 
 def optional_decimal(text: str, field: str) -> Decimal | None:
@@ -143,7 +151,7 @@ def order_to_pb(order: Order) -> trading_pb2.Order:
         price=decimal_to_pb(order.price),
         trigger_price=decimal_to_pb(order.trigger_price),
         filled_quantity=decimal_to_pb(order.filled_quantity),
-        average_price=decimal_to_pb(order.average_price),
+        average_price=average_to_pb(order.average_price),
         exchange_order_id=order.exchange_order_id,
         signal_id=order.signal_id,
         position_id=order.position_id,
@@ -200,8 +208,8 @@ def position_to_pb(position: Position, mark: Decimal | None = None) -> trading_p
         side=enum_to_pb(position.side),
         status="open" if position.open else "closed",
         quantity=decimal_to_pb(position.quantity),
-        entry_price=decimal_to_pb(position.entry_price),
-        exit_price=decimal_to_pb(position.exit_price),
+        entry_price=average_to_pb(position.entry_price),
+        exit_price=average_to_pb(position.exit_price),
         stop_loss_price=decimal_to_pb(position.stop_loss_price),
         take_profit_price=decimal_to_pb(position.take_profit_price),
         leverage=position.leverage,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000
@@ -10,6 +11,7 @@ _UNITS = {"m": MINUTE_MS, "h": 60 * MINUTE_MS, "d": DAY_MS}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+@lru_cache(maxsize=64)
 def timeframe_ms(timeframe: str) -> int:
     """Return the length of a timeframe such as `1m`, `15m`, `4h`; ValueError when unknown."""
     number, unit = timeframe[:-1], timeframe[-1:]

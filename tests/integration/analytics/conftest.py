@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import asyncpg
-import pytest
 import pytest_asyncio
 
 from services.analytics.app import MIGRATIONS, SCHEMA, build_with
 from services.analytics.settings import AnalyticsSettings
 from services.catalog.processes import ANALYTICS
 from services.catalog.subjects import STREAMS
-from services.kit import logs
 from services.kit.bus import Bus
 from services.kit.clock import SystemClock
 from services.kit.db import Database
@@ -30,12 +28,6 @@ from tests.support.eventually import eventually
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _plain_logs() -> None:
-    """Logs as in service; the default draws tracebacks with every local value, for seconds."""
-    logs.configure("analytics-test", "test", "WARNING", "json")
 
 
 @pytest_asyncio.fixture

@@ -25,7 +25,7 @@ def model() -> LoadedModel:
     return MODEL
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 299), min_size=1, max_size=70))
 def test_any_batch_gives_the_same_outputs_to_the_last_bit(rows: list[int]) -> None:
     found = predict(MODEL.session, [WINDOWS[row] for row in rows])

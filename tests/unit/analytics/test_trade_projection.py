@@ -103,7 +103,7 @@ def state(books: Books) -> object:
     return trades, shares, books.anchors, books.marks
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(history=histories(), data=st.data())
 def test_any_order_and_any_repetition_gives_the_same_projection(
     history: list[Fact], data: st.DataObject
@@ -114,7 +114,7 @@ def test_any_order_and_any_repetition_gives_the_same_projection(
     assert state(books_of(shuffled)) == state(books_of(history))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(history=histories())
 def test_the_days_shares_add_up_to_the_trades_gross_profit(history: list[Fact]) -> None:
     """Incident 85: what the days report adds up to what the trades made, to the last digit."""
@@ -131,7 +131,7 @@ def test_the_days_shares_add_up_to_the_trades_gross_profit(history: list[Fact]) 
             assert abs(shares - trade.position.realized_pnl) < Decimal("1e-15")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(side=st.sampled_from(PositionSide), entry=MONEY, leave=MONEY, quantity=SIZE)
 def test_the_sign_of_a_short_survives(
     side: PositionSide, entry: Decimal, leave: Decimal, quantity: Decimal

@@ -88,7 +88,7 @@ def play(exchange: Engine, rounds: Sequence[Round], *, volume: str = "200") -> l
 
 
 @given(courses())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_money_is_conserved_to_the_last_digit(rounds: list[Round]) -> None:
     exchange = world.engine(balance=Decimal(20_000))
     events = play(exchange, rounds)
@@ -101,7 +101,7 @@ def test_money_is_conserved_to_the_last_digit(rounds: list[Round]) -> None:
 
 
 @given(courses())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_position_is_the_signed_sum_of_its_fills(rounds: list[Round]) -> None:
     exchange = world.engine(balance=Decimal(20_000))
     trades = world.trades(play(exchange, rounds))
@@ -117,7 +117,7 @@ def test_position_is_the_signed_sum_of_its_fills(rounds: list[Round]) -> None:
 
 
 @given(courses())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_reduce_only_never_opens_or_flips(rounds: list[Round]) -> None:
     exchange = world.engine(balance=Decimal(20_000))
     reducing = {
@@ -136,7 +136,7 @@ def test_reduce_only_never_opens_or_flips(rounds: list[Round]) -> None:
 
 
 @given(courses())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_fills_of_an_order_add_up_and_stay_within_its_limit(rounds: list[Round]) -> None:
     exchange = world.engine(balance=Decimal(20_000))
     asked = {r.client_id: r for group, _, _ in rounds for r in group}
@@ -153,7 +153,7 @@ def test_fills_of_an_order_add_up_and_stay_within_its_limit(rounds: list[Round])
 
 
 @given(courses(), st.randoms(use_true_random=False))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_arrival_order_within_a_step_changes_nothing(rounds: list[Round], shuffler: object) -> None:
     straight, mixed = (world.engine(balance=Decimal(20_000)) for _ in range(2))
     shuffled = []
@@ -166,7 +166,7 @@ def test_arrival_order_within_a_step_changes_nothing(rounds: list[Round], shuffl
 
 
 @given(courses(), st.integers(0, 11))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_snapshot_in_the_middle_changes_nothing(rounds: list[Round], cut: int) -> None:
     whole, part, resumed = (world.engine(balance=Decimal(20_000)) for _ in range(3))
     expected = play(whole, rounds)
@@ -178,7 +178,7 @@ def test_snapshot_in_the_middle_changes_nothing(rounds: list[Round], cut: int) -
 
 
 @given(courses(), st.integers(0, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_ids_are_unique_and_exact_in_a_double(rounds: list[Round], seed: int) -> None:
     exchange = world.engine(balance=Decimal(20_000), seed=seed)
     ids = [t.trade_id for t in world.trades(play(exchange, rounds, volume="20"))]

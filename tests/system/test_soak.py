@@ -1,0 +1,54 @@
+"""The long form of the kill proof: processes die at random moments for many minutes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support import books
+from tests.support.eventually import eventually
+from tests.support.stack import Stack
+from tests.system.test_kills import VICTIMS, assert_no_order_twice, every_position_has_a_stop
+
+SECONDS = float(os.environ.get("SOAK_SECONDS", "600"))
+SEED = int(os.environ.get("SOAK_SEED", "1"))
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(SECONDS + 600)
+async def test_random_kills_for_a_long_time_lose_and_double_nothing() -> None:
+    """Incidents 7, 12, 26, 27, 77, 82, 85: one SIGKILL after another, at random moments.
+
+    The moments and victims follow SOAK_SEED; SOAK_SECONDS says how long.
+    """
+    dice = random.Random(SEED)  # noqa: S311 - a seeded test
+    root = Path(tempfile.mkdtemp(prefix="quantum-soak-"))
+    root.chmod(0o755)
+    stack = Stack(root)
+    kills = 0
+    try:
+        stack.up()
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            await asyncio.sleep(dice.uniform(2, 15))
+            victim = dice.choice(VICTIMS)
+            if victim in stack.pids():
+                stack.kill(victim)
+                kills += 1
+        more = await eventually(lambda: stack.closed_trades(), deadline=60) + 10
+        await stack.until_closed(more, 180)
+        found = await books.read(stack)
+        books.assert_equal(found)
+        await assert_no_order_twice(stack)
+        await eventually(lambda: every_position_has_a_stop(stack), deadline=15)
+        print(f"{kills} kills, {len(found.venue)} fills, {more} trades")  # noqa: T201
+    finally:
+        stack.down()
+        shutil.rmtree(root, ignore_errors=True)
