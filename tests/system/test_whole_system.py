@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
 
+import aiohttp
 import asyncpg
 import pytest
 import pytest_asyncio
@@ -161,6 +162,49 @@ async def test_grpcurl_reaches_every_service_through_the_ingress(stack: Stack) -
         assert '"status": "healthy"' in grpcurl(stack.ingress, f"{service.grpc_service}/GetHealth")
 
 
+GUIDE_METRICS = {
+    "ai": {
+        "ai_service_uptime_seconds",
+        "ai_service_signals_generated_total",
+        "ai_service_predictions_made_total",
+        "ai_service_signal_latency_seconds_bucket",
+        "ai_service_errors_total",
+    },
+    "exec_risk": {
+        "exec_risk_service_uptime_seconds",
+        "exec_risk_service_orders_executed_total",
+        "exec_risk_service_positions_opened_total",
+        "exec_risk_service_positions_closed_total",
+        "exec_risk_service_risk_alerts_total",
+        "exec_risk_service_execution_errors_total",
+        "exec_risk_service_open_positions",
+        "exec_risk_service_daily_pnl_usd",
+        "exec_risk_service_daily_trades",
+        "exec_risk_service_rpc_calls_received_total",
+    },
+    "analytics": {
+        "analytics_os_service_uptime_seconds",
+        "analytics_os_service_events_received_total",
+        "analytics_os_service_events_published_total",
+        "analytics_os_service_health_checks_total",
+        "analytics_os_service_portfolio_value_usd",
+        "analytics_os_service_positions_count",
+        "analytics_os_service_learning_samples_collected",
+    },
+}
+
+
+async def test_every_process_has_the_guides_metrics_as_prometheus_text(stack: Stack) -> None:
+    async with aiohttp.ClientSession() as session:
+        for instance in stack.endpoints["instances"].values():
+            wanted = GUIDE_METRICS.get(instance["service"], set())
+            async with session.get(f"http://{instance['metrics']}/metrics") as answer:
+                assert answer.content_type == "text/plain"
+                text = await answer.text()
+            names = {line.split("{")[0].split(" ")[0] for line in text.splitlines()}
+            assert wanted <= names, (instance, wanted - names)
+
+
 async def test_the_guides_own_queries_work(stack: Stack) -> None:
     """Incident 82 and hazard of the guide: `positions.status` and `events.timestamp` exist."""
     async with stack.database() as connection:
@@ -195,8 +239,6 @@ async def test_the_integration_harness_passes_and_fails_with_a_broken_executor(
 
 
 async def _set_trading_state(stack: Stack, state: str) -> None:
-    import aiohttp
-
     body = {
         "state": f"TRADING_STATE_{state}",
         "reason": "broken on purpose",
