@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from google.protobuf.timestamp_pb2 import Timestamp
 from quantum.ai.v1 import ai_service_pb2, signal_pb2
 
 from services.ai.core.answers import Batch
-from services.ai.core.ensemble import DOWN, FLAT, UP, Action, Prediction, Vote
+from services.ai.core.ensemble import Action, Prediction, Vote
 from services.ai.core.manifest import Manifest
 from services.ai.core.signals import MODEL_SOURCE, Signal, id_of
 from services.trade.codec import decimal_to_pb, time_to_pb
@@ -19,33 +22,57 @@ _ACTIONS = {
 
 def batch_to_pb(batch: Batch) -> signal_pb2.PredictionBatch:
     """Write a batch with its signals whole."""
-    return signal_pb2.PredictionBatch(
+    message = signal_pb2.PredictionBatch(
         venue=batch.venue,
-        predictions=[prediction_to_pb(answer.prediction) for answer in batch.answers],
         model_version=batch.model_version,
         signals=[signal_to_pb(a.signal) for a in batch.answers if a.signal is not None],
         in_sample=batch.in_sample,
     )
+    first = batch.answers[0].prediction.candle
+    opened, closed = time_to_pb(first.open_time), time_to_pb(first.close_time)
+    for answer in batch.answers:
+        _write(message.predictions.add, answer.prediction, opened, closed)
+    return message
 
 
 def prediction_to_pb(prediction: Prediction) -> signal_pb2.Prediction:
     """Write a prediction."""
     candle = prediction.candle
+    opened, closed = time_to_pb(candle.open_time), time_to_pb(candle.close_time)
+    return _write(signal_pb2.Prediction, prediction, opened, closed)
+
+
+def _write(
+    new: Callable[..., signal_pb2.Prediction],
+    prediction: Prediction,
+    opened: Timestamp,
+    closed: Timestamp,
+) -> signal_pb2.Prediction:
+    """Write a prediction where it belongs: messages made apart would be copied into the batch."""
     made = prediction.action is not Action.HOLD
-    return signal_pb2.Prediction(
-        symbol=candle.symbol,
-        timeframe=candle.timeframe,
-        candle_open_time=time_to_pb(candle.open_time),
-        candle_close_time=time_to_pb(candle.close_time),
+    down, flat, up = prediction.probabilities
+    message = new(
+        symbol=prediction.candle.symbol,
+        timeframe=prediction.candle.timeframe,
+        candle_open_time=opened,
+        candle_close_time=closed,
         action=_ACTIONS[prediction.action],
         confidence=prediction.confidence,
-        p_down=prediction.probabilities[DOWN],
-        p_flat=prediction.probabilities[FLAT],
-        p_up=prediction.probabilities[UP],
-        votes=[_vote_to_pb(vote) for vote in prediction.votes],
+        p_down=down,
+        p_flat=flat,
+        p_up=up,
         hold_reason=prediction.hold_reason.value,
-        signal_id=id_of(candle) if made else "",
+        signal_id=id_of(prediction.candle) if made else "",
     )
+    for vote in prediction.votes:
+        message.votes.add(
+            model=vote.model,
+            p_down=vote.p_down,
+            p_flat=vote.p_flat,
+            p_up=vote.p_up,
+            weight=vote.weight,
+        )
+    return message
 
 
 def signal_to_pb(signal: Signal) -> signal_pb2.Signal:

@@ -7,6 +7,7 @@ only after its answer is stored, so a replica that dies leaves its items to the 
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,10 @@ _ACK_WAIT_SECONDS = 3.0
 """After this long the items of a replica that died go to another; a late answer is a repeat."""
 _MAX_DELIVER = 50
 """Items come again while a replica is behind, so that is no sign of poison for long."""
+_PARALLEL = 2
+"""Batches in hand: one is read or written while the models run on the other."""
+_RECENT = 10_000
+"""Candles that the follower has read and the worker need not read again."""
 
 
 def read_candle(message: Message) -> Candle:
@@ -85,6 +90,8 @@ class CandleAnswerer:
         self._clock = clock
         self._batch_size = batch_size
         self._progress = progress
+        self._recent: OrderedDict[int, Candle] = OrderedDict()
+        """Live candles in the windows, by stream sequence."""
         self._follower: Follower | None = None
         self._worker: Worker | None = None
         self._draining = False
@@ -120,6 +127,7 @@ class CandleAnswerer:
                 batch=self._batch_size,
                 ack_wait=_ACK_WAIT_SECONDS,
                 max_deliver=_MAX_DELIVER,
+                parallel=_PARALLEL,
             )
         elif not wanted and self._worker is not None:
             worker, self._worker = self._worker, None
@@ -133,6 +141,10 @@ class CandleAnswerer:
             self._measures.errors.labels("bad_candle").inc()
             log.warning("bad_candle", subject=message.subject, reason=str(error))
             return
+        if subjects.HEADER_HISTORY not in message.headers:
+            self._recent[message.sequence] = candle
+            if len(self._recent) > _RECENT:
+                self._recent.popitem(last=False)
         self._measures.candles.inc()
         self._progress["last_candle_time"] = float(self.windows.newest_close_of_all)
         if result is Insert.CONFLICT:
@@ -174,7 +186,8 @@ class CandleAnswerer:
                 await delivery.nak(_RETRY_SECONDS)
                 continue
             try:
-                items.append(_Item(delivery, read_candle(delivery)))
+                candle = self._recent.get(delivery.sequence) or read_candle(delivery)
+                items.append(_Item(delivery, candle))
             except CodecError as error:
                 await delivery.reject(str(error))
         return items
@@ -200,8 +213,9 @@ class CandleAnswerer:
         return answer(questions, outputs, model.manifest, policy)
 
     def _count(self, answers: Sequence[Answer]) -> None:
+        for reason, times in Counter(a.prediction.hold_reason for a in answers).items():
+            self._measures.predictions.labels(reason.value).inc(times)
         for each in answers:
-            self._measures.predictions.labels(each.prediction.hold_reason.value).inc()
             if each.signal is not None:
                 self._measures.signals.labels(each.signal.action.value).inc()
                 self._measures.published.labels(SIGNAL_GENERATED).inc()

@@ -52,7 +52,7 @@ def predict(session: ort.InferenceSession, windows: Sequence[Floats]) -> list[Mo
                 valid=valid[row],
                 atr_fraction=atr[row],
                 probabilities=tuple(probs[row]),
-                model_probabilities=tuple(tuple(p) for p in member_probs[row]),
+                model_probabilities=tuple(map(tuple, member_probs[row])),
             )
             for row in range(len(chosen))
         ]

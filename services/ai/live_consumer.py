@@ -30,12 +30,8 @@ class Last:
 
     prediction: signal_pb2.Prediction
     signal: signal_pb2.Signal | None
-
-    @property
-    def close_time(self) -> tuple[int, int]:
-        """Market time of the answer."""
-        time = self.prediction.candle_close_time
-        return time.seconds, time.nanos
+    close_time: tuple[int, int]
+    """Market time of the answer: seconds and nanoseconds."""
 
 
 class LiveAnswers:
@@ -65,11 +61,13 @@ class LiveAnswers:
             return
         signals = {signal.signal_id: signal for signal in batch.signals}
         for prediction in batch.predictions:
-            last = Last(prediction, signals.get(prediction.signal_id))
+            time = prediction.candle_close_time
+            signal = signals.get(prediction.signal_id)
+            last = Last(prediction, signal, (time.seconds, time.nanos))
             self._keep((batch.venue, prediction.symbol, prediction.timeframe), last)
         if message.sequence > self._started_at:
-            for signal in batch.signals:
-                self._send(signal)
+            for made in batch.signals:
+                self._send(made)
 
     def _keep(self, key: Key, last: Last) -> None:
         held = self._last.get(key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from quantum.analytics.v1 import analytics_service_pb2_grpc as rpc
 
-from services.analytics.consumers import NEVER_GIVE_UP, Sink
+from services.analytics.consumers import Sink
 from services.analytics.core.health import Expected, Limits
 from services.analytics.health_store import HealthStore
 from services.analytics.metrics import AnalyticsMetrics
@@ -30,7 +30,6 @@ SCHEMA = "analytics"
 MIGRATIONS = "services.analytics.migrations"
 
 _RETRY_SECONDS = 0.5
-_ACK_WAIT_SECONDS = 5.0
 _SOURCES = (
     (subjects.EVENTS.name, subjects.LEDGER_CONSUMER, subjects.ALL_EVENTS),
     (subjects.LIVE.name, subjects.LEDGER_LIVE_CONSUMER, subjects.ALL_SIGNALS),
@@ -150,14 +149,6 @@ async def _start_sinks(
     for stream, consumer, subject in _SOURCES:
         sink = Sink(stream=stream, store=store, bus=bus, clock=process.clock, metrics=metrics)
         watch.sinks.append(sink)
-        worker = await bus.work(
-            stream,
-            consumer,
-            subject,
-            sink.handle,
-            batch=settings.batch,
-            ack_wait=_ACK_WAIT_SECONDS,
-            max_deliver=NEVER_GIVE_UP,
-        )
+        worker = await sink.work(consumer, subject, batch=settings.backlog_batch)
         process.on_drain(worker.stop)
         log.info("sink_started", stream=stream, consumer=consumer)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
 from decimal import Decimal
+from functools import cache
 
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as Protobuf
@@ -23,7 +26,7 @@ from services.analytics.core.ledger import (
     WalletFact,
 )
 from services.catalog.events import MESSAGES
-from services.catalog.subjects import HEADER_SOURCE
+from services.catalog.subjects import HEADER_SOURCE, HEADER_TRACE
 from services.kit.message import Message
 from services.trade.codec import (
     decimal_from_pb,
@@ -39,6 +42,9 @@ from services.trade.times import DAY_MS
 _FIRST_TIME = 45 * 365 * DAY_MS
 _LAST_TIME = 130 * 365 * DAY_MS
 """Market times outside of about 2014 to 2099 are errors of the publisher."""
+_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_enum = cache(enum_from_pb)
+"""A handful of values that every event holds."""
 
 
 class Unreadable(Exception):
@@ -49,19 +55,19 @@ def to_event(message: Message) -> LedgerEvent:
     """Read one message; Unreadable when its type, headers or payload are wrong."""
     decoded = _decode(message)
     time = _market_time(message)
-    data = to_json(decoded)
-    if "\\u0000" in data:
-        raise Unreadable("the payload holds a NUL character")
     try:
+        data = to_json(decoded)
         found = tuple(_facts(decoded, message.sequence))
     except ValueError as error:
         raise Unreadable(f"{message.type}: {error}") from error
+    if "\\u0000" in data:
+        raise Unreadable("the payload holds a NUL character")
     return LedgerEvent(
         event_id=_event_id(message),
         type=message.type,
         time=time,
         source=message.headers.get(HEADER_SOURCE, ""),
-        trace_id=message.trace_id,
+        trace_id=_trace_id(message),
         key=_key(message),
         subject=message.subject,
         sequence=message.sequence,
@@ -102,6 +108,12 @@ def _market_time(message: Message) -> int:
     return time
 
 
+def _trace_id(message: Message) -> str:
+    # The plain form is read here; what else W3C allows is left to the kit, which is slower.
+    plain = _TRACEPARENT.fullmatch(message.headers.get(HEADER_TRACE, ""))
+    return plain[1] if plain else message.trace_id
+
+
 def _key(message: Message) -> str:
     """First token after the type: the account of a fact, the symbol of a signal."""
     _, found, rest = message.subject.partition(f".{message.type}.")
@@ -125,7 +137,7 @@ def _fill(message: facts.FillRecorded, sequence: int) -> list[Fact]:
         BookedFill(
             fill=fill,
             position_id=message.fill.position_id,
-            purpose=enum_from_pb(OrderPurpose, purpose),
+            purpose=_enum(OrderPurpose, purpose),
             sequence=sequence,
         )
     ]
@@ -156,16 +168,16 @@ def _position(
             version=p.version,
             account=_filled(p.account, "account"),
             symbol=_filled(p.symbol, "symbol"),
-            side=enum_from_pb(PositionSide, p.side),
+            side=_enum(PositionSide, p.side),
             closed=p.status == "closed",
             opened_time=time_from_pb(p.opened_time),
             leverage=p.leverage,
             signal_id=p.signal_id,
             trace_id=p.trace_id,
             model_version=p.entry_model,
-            entry_confidence=p.entry_confidence,
+            entry_confidence=_finite(p.entry_confidence, "entry_confidence"),
             in_sample=p.in_sample,
-            exit_reason=enum_from_pb(ExitReason, p.exit_reason) if p.exit_reason else None,
+            exit_reason=_enum(ExitReason, p.exit_reason) if p.exit_reason else None,
             reported_net=_amount(p.realized_pnl) - _amount(p.commission) + _amount(p.funding),
         )
     ]
@@ -234,6 +246,12 @@ def _filled(text: str, field: str) -> str:
     if not text:
         raise ValueError(f"{field} is empty")
     return text
+
+
+def _finite(value: float, field: str) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{field} is {value}")
+    return value
 
 
 def _amount(text: str) -> Decimal:

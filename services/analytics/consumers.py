@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from google.protobuf.message import DecodeError
@@ -16,7 +17,7 @@ from services.analytics.store import LedgerStore, Rejection
 from services.catalog import subjects
 from services.catalog.events import ROUND_DECIDED, ROUND_OBSERVED
 from services.catalog.processes import ANALYTICS
-from services.kit.bus import Bus, BusUnavailable, Delivery, Message, Outgoing
+from services.kit.bus import Bus, BusUnavailable, Delivery, Message, Outgoing, Worker
 from services.kit.clock import Clock
 from services.kit.db import TRANSIENT
 from services.kit.logs import get_logger
@@ -30,6 +31,8 @@ NEVER_GIVE_UP = 1 << 30
 """Deliveries of the ledger's consumers: a database that is away must not cost a fact. What can
 never be written is rejected by name instead."""
 
+_IN_HAND = 2
+"""Batches of a consumer in hand: one is read while the one before is committed."""
 _AWAY: tuple[type[BaseException], ...] = (BusUnavailable, *TRANSIENT)
 _COME_AGAIN_SECONDS = 0.5
 _REDELIVERED_SECONDS = 5.0
@@ -53,6 +56,8 @@ class Sink:
         self._bus = bus
         self._clock = clock
         self._metrics = metrics
+        self._turn = asyncio.Lock()
+        self._in_hand: list[float] = []
         self._waiting_since: float | None = None
         self._failed_at: float | None = None
         self.recorded = 0
@@ -69,24 +74,57 @@ class Sink:
             self._waiting_since = self._failed_at = None
         return 0.0 if self._waiting_since is None else now - self._waiting_since
 
+    async def work(
+        self, consumer: str, subject: str, *, batch: int, ack_wait: float = 5.0
+    ) -> Worker:
+        """Take what a durable consumer delivers, until the worker is stopped."""
+        return await self._bus.work(
+            self._stream,
+            consumer,
+            subject,
+            self.handle,
+            batch=batch,
+            ack_wait=ack_wait,
+            max_deliver=NEVER_GIVE_UP,
+            parallel=_IN_HAND,
+        )
+
     async def handle(self, deliveries: list[Delivery]) -> None:
-        """Record a batch; what it leaves unsettled is acknowledged by the caller."""
+        """Record a batch; what it leaves unsettled is acknowledged by the caller.
+
+        Batches are committed in the order of the calls, so that what comes before a round in the
+        stream is recorded when the round is answered.
+        """
+        began = self._begin(deliveries)
+        readable, unreadable = _read(deliveries)
+        try:
+            # Nothing is awaited before this, and the lock lets in first who asked first.
+            async with self._turn:
+                for delivery, reason in unreadable:
+                    await self._reject(delivery, reason)
+                await self._record(readable)
+            await self._observe([event for _, event in readable])
+        except _AWAY as error:
+            self._in_hand.remove(began)
+            await self._come_again(deliveries, error)
+            return
+        except BaseException:
+            self._in_hand.remove(began)
+            raise
+        self._in_hand.remove(began)
+        self._waiting_since = self._in_hand[0] if self._in_hand else None
+        self._metrics.sink_seconds.observe(self._clock.monotonic() - began)
+
+    def _begin(self, deliveries: list[Delivery]) -> float:
         began = self._clock.monotonic()
+        self._in_hand.append(began)
         if self._waiting_since is None:
             self._waiting_since = began
         self._failed_at = None
         self._metrics.received.labels(self._stream).inc(len(deliveries))
         self.pending = deliveries[-1].pending
         self._metrics.sink_pending.labels(self._stream).set(self.pending)
-        try:
-            readable = await self._read(deliveries)
-            await self._record(readable)
-            await self._observe([event for _, event in readable])
-        except _AWAY as error:
-            await self._come_again(deliveries, error)
-            return
-        self._waiting_since = None
-        self._metrics.sink_seconds.observe(self._clock.monotonic() - began)
+        return began
 
     async def _come_again(self, deliveries: list[Delivery], error: BaseException) -> None:
         """Hand a batch back while PostgreSQL or NATS is away: nothing is lost by waiting."""
@@ -98,15 +136,6 @@ class Sink:
         for delivery in deliveries:
             if not delivery.settled:
                 await delivery.nak(0)
-
-    async def _read(self, deliveries: list[Delivery]) -> list[tuple[Delivery, LedgerEvent]]:
-        readable = []
-        for delivery in deliveries:
-            try:
-                readable.append((delivery, to_event(delivery)))
-            except Unreadable as error:
-                await self._reject(delivery, str(error))
-        return readable
 
     async def _record(self, batch: Sequence[tuple[Delivery, LedgerEvent]]) -> None:
         try:
@@ -137,12 +166,34 @@ class Sink:
         await delivery.reject(reason)
 
     async def _observe(self, events: Sequence[LedgerEvent]) -> None:
-        """Answer each decided round: exec_risk waits for it before market time moves on."""
-        rounds = [f for e in events if e.type == ROUND_DECIDED for f in e.facts]
-        answers = [observed(f) for f in rounds if isinstance(f, RoundFact)]
-        if answers:
+        """Answer the newest decided round of each account: all before it are recorded too.
+
+        exec_risk waits for this before market time moves on, for one round at a time.
+        """
+        rounds = (f for e in events if e.type == ROUND_DECIDED for f in e.facts)
+        newest: dict[str, RoundFact] = {}
+        for fact in rounds:
+            if isinstance(fact, RoundFact) and (
+                fact.account not in newest or newest[fact.account].time < fact.time
+            ):
+                newest[fact.account] = fact
+        if newest:
+            answers = [observed(fact) for fact in newest.values()]
             await self._bus.publish_all(answers)
             self._metrics.published.inc(len(answers))
+
+
+def _read(
+    deliveries: Sequence[Delivery],
+) -> tuple[list[tuple[Delivery, LedgerEvent]], list[tuple[Delivery, str]]]:
+    """Return what can be read, and what cannot with the reason."""
+    readable, unreadable = [], []
+    for delivery in deliveries:
+        try:
+            readable.append((delivery, to_event(delivery)))
+        except Unreadable as error:
+            unreadable.append((delivery, str(error)))
+    return readable, unreadable
 
 
 def observed(fact: RoundFact) -> Outgoing:

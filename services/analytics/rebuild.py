@@ -20,6 +20,16 @@ from services.analytics.rows import (
     mark_columns,
     trade_columns,
 )
+from services.analytics.upserts import (
+    ANCHORS,
+    FACTS,
+    FILLS,
+    FUNDING,
+    MARKS,
+    TRADES,
+    Columns,
+    Table,
+)
 from services.kit.db import Database
 
 _PROJECTED = (
@@ -33,14 +43,6 @@ _PROJECTED = (
     "prediction",
 )
 _EVENTS = "select type, payload, sequence from events where type = any($1::text[])"
-_TABLES: Mapping[str, tuple[str, ...]] = {
-    "trades": ("position_id",),
-    "trade_fills": ("account", "symbol", "trade_id"),
-    "trade_funding": ("account", "symbol", "settlement_id"),
-    "position_facts": ("position_id",),
-    "portfolio": ("account",),
-    "marks": ("account", "symbol"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,19 +98,19 @@ async def _project(connection: Any) -> tuple[Books, int, int]:
 async def _compare(connection: Any, books: Books, events: int, predictions: int) -> Report:
     differences: list[str] = []
     expected = rows_of(books)
-    for table, key in _TABLES.items():
-        columns = ", ".join(expected[table][0]) if expected[table] else "*"
-        live = await connection.fetch(f"select {columns} from {table}")  # noqa: S608 - our names
-        differences += _different(table, key, expected[table], [dict(row) for row in live])
+    for table, rows in expected.items():
+        columns = ", ".join(rows[0]) if rows else "*"
+        live = await connection.fetch(f"select {columns} from {table.name}")  # noqa: S608 - ours
+        differences += _different(table, rows, live)
     counted = await connection.fetchval(
         "select coalesce(sum(predictions), 0) from prediction_counts"
     )
     if counted != predictions:
         differences.append(f"predictions: {counted} counted, {predictions} in the ledger")
-    return Report(events, len(expected["trades"]), tuple(differences))
+    return Report(events, len(expected[TRADES]), tuple(differences))
 
 
-def rows_of(books: Books) -> dict[str, list[dict[str, Any]]]:
+def rows_of(books: Books) -> dict[Table, list[Columns]]:
     """Return the rows that the tables must hold for these books."""
     trades = books.trades
     shares: dict[FillKey, Decimal] = {}
@@ -119,30 +121,29 @@ def rows_of(books: Books) -> dict[str, list[dict[str, Any]]]:
         if position_id:
             computed.append(compute(position_id, fact, held.fills, held.funding))
     return {
-        "trades": [trade_columns(trade) for trade in computed if trade is not None],
-        "trade_fills": [fill_columns(f, shares[f.key]) for f in trades.fills.values()],
-        "trade_funding": [funding_columns(f) for f in trades.funding.values()],
-        "position_facts": [fact_columns(f) for f in trades.facts.values()],
-        "portfolio": [anchor_columns(a) for a in books.anchors.values()],
-        "marks": [mark_columns(key, mark) for key, mark in books.marks.items()],
+        TRADES: [trade_columns(trade) for trade in computed if trade is not None],
+        FILLS: [fill_columns(f, shares[f.key]) for f in trades.fills.values()],
+        FUNDING: [funding_columns(f) for f in trades.funding.values()],
+        FACTS: [fact_columns(f) for f in trades.facts.values()],
+        ANCHORS: [anchor_columns(a) for a in books.anchors.values()],
+        MARKS: [mark_columns(key, mark) for key, mark in books.marks.items()],
     }
 
 
 def _different(
-    table: str,
-    key: tuple[str, ...],
+    table: Table,
     expected: Iterable[Mapping[str, Any]],
     live: Iterable[Mapping[str, Any]],
 ) -> list[str]:
-    wanted = {tuple(row[k] for k in key): row for row in expected}
-    found = {tuple(row[k] for k in key): row for row in live}
-    lines = [f"{table} {_name(k)}: missing" for k in wanted.keys() - found.keys()]
-    lines += [f"{table} {_name(k)}: not in the ledger" for k in found.keys() - wanted.keys()]
+    wanted = {table.key_of(row): row for row in expected}
+    found = {table.key_of(row): row for row in live}
+    lines = [f"{table.name} {_name(k)}: missing" for k in wanted.keys() - found.keys()]
+    lines += [f"{table.name} {_name(k)}: not in the ledger" for k in found.keys() - wanted.keys()]
     for name in wanted.keys() & found.keys():
         for column, value in wanted[name].items():
             if found[name][column] != value:
                 lines.append(
-                    f"{table} {_name(name)}: {column} is {found[name][column]}, by the ledger"
+                    f"{table.name} {_name(name)}: {column} is {found[name][column]}, by the ledger"
                     f" {value}"
                 )
     return sorted(lines)

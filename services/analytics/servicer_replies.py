@@ -14,7 +14,7 @@ from services.analytics.core.performance import Result
 from services.analytics.core.portfolio import Portfolio, ValuedPosition
 from services.analytics.core.trades import Trade
 from services.analytics.views import RecordedEvent
-from services.trade.codec import decimal_to_pb, time_to_pb
+from services.trade.codec import average_to_pb, decimal_to_pb, time_to_pb
 
 
 def moment(time: datetime) -> Timestamp:
@@ -76,7 +76,7 @@ def _position(valued: ValuedPosition) -> pb.PortfolioPosition:
         symbol=position.symbol,
         side=position.side.value,
         quantity=decimal_to_pb(position.quantity),
-        entry_price=decimal_to_pb(position.entry_price),
+        entry_price=average_to_pb(position.entry_price),
         mark_price=decimal_to_pb(valued.mark),
         unrealized_pnl=decimal_to_pb(valued.unrealized_pnl),
     )
@@ -106,8 +106,8 @@ def trade(value: Trade) -> pb.Trade:
         symbol=position.symbol,
         side=position.side.value,
         quantity=decimal_to_pb(position.entry_quantity),
-        entry_price=decimal_to_pb(position.entry_price),
-        exit_price=decimal_to_pb(position.exit_price),
+        entry_price=average_to_pb(position.entry_price),
+        exit_price=average_to_pb(position.exit_price),
         gross_pnl=decimal_to_pb(position.realized_pnl),
         commission=decimal_to_pb(position.commission),
         funding=decimal_to_pb(position.funding),

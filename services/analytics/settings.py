@@ -13,6 +13,8 @@ _LAYERS = {
     "pal_enabled": "profit amplification (PAL)",
     "clm_enabled": "continuous learning (CLM)",
 }
+_BACKLOG = 5
+"""A batch is this much larger when the sink is behind."""
 
 
 class AnalyticsSettings(ProcessSettings):
@@ -21,7 +23,7 @@ class AnalyticsSettings(ProcessSettings):
     analytics_postgres_url: str = "postgresql://127.0.0.1:5432/quantum_trader"
     """DSN with the role that owns the schema `analytics`."""
     analytics_batch_size: int = Field(default=100, ge=1, le=10_000)
-    """Most events that one transaction writes; what has come is written at once."""
+    """Events that one transaction writes, more when more wait; what has come is written at once."""
     analytics_flush_interval: float = Field(default=10.0, gt=0)
     """Seconds that a batch may wait to be written before the service counts as degraded."""
     event_bus_batch_size: int = Field(default=100, ge=1, le=10_000)
@@ -69,6 +71,11 @@ class AnalyticsSettings(ProcessSettings):
     def batch(self) -> int:
         """Most messages in one batch: the smaller of the two bounds."""
         return min(self.analytics_batch_size, self.event_bus_batch_size)
+
+    @property
+    def backlog_batch(self) -> int:
+        """Most events that one transaction writes when that many wait: a commit costs the same."""
+        return self.batch * _BACKLOG
 
 
 def _keys(text: str) -> tuple[str, ...]:

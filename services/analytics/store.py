@@ -35,7 +35,8 @@ on conflict do nothing
 returning model_version, candle_open, action
 """
 _COUNT = """
-insert into prediction_counts (model_version, day, action, predictions) values ($1, $2, $3, $4)
+insert into prediction_counts (model_version, day, action, predictions)
+select * from unnest($1::text[], $2::date[], $3::text[], $4::bigint[])
 on conflict (model_version, day, action)
 do update set predictions = prediction_counts.predictions + excluded.predictions
 """
@@ -114,10 +115,10 @@ async def _project(connection: Any, events: Sequence[LedgerEvent]) -> None:
     accounts = books_store.accounts_of(facts)
     if accounts:
         await books_store.lock_accounts(connection, accounts)
-        books = await books_store.load(connection, facts)
+        loaded = await books_store.load(connection, facts)
         for fact in facts:
-            books.apply(fact)
-        await books_store.save(connection, books)
+            loaded.books.apply(fact)
+        await books_store.save(connection, loaded.books, loaded.written)
 
 
 async def _predict(connection: Any, predictions: Sequence[PredictionFact]) -> None:
@@ -139,5 +140,7 @@ async def _predict(connection: Any, predictions: Sequence[PredictionFact]) -> No
         [p.in_sample for p in ordered],
     )
     counts = Counter((r["model_version"], r["candle_open"].date(), r["action"]) for r in rows)
-    for key, number in sorted(counts.items()):
-        await connection.execute(_COUNT, *key, number)
+    if counts:
+        models, days, actions = zip(*sorted(counts), strict=True)
+        numbers = [counts[key] for key in sorted(counts)]
+        await connection.execute(_COUNT, models, days, actions, numbers)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from services.analytics.core.alerts import LedgerState
+from services.analytics.core.alerts import LedgerState, RiskNotice, Severity
 from services.analytics.core.performance import Result
 from services.analytics.core.portfolio import Portfolio, value
 from services.analytics.core.trades import Trade
@@ -51,6 +51,18 @@ select
     coalesce((select reason from rejections order by rejected_at desc limit 1), '') as reason,
     (select count(*) from trades where status = 'settling') as settling,
     (select count(*) from trades where not agrees) as disagreeing
+"""
+
+# The newest of each kind; market time stands at the last round, or at the last alert after it.
+_RISKS = """
+select distinct on (account, kind, symbols) key as account, data ->> 'alert_type' as kind,
+    data ->> 'severity' as severity, data -> 'affected_symbols' as symbols,
+    data ->> 'message' as message, coalesce(data ->> 'time', '') as time
+from events
+where type = 'risk.alert' and data ->> 'severity' in ('HIGH', 'CRITICAL')
+    and timestamp > greatest((select max(time) from portfolio),
+        (select max(timestamp) from events where type = 'risk.alert')) - interval '1 hour'
+order by account, kind, symbols, timestamp desc, sequence desc limit 50
 """
 
 
@@ -171,11 +183,23 @@ class Views:
         return int(found)
 
     async def ledger_state(self) -> LedgerState:
-        """Return what the ledger knows of its own completeness."""
+        """Return what the ledger knows of its own completeness, and grave risk alerts."""
         row = await self._database.pool.fetchrow(_LEDGER)
+        risks = await self._database.pool.fetch(_RISKS)
         return LedgerState(
             rejected_last_hour=row["rejected"],
             last_rejection=row["reason"],
             settling_trades=row["settling"],
             disagreeing_trades=row["disagreeing"],
+            risks=tuple(
+                RiskNotice(
+                    account=risk["account"],
+                    type=risk["kind"],
+                    severity=Severity(risk["severity"]),
+                    symbols=tuple(json.loads(risk["symbols"])),
+                    message=risk["message"],
+                    time=risk["time"],
+                )
+                for risk in risks
+            ),
         )

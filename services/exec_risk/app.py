@@ -62,12 +62,14 @@ async def build(process: Process, settings: Settings) -> Servicers:
     )
     process.on_stop(lease.release)
     counters = Counters(process.metrics)
-    store = PostgresStore(database, lease, settings.account, settings.exchange_venue)
     relay = OutboxRelay(database, bus, subjects.EVENTS.name)
+    store = PostgresStore(
+        database, lease, settings.account, settings.exchange_venue, on_facts=relay.hand
+    )
 
     def on_effects(effects: list[Effect]) -> None:
+        relay.send()
         counters.count(effects)
-        relay.wake()
 
     def new_term() -> Term:
         return Term(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import asyncpg
 
 from services.exec_risk import rows
@@ -77,11 +79,16 @@ class BookReader:
     async def _load_days(self, connection: asyncpg.Connection, book: Book, since: object) -> None:
         account = self._account
         for row in await connection.fetch(
-            "select symbol, trade_id, filled_at from fills where account = $1 and filled_at >= $2",
+            "select symbol, trade_id, client_order_id, commission, filled_at from fills"
+            " where account = $1 and filled_at >= $2",
             account,
             since,
         ):
             book.seen_fills[row["symbol"], row["trade_id"]] = from_datetime(row["filled_at"])
+            order = row["client_order_id"]
+            if order in book.orders:
+                paid = book.commissions.get(order, Decimal(0))
+                book.commissions[order] = paid + row["commission"]
         for row in await connection.fetch(
             "select transaction_id, settled_at from funding"
             " where account = $1 and settled_at >= $2",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 
 from services.exec_risk.core.exchange_events import PointReached
 from services.exec_risk.core.state import Book
@@ -31,22 +32,32 @@ class CandlePublisher:
         self._waiting: deque[Candle] = deque()
         self._wake = asyncio.Event()
         self._busy = True
+        self._joined: list[str] = []
 
     @property
     def idle(self) -> bool:
         """True when the history and every candle so far are published."""
-        return not self._busy and not self._waiting
+        return not self._busy and not self._waiting and not self._joined
 
     def add(self, candle: Candle) -> None:
         """Publish a candle that has just closed."""
         self._waiting.append(candle)
         self._wake.set()
 
+    def join(self, symbols: Iterable[str]) -> None:
+        """Publish the history of symbols that begin to trade, before their next candle."""
+        self._joined += sorted(symbols)
+        self._wake.set()
+
     async def run(self, book: Book, point: PointReached | None) -> None:
         """Publish history, then what is added, until cancelled."""
         await self._publish_history(sorted(book.filters), book, point)
         while True:
-            self._busy = bool(self._waiting)
+            self._busy = bool(self._waiting or self._joined)
+            if self._joined:
+                joined, self._joined = self._joined, []
+                await self._publish_history(joined, book, None)
+                continue
             if not self._waiting:
                 await self._wake.wait()
                 self._wake.clear()

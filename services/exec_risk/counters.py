@@ -8,6 +8,9 @@ from quantum.exec_risk.v1 import exec_risk_service_pb2 as pb
 
 from services.exec_risk.core import effects as fx
 from services.kit.metrics import Metrics
+from services.trade.position import ExitReason
+
+_SEVERITIES = ("LOW", "MEDIUM", "HIGH", "CRITICAL")
 
 
 class Counters:
@@ -31,6 +34,11 @@ class Counters:
             "daily_pnl_usd", "Profit since 00:00 UTC after commission and funding."
         )
         self._trades = metrics.gauge("daily_trades", "Positions closed since 00:00 UTC.")
+        # a series that appears with its first event hides that event from a rate
+        for reason in ExitReason:
+            self._closed.labels(str(reason))
+        for severity in _SEVERITIES:
+            self._alerts.labels(severity)
         self._since_start = dict.fromkeys(("orders", "opened", "closed", "alerts", "failed"), 0)
 
     def count(self, effects: Sequence[fx.Effect]) -> None:

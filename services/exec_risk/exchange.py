@@ -15,6 +15,7 @@ from services.exec_risk.core.exchange_events import (
     ExchangeSnapshot,
     OrderReport,
     RequestOutcome,
+    SymbolsListed,
 )
 from services.exec_risk.exchange_client import build_client
 from services.exec_risk.exchange_orders import (
@@ -34,7 +35,7 @@ from services.exec_risk.exchange_requests import (
 )
 from services.exec_risk.exchange_settings import ExchangeSettings
 from services.exec_risk.exchange_snapshot import SnapshotReader
-from services.exec_risk.exchange_steps import Missing
+from services.exec_risk.exchange_steps import Listed, Missing
 from services.exec_risk.exchange_stream_parse import FundingSettled
 from services.exec_risk.exchange_streams import Streams
 from services.kit.clock import Clock
@@ -161,16 +162,21 @@ class BinanceExchange:
             self._streams.expect_echo(order.client_order_id)
         return outcome
 
-    async def cancel(self, order: Order) -> RequestOutcome:
-        """Cancel an order by its client order id; a triggered one by its child, same id."""
+    async def cancel(self, order: Order, *, signed_at: int | None = None) -> RequestOutcome:
+        """Cancel an order by its client order id; a triggered one by its child, same id.
+
+        Signed with `signed_at` as `place` is; with the time of now where it is not given.
+        """
         client = self._client
         if is_conditional(order):
             params = cancel_params(order, conditional=True)
-            answer = await self._requests.write(client.fapiPrivateDeleteAlgoOrder, params)
+            call = client.fapiPrivateDeleteAlgoOrder
+            answer = await self._requests.write(call, params, signed_at=signed_at)
             if getattr(answer, "code", "") not in UNKNOWN_ORDER_CODES:
                 return placed(order, answer, canceled=True)
         params = cancel_params(order, conditional=False)
-        answer = await self._requests.write(client.fapiPrivateDeleteOrder, params)
+        call = client.fapiPrivateDeleteOrder
+        answer = await self._requests.write(call, params, signed_at=signed_at)
         return placed(order, answer, canceled=True)
 
     async def find(self, order: Order) -> OrderReport | None:
@@ -187,10 +193,13 @@ class BinanceExchange:
             self._snapshots.remember(report)
         return report
 
-    async def set_leverage(self, symbol: str, leverage: int) -> int:
+    async def set_leverage(
+        self, symbol: str, leverage: int, *, signed_at: int | None = None
+    ) -> int:
         """Set a symbol's leverage and return what a read-back says (incident 33)."""
         params: Params = {"symbol": symbol, "leverage": leverage}
-        answer = await self._requests.write(self._client.fapiPrivatePostLeverage, params)
+        call = self._client.fapiPrivatePostLeverage
+        answer = await self._requests.write(call, params, signed_at=signed_at)
         if not isinstance(answer, dict):
             log.warning("leverage_not_set", symbol=symbol, outcome=repr(answer))
         rows = await self._requests.read(
@@ -208,10 +217,26 @@ class BinanceExchange:
             elif isinstance(item, Missing):
                 for told in await self._recovery.step(item):
                     yield told
+            elif isinstance(item, Listed):
+                listed = await self._look_up(item)
+                if listed.filters:
+                    yield listed
             else:
                 if isinstance(item, OrderReport):
                     self._snapshots.remember(item)
                 yield item
+
+    async def _look_up(self, listed: Listed) -> SymbolsListed:
+        try:
+            filters = await self.filters()
+        except (ExchangeRefused, ExchangeUnavailable) as error:
+            log.warning("listed_symbols_unread", symbols=sorted(listed.symbols), error=str(error))
+            self._streams.look_again(listed.symbols)
+            return SymbolsListed({})
+        found = {s: f for s, f in filters.items() if s in listed.symbols}
+        self._streams.join(found)
+        log.info("symbols_listed", symbols=sorted(found))
+        return SymbolsListed(found)
 
     async def idle(self, point: int) -> None:
         """Tell the paper venue that everything up to this point is handled."""

@@ -42,6 +42,7 @@ class PaperClock:
         followed: Callable[[], frozenset[str]],
         ready: Callable[[], bool],
         on_point: Callable[[PointReached, int], None],
+        on_closed: Callable[[frozenset[str]], None],
         on_down: Callable[[str], None],
     ) -> None:
         self._url = url
@@ -49,6 +50,7 @@ class PaperClock:
         self._followed = followed
         self._ready = ready
         self._on_point = on_point
+        self._on_closed = on_closed
         self._on_down = on_down
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._answered = -1
@@ -99,5 +101,6 @@ class PaperClock:
             return
         point, user_events = parse_point(raw, self._followed())
         self._newest = point.number
+        self._on_closed(frozenset(map(str, raw.get("klines", ()))))
         self._on_point(point, user_events)
         await self.repeat()

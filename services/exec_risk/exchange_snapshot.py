@@ -123,7 +123,7 @@ class SnapshotReader:
             async with self._gate:
                 page = await self._requests.read(self._client.fapiPrivateGetAllOrders, params)
                 if all(int(row["orderId"]) != first for row in page):
-                    one = {"symbol": symbol, "orderId": first}
+                    one: Params = {"symbol": symbol, "orderId": first}
                     page.append(await self._requests.read(self._client.fapiPrivateGetOrder, one))
             for row in page:
                 self._client_ids[symbol, str(row["orderId"])] = str(row["clientOrderId"])

@@ -25,9 +25,16 @@ class Missing:
     candles: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Candles of symbols closed that are not followed yet: the reader must look them up."""
+
+    symbols: frozenset[str]
+
+
 _NONE = -1
 
-Item = ExchangeEvent | FundingSettled | Missing
+Item = ExchangeEvent | FundingSettled | Missing | Listed
 
 
 @dataclass(slots=True)

@@ -17,10 +17,11 @@ from services.exec_risk.exchange_client import RawEvent, TappedClient
 from services.exec_risk.exchange_errors import error_text
 from services.exec_risk.exchange_paper import PaperClock
 from services.exec_risk.exchange_settings import ExchangeSettings
-from services.exec_risk.exchange_steps import Item, StepSequencer
+from services.exec_risk.exchange_steps import Item, Listed, StepSequencer
 from services.exec_risk.exchange_stream_parse import PriceBoard, closed_candle, user_events
 from services.kit.clock import Clock
 from services.kit.logs import get_logger
+from services.trade.times import timeframe_ms
 
 log = get_logger(__name__)
 
@@ -45,9 +46,11 @@ class Streams:
         self._candles: dict[str, int] = {}
         self._told_at: dict[str, float] = {}
         self._echoes: dict[str, float] = {}
-        self._waiting_since = 0.0
+        self._points_at: dict[int, float] = {}
         self._orphaned_since = 0.0
         self._followed: frozenset[str] = frozenset()
+        self._passed_over: set[str] = set()
+        self._client: TappedClient | None = None
         self._tasks: set[asyncio.Future[None]] = set()
         self._paper: PaperClock | None = None
 
@@ -63,7 +66,7 @@ class Streams:
 
     def start(self, client: TappedClient, symbols: Iterable[str], renew: Renewal) -> None:
         """Open the sockets and keep them open."""
-        chosen = sorted(symbols)
+        chosen, self._client = sorted(symbols), client
         self._followed = frozenset(chosen)
         names = [f"{s.lower()}@kline_{self._settings.timeframe}" for s in chosen]
         if self._settings.prices and not self._settings.paper:
@@ -81,9 +84,26 @@ class Streams:
                 followed=lambda: self._followed,
                 ready=lambda: self.ready,
                 on_point=self._take_point,
+                on_closed=self._note_listed,
                 on_down=self._point_socket_down,
             )
             self._spawn(self._paper.run())
+
+    def join(self, symbols: Iterable[str]) -> None:
+        """Follow more symbols, from the candle after the one that closed last."""
+        chosen = sorted(set(symbols) - self._followed)
+        if not chosen or self._client is None:
+            return
+        client, interval = self._client, timeframe_ms(self._settings.timeframe)
+        # what closed until now is history: it is published as such, not as news
+        self._candles |= dict.fromkeys(chosen, self.market_time - interval)
+        self._followed |= frozenset(chosen)
+        names = [f"{s.lower()}@kline_{self._settings.timeframe}" for s in chosen]
+        self._spawn(self._keep("market", lambda: client.follow_market(names)))
+
+    def look_again(self, symbols: Iterable[str]) -> None:
+        """Tell of these symbols once more when they close again: looking them up failed."""
+        self._passed_over -= set(symbols)
 
     async def stop(self) -> None:
         """End all tasks."""
@@ -143,12 +163,18 @@ class Streams:
         self._note_time(candle.close_time)
         self._put(self._sequencer.candle(step, CandleClosed(candle)))
 
+    def _note_listed(self, closed: frozenset[str]) -> None:
+        wanted = frozenset(self._settings.symbols) or closed
+        news = (closed & wanted) - self._followed - self._passed_over
+        if news:
+            self._passed_over |= news
+            self._put([Listed(news)])
+
     def _take_point(self, point: PointReached, user_count: int) -> None:
         self._note_time(point.time)
-        before = self._sequencer.waiting
+        self._points_at.setdefault(point.number, self._clock.monotonic())
         self._put(self._sequencer.point(point, user_count))
-        if self._sequencer.waiting is not before:
-            self._waiting_since = self._clock.monotonic()
+        self._forget_points()
 
     def _point_socket_down(self, reason: str) -> None:
         log.warning("paper_point_socket_down", reason=reason)
@@ -194,7 +220,7 @@ class Streams:
             if any(now - sent > self._settings.echo_seconds for sent in self._echoes.values()):
                 self._echoes.clear()
                 client.drop("user", "an accepted order was not told")
-            self._give_up_late_step(now)
+            self._give_up_late_steps(now)
             self._release_orphans(now)
 
     def _silence_limit(self, stream: str, up: bool) -> float | None:
@@ -203,15 +229,25 @@ class Streams:
         quiet_is_normal = self._settings.paper or stream == "user"
         return None if quiet_is_normal else self._settings.silence_seconds
 
-    def _give_up_late_step(self, now: float) -> None:
-        waiting = self._sequencer.waiting
-        # before the first step nothing was followed, so nothing is on its way
-        patience = self._settings.step_wait_seconds if self._sequencer.done >= 0 else 0.3
-        if waiting is None or not self.ready or now - self._waiting_since < patience:
-            return
-        log.warning("paper_step_incomplete", point=waiting.number, first=self._sequencer.done < 0)
-        self._put(self._sequencer.give_up())
-        self._waiting_since = now
+    def _give_up_late_steps(self, now: float) -> None:
+        """Stop waiting for what lags too long behind its point.
+
+        Each point has its own time: after a pause many wait at once, and what a lost socket would
+        have told of them never comes, while newer fills must not wait behind them.
+        """
+        while (waiting := self._sequencer.waiting) is not None and self.ready:
+            # before the first step nothing was followed, so nothing is on its way
+            patience = self._settings.step_wait_seconds if self._sequencer.done >= 0 else 0.3
+            if now - self._points_at.get(waiting.number, now) < patience:
+                return
+            first = self._sequencer.done < 0
+            log.warning("paper_step_incomplete", point=waiting.number, first=first)
+            self._put(self._sequencer.give_up())
+            self._forget_points()
+
+    def _forget_points(self) -> None:
+        for number in [n for n in self._points_at if n <= self._sequencer.done]:
+            del self._points_at[number]
 
     def _release_orphans(self, now: float) -> None:
         """Hand out events whose point stays away: a fill must not wait for a clock."""

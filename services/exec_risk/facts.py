@@ -17,6 +17,7 @@ from services.exec_risk.core import effects as fx
 from services.kit.message import Outgoing
 from services.trade import ids
 from services.trade.codec import (
+    average_to_pb,
     decimal_to_pb,
     enum_to_pb,
     fill_to_pb,
@@ -97,7 +98,7 @@ def _opened(fact: fx.PositionOpened, _: Scope) -> Parts:
     position = fact.position
     message = pb.PositionOpened(
         symbol=position.symbol,
-        entry_price=decimal_to_pb(position.entry_price),
+        entry_price=average_to_pb(position.entry_price),
         size_usd=decimal_to_pb(position.entry_cost),
         leverage=position.leverage,
         is_long=position.side is PositionSide.LONG,
@@ -128,8 +129,8 @@ def _closed(fact: fx.PositionClosed, _: Scope) -> Parts:
     message = pb.PositionClosed(
         symbol=position.symbol,
         position_id=position.position_id,
-        entry_price=decimal_to_pb(position.entry_price),
-        exit_price=decimal_to_pb(position.exit_price),
+        entry_price=average_to_pb(position.entry_price),
+        exit_price=average_to_pb(position.exit_price),
         size_usd=decimal_to_pb(position.entry_cost),
         leverage=position.leverage,
         is_long=position.side is PositionSide.LONG,
@@ -155,10 +156,11 @@ def _result(fact: fx.ExecutionResult, _: Scope) -> Parts:
         status=fact.status,
         rejection_reason=order.reason if fact.status in ("REJECTED", "FAILED") else "",
         filled_size_usd=decimal_to_pb(order.filled_cost),
-        filled_price=decimal_to_pb(order.average_price),
+        filled_price=average_to_pb(order.average_price),
         filled_quantity=decimal_to_pb(order.filled_quantity),
         leverage_applied=fact.leverage,
         slippage_pct=decimal_to_pb(fact.slippage),
+        commission_usd=decimal_to_pb(fact.commission),
         exchange_order_id=order.exchange_order_id,
         internal_order_id=order.client_order_id,
         time=time_to_pb(order.updated_time),

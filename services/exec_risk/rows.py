@@ -211,14 +211,3 @@ def fill_values(fact: FillRecorded) -> tuple[Any, ...]:
 def optional_time(moment: datetime | None) -> int | None:
     """Return milliseconds, or None for None."""
     return None if moment is None else from_datetime(moment)
-
-
-def upsert(table: str, columns: str, key: str) -> str:
-    """Return the statement that writes a row unless a newer version is there."""
-    names = [c.strip() for c in columns.split(",")]
-    places = ", ".join(f"${i + 1}" for i in range(len(names)))
-    updates = ", ".join(f"{c} = excluded.{c}" for c in names if c != key)
-    return (
-        f"insert into {table} as t ({columns}) values ({places})"  # noqa: S608 - names are ours
-        f" on conflict ({key}) do update set {updates} where t.version < excluded.version"
-    )

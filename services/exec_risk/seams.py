@@ -47,16 +47,16 @@ class Exchange(Protocol):
         """Send an order once, signed with the wall time (ms) of the write that allowed it."""
         ...
 
-    async def cancel(self, order: Order) -> RequestOutcome:
-        """Cancel an order by its client order id."""
+    async def cancel(self, order: Order, *, signed_at: int) -> RequestOutcome:
+        """Cancel an order by its client order id, signed as `place` is."""
         ...
 
     async def find(self, order: Order) -> OrderReport | None:
         """Ask for an order by its client order id; None when the exchange does not know it."""
         ...
 
-    async def set_leverage(self, symbol: str, leverage: int) -> int:
-        """Set a symbol's leverage and return what a read-back says."""
+    async def set_leverage(self, symbol: str, leverage: int, *, signed_at: int) -> int:
+        """Set a symbol's leverage, signed as `place` is; return what a read-back says."""
         ...
 
     def events(self) -> AsyncIterator[ExchangeEvent]:

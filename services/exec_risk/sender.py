@@ -84,9 +84,9 @@ class Sender:
                 self._signed[order.client_order_id] = self._clock.monotonic()
                 self._start(self._place(order, signed_at))
             case Cancel(order):
-                self._start(self._cancel(order))
+                self._start(self._cancel(order, signed_at))
             case SetLeverage(symbol, leverage):
-                self._start(self._set_leverage(symbol, leverage))
+                self._start(self._set_leverage(symbol, leverage, signed_at))
             case Resolve(order):
                 if order.client_order_id not in self._resolving:
                     self._resolving.add(order.client_order_id)
@@ -121,9 +121,9 @@ class Sender:
                 outcome = await self._asked(self._exchange.place(order, signed_at=signed_at))
         self._report(PlaceAnswered(order.client_order_id, outcome))
 
-    async def _cancel(self, order: Order) -> None:
+    async def _cancel(self, order: Order, signed_at: int) -> None:
         async with self._all:
-            outcome = await self._asked(self._exchange.cancel(order))
+            outcome = await self._asked(self._exchange.cancel(order, signed_at=signed_at))
         self._report(CancelAnswered(order.client_order_id, outcome))
 
     async def _asked(self, request: Coroutine[None, None, RequestOutcome]) -> RequestOutcome:
@@ -139,10 +139,10 @@ class Sender:
         self.errors += isinstance(outcome, Unknown)
         return outcome
 
-    async def _set_leverage(self, symbol: str, leverage: int) -> None:
+    async def _set_leverage(self, symbol: str, leverage: int, signed_at: int) -> None:
         try:
             async with self._all, asyncio.timeout(self._limits.timeout_seconds):
-                found = await self._exchange.set_leverage(symbol, leverage)
+                found = await self._exchange.set_leverage(symbol, leverage, signed_at=signed_at)
         except Exception as error:  # noqa: BLE001 - unknown, so it is asked again
             log.warning("leverage_not_set", symbol=symbol, error=str(error))
             self._report(LeverageAnswered(symbol, None, f"{type(error).__name__}: {error}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 from quantum.exec_risk.v1 import exec_risk_service_pb2 as pb
@@ -16,7 +17,7 @@ from services.exec_risk.core.rules import RULES
 from services.exec_risk.counters import Counters
 from services.exec_risk.facts import shown
 from services.exec_risk.views import Views
-from services.kit.errors import NotFound, Unavailable
+from services.kit.errors import InvalidArgument, NotFound, Unavailable
 from services.kit.process import Process
 from services.trade.codec import (
     decimal_to_pb,
@@ -29,7 +30,9 @@ from services.trade.order import Side
 from services.trade.position import TradingState
 from services.trade.times import from_datetime
 
-_WAIT_SECONDS = 5.0
+WAIT_SECONDS = 5.0
+"""How long a caller waits for the leader's answer."""
+LARGEST_USD = Decimal(10) ** 12
 
 
 class ExecRiskServicer(rpc.ExecRiskServiceServicer):
@@ -43,12 +46,14 @@ class ExecRiskServicer(rpc.ExecRiskServiceServicer):
         policy: Policy,
         counters: Counters,
         leading: Callable[[], bool],
+        wait_seconds: float = WAIT_SECONDS,
     ) -> None:
         self._process = process
         self._views = views
         self._policy = policy
         self._counters = counters
         self._leading = leading
+        self._wait_seconds = wait_seconds
 
     async def GetHealth(self, request: pb.GetHealthRequest, context: Any) -> pb.GetHealthResponse:
         """Tell how the service is, also when it is not ready."""
@@ -91,6 +96,12 @@ class ExecRiskServicer(rpc.ExecRiskServiceServicer):
     ) -> pb.GetReadinessResponse:
         """Answer when the service can do its work."""
         self._process.components.require_ready(EXEC_RISK.name)
+        if self._process.draining:
+            raise Unavailable(
+                f"{EXEC_RISK.name} is draining",
+                reason="NOT_READY",
+                metadata={"rotation": "draining"},
+            )
         return pb.GetReadinessResponse(status="ready")
 
     async def ListPositions(
@@ -157,6 +168,8 @@ class ExecRiskServicer(rpc.ExecRiskServiceServicer):
         self, request: pb.ValidateRiskRequest, context: Any
     ) -> pb.ValidateRiskResponse:
         """Say what the rules would say of an entry now."""
+        if Decimal(request.size_usd) > LARGEST_USD:
+            raise InvalidArgument.of("size_usd", f"is at most {LARGEST_USD:f}")
         arguments = {
             "symbol": request.symbol,
             "side": enum_from_pb(Side, request.side).value,
@@ -164,7 +177,10 @@ class ExecRiskServicer(rpc.ExecRiskServiceServicer):
             "leverage": str(request.leverage),
         }
         _, result = await self._views.ask_leader(
-            f"validate-{uuid.uuid4()}", "validate_entry", arguments, wait_seconds=_WAIT_SECONDS
+            f"validate-{uuid.uuid4()}",
+            "validate_entry",
+            arguments,
+            wait_seconds=self._wait_seconds,
         )
         return pb.ValidateRiskResponse(
             approved=result["approved"] == "true", rule=result["rule"], reason=result["reason"]
@@ -178,7 +194,7 @@ class ExecRiskServicer(rpc.ExecRiskServiceServicer):
             request.request_id,
             "close_position",
             {"symbol": request.symbol},
-            wait_seconds=_WAIT_SECONDS,
+            wait_seconds=self._wait_seconds,
         )
         if not ok:
             raise NotFound(result["reason"], reason="POSITION_NOT_FOUND")
@@ -197,7 +213,7 @@ class ExecRiskServicer(rpc.ExecRiskServiceServicer):
                 "reason": request.reason,
                 "changed_by": "operator",
             },
-            wait_seconds=_WAIT_SECONDS,
+            wait_seconds=self._wait_seconds,
         )
         return pb.SetTradingStateResponse(
             previous_state=enum_to_pb(TradingState(result["previous"])),

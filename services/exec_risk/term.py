@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from services.exec_risk.candles import CandlePublisher
-from services.exec_risk.core.effects import ACTIONS, Action, Change, Effect
-from services.exec_risk.core.exchange_events import CandleClosed, PointReached
+from services.exec_risk.core.effects import ACTIONS, WRITES, Action, Change, Effect
+from services.exec_risk.core.exchange_events import CandleClosed, PointReached, SymbolsListed
 from services.exec_risk.core.inputs import (
     FiltersRead,
     GatesChanged,
@@ -29,11 +28,14 @@ from services.exec_risk.core.rules import blocked_by
 from services.exec_risk.core.trader import Event, Trader
 from services.exec_risk.overdue import Overdue
 from services.exec_risk.seams import CandleSink, Exchange, Store, StoreUnavailable
-from services.exec_risk.sender import Sender, SenderLimits
+from services.exec_risk.sender import Sender
+from services.exec_risk.term_limits import TermLimits
 from services.kit.clock import Clock
 from services.kit.logs import get_logger
 
 log = get_logger(__name__)
+
+__all__ = ["Term", "TermLimits"]
 
 T = TypeVar("T")
 
@@ -42,18 +44,6 @@ _BATCH = 256
 _TICK_SECONDS = 0.25
 _RETRY_SECONDS = 0.2
 _STATUS_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class TermLimits:
-    """How long the term waits for others, in seconds of wall time."""
-
-    protection_grace: float = 2.0
-    round_wait_lockstep: float = 30.0
-    round_wait_free: float = 2.0
-    observed_wait: float = 5.0
-    history_candles: int = 500
-    sender: SenderLimits = field(default_factory=SenderLimits)
 
 
 class Term:
@@ -185,11 +175,14 @@ class Term:
                 actions.append(effect)
             else:
                 changes.append(effect)
-        signed_at = int(self._clock.now().timestamp() * 1000)
-        if changes:
+        signed_at = 0
+        if changes or any(isinstance(action, WRITES) for action in actions):
+            # without changes it is only the fence: who was frozen and deposed asks for nothing
             signed_at = await self._commit(changes)
         for action in actions:
             self._sender.carry_out(action, signed_at)
+            # a request is on its way before the next one is signed
+            await asyncio.sleep(0)
         if effects:
             self._on_effects(effects)
 
@@ -198,6 +191,8 @@ class Term:
         last_round = trader.book.last_round
         if isinstance(event, CandleClosed):
             self._publisher.add(event.candle)
+        if isinstance(event, SymbolsListed):
+            self._publisher.join(set(event.filters) - set(trader.book.filters))
         if isinstance(event, PointReached):
             self._point, self._lockstep = event, event.lockstep
         effects = trader.handle(event, getattr(event, "time", 0))

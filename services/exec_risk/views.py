@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import asyncpg
+
 from services.exec_risk import rows
 from services.kit.clock import Clock
 from services.kit.db import TRANSIENT, Database
@@ -138,7 +140,7 @@ class Views:
     async def leader(self) -> LeaderView:
         """Return what the leader told last."""
         row = await self._row("select * from leader_status where account = $1", self._account)
-        if row is None or datetime.now(UTC) - row["updated_at"] > _FRESH:
+        if row is None or self._clock.now() - row["updated_at"] > _FRESH:
             return LeaderView()
         return LeaderView(
             row["instance"], row["connected"], row["ready"], row["blocked_by"], fresh=True
@@ -154,7 +156,10 @@ class Views:
         text = json.dumps(arguments, sort_keys=True)
         row = await self._row(
             "insert into requests (account, request_id, kind, arguments) values ($1, $2, $3, $4)"
-            " on conflict (account, request_id) do update set kind = requests.kind"
+            # who asks again keeps an unanswered request alive; the leader leaves old ones alone
+            " on conflict (account, request_id) do update set created_at ="
+            " case when requests.answered_at is null then clock_timestamp()"
+            " else requests.created_at end"
             " returning kind, arguments",
             self._account,
             request_id,
@@ -203,6 +208,9 @@ class Views:
             return list(await self._database.pool.fetch(statement, *values))
         except TRANSIENT as error:
             raise Unavailable("the database does not answer", retry_seconds=1.0) from error
+        except asyncpg.DataError as error:
+            # for example a NUL character, which PostgreSQL cannot hold
+            raise InvalidArgument(f"a value cannot be asked for: {error}") from error
 
     async def _row(self, statement: str, *values: Any) -> Any:
         found = await self._rows(statement, *values)
@@ -219,5 +227,5 @@ def _read_token(token: str) -> tuple[datetime | None, str]:
     try:
         time, name = base64.urlsafe_b64decode(token.encode()).decode().split(" ", 1)
         return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(time)), name
-    except (binascii.Error, ValueError) as error:
+    except (binascii.Error, ValueError, OverflowError) as error:
         raise InvalidArgument.of("page_token", "is none that a page gave") from error

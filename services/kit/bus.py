@@ -7,7 +7,6 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-import nats
 from nats.aio.client import Client
 from nats.errors import OutboundBufferLimitError
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
@@ -17,6 +16,7 @@ from services.catalog.subjects import HEADER_MESSAGE_ID, Stream
 from services.kit.follow import Follower
 from services.kit.logs import get_logger
 from services.kit.message import Delivery, Message, Outgoing
+from services.kit.nats_client import HeaderClient
 from services.kit.work import Worker
 
 __all__ = ["Bus", "BusUnavailable", "Delivery", "Follower", "Message", "Outgoing", "Worker"]
@@ -59,11 +59,11 @@ class Bus:
             for reader in readers:
                 reader.wake()
 
-        client = await nats.connect(
+        await (client := HeaderClient()).connect(
             url,
             name=name,
             max_reconnect_attempts=-1,
-            reconnect_time_wait=0.2,
+            reconnect_time_wait=0.2,  # type: ignore[arg-type] # it is only slept
             ping_interval=5,
             max_outstanding_pings=2,
             error_cb=on_error,
@@ -104,11 +104,10 @@ class Bus:
     ) -> int:
         """Publish once in effect and return the stream sequence.
 
-        BusUnavailable when no acknowledgement came within the deadline, BusRefused when the
-        server said no.
+        BusUnavailable: no acknowledgement within the deadline; BusRefused: the server said no.
         """
-        outgoing = Outgoing(subject, data, message_id, dict(headers or {}))
-        return (await self.publish_all([outgoing], deadline=deadline))[0]
+        message = Outgoing(subject, data, message_id, dict(headers or {}))
+        return (await self.publish_all([message], deadline=deadline))[0]
 
     async def publish_all(
         self, messages: Sequence[Outgoing], *, deadline: float = 10.0
@@ -154,11 +153,13 @@ class Bus:
         ack_wait: float = 10.0,
         max_deliver: int = 5,
         start: str = "all",
+        parallel: int = 1,
     ) -> Worker:
         """Share the messages of a stream with all workers of the same durable consumer.
 
         Deliveries that the handler did not settle are acknowledged when it returns and come again
         after a delay when it raises; after `max_deliver` times they go to the dead-letter stream.
+        `parallel` batches are handled at once: more than one where their order does not matter.
         """
         worker = Worker(
             self,
@@ -170,6 +171,7 @@ class Bus:
             ack_wait=ack_wait,
             max_deliver=max_deliver,
             start_policy=start,
+            parallel=parallel,
         )
         await worker.start()
         self._readers.append(worker)
@@ -177,14 +179,12 @@ class Bus:
 
     async def last(self, stream: str, subject: str) -> Message | None:
         """Return the last message of a subject; None when there is none."""
-        context = self.client.jetstream(timeout=5)
         try:
-            raw = await context.get_last_msg(stream, subject)
+            raw = await self.client.jetstream(timeout=5).get_last_msg(stream, subject)
         except NotFoundError:
             return None
-        return Message(
-            raw.subject or subject, raw.data or b"", dict(raw.headers or {}), raw.seq or 0
-        )
+        headers = dict(raw.headers or {})
+        return Message(raw.subject or subject, raw.data or b"", headers, raw.seq or 0)
 
     async def last_sequence(self, stream: str) -> int:
         """Return the sequence of the last message that the stream ever got."""

@@ -19,6 +19,7 @@ TRANSIENT: tuple[type[BaseException], ...] = (
     asyncpg.InternalClientError,
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
+    asyncpg.TransactionTimeoutError,
 )
 """Errors that mean "try again": the server went away, or this statement lost a race.
 
@@ -27,6 +28,14 @@ idempotent.
 """
 
 Connection = asyncpg.Connection
+
+
+async def _as_it_is(_: asyncpg.Connection) -> None:
+    """Give a connection back without asyncpg's reset, a round trip after every statement.
+
+    An open transaction is rolled back nevertheless; whoever changes anything else about a session,
+    such as an advisory lock that outlives its transaction, undoes it.
+    """
 
 
 class Database:
@@ -59,6 +68,7 @@ class Database:
             min_size=min_size,
             max_size=max_size,
             command_timeout=command_timeout,
+            reset=_as_it_is,
             server_settings={
                 "application_name": application_name,
                 "search_path": schema,

@@ -158,7 +158,7 @@ class Follower:
             return
         self._consumer_sequence = consumer_sequence
         self._outstanding -= 1
-        self._hand_out(Message(raw.subject, raw.data, dict(headers), sequence, 1, pending))
+        self._hand_out(Message(raw.subject, raw.data, headers, sequence, 1, pending))
         if self._outstanding <= _BATCH:
             await self._request()
 

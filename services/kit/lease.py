@@ -30,7 +30,8 @@ _RENEW = """
 update lease set expires = clock_timestamp() + $3 where resource = $1 and token = $2 returning token
 """
 _RELEASE = "update lease set expires = clock_timestamp() where resource = $1 and token = $2"
-_FENCE = "select true from lease where resource = $1 and token = $2 for share"
+FENCE = "select true from lease where resource = $1 and token = $2 for share"
+"""A row while the token is ours, which nobody can take before the transaction has ended."""
 
 
 class Fenced(Exception):
@@ -105,7 +106,11 @@ class Lease:
 
     async def fence(self, connection: asyncpg.Connection) -> None:
         """Bind a transaction to our token; Fenced when it is not ours any more."""
-        if not await connection.fetchval(_FENCE, self.resource, self.token):
+        self.check(held=await connection.fetchval(FENCE, self.resource, self.token))
+
+    def check(self, *, held: bool | None) -> None:
+        """Take the result of a statement that had FENCE in it; Fenced when it did not hold."""
+        if not held:
             self.lose()
             raise Fenced(f"{self.resource}: token {self.token} was superseded")
 

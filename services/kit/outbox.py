@@ -1,16 +1,19 @@
 """Outbox: facts are written with the state that they tell of, and published from there.
 
-The relay publishes open rows in the order of their ids, with the row's message id, so that a crash
-between publishing and marking only sends again what the stream already drops as a duplicate. When
-the stream's end lies below what rows say they got (the server lost data), those are sent again.
+A writer hands its committed rows to the relay of its process, which publishes them at once in the
+order of their ids. What nobody handed over, or what could not be sent, is found by a look at the
+table. Rows are published under their message id, so that a crash between publishing and marking,
+or two relays with the same row, only send again what the stream drops as a duplicate. When the
+stream's end lies below what rows say they got (the server lost data), those are sent again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 
@@ -24,17 +27,14 @@ log = get_logger(__name__)
 KEEP = timedelta(days=30)
 _BATCH = 500
 _POLL_SECONDS = 0.2
+_MARK_SECONDS = 0.05
+"""Published rows are marked together: until then a crash only makes duplicates."""
 
 _WAIT_FOR: tuple[type[BaseException], ...] = (BusUnavailable, *TRANSIENT)
 
-_PUT = """
-insert into outbox (message_id, subject, data, headers)
-select * from unnest($1::text[], $2::text[], $3::bytea[], $4::jsonb[])
-on conflict (message_id) do nothing
-"""
 _OPEN = """
 select id, message_id, subject, data, headers from outbox
-where published_at is null order by id limit $1
+where published_at is null and id <> all($2::bigint[]) order by id limit $1
 """
 _MARK = """
 update outbox as o set sequence = m.sequence, published_at = clock_timestamp()
@@ -44,26 +44,58 @@ _REOPEN = "update outbox set published_at = null, sequence = null where sequence
 _PURGE = "delete from outbox where published_at < clock_timestamp() - $1::interval"
 
 
+Row = tuple[int, Outgoing]
+"""A row's id and its message."""
+
+
+def insert(source: str, first: int) -> str:
+    """Return a statement that writes facts once for each row of `source` and returns new rows.
+
+    Its parameters are `arguments`, numbered from `first`; a message id that is there already is
+    kept. It is to be part of a larger statement.
+    """
+    types = ("text[]", "text[]", "bytea[]", "jsonb[]")
+    places = ", ".join(f"${first + i}::{kind}" for i, kind in enumerate(types))
+    columns = "message_id, subject, data, headers"
+    return (
+        f"insert into outbox ({columns}) select {columns}"  # noqa: S608 - names are ours
+        f" from {source}, unnest({places}) as m ({columns})"
+        " on conflict (message_id) do nothing returning id, message_id"
+    )
+
+
+_PUT = insert("(select) as once", 1)
+
+
+def arguments(messages: Sequence[Outgoing]) -> list[list[Any]]:
+    """Return the parameters of `insert`."""
+    return [
+        [m.message_id for m in messages],
+        [m.subject for m in messages],
+        [m.data for m in messages],
+        [json.dumps(m.headers) for m in messages],
+    ]
+
+
 async def put(connection: asyncpg.Connection, messages: Sequence[Outgoing]) -> None:
     """Write facts in the caller's transaction; a message id that is there already is kept."""
     if messages:
-        await connection.execute(
-            _PUT,
-            [m.message_id for m in messages],
-            [m.subject for m in messages],
-            [m.data for m in messages],
-            [json.dumps(m.headers) for m in messages],
-        )
+        await connection.execute(_PUT, *arguments(messages))
 
 
 class OutboxRelay:
-    """Publishes the outbox of one schema. Of several relays one works, the others wait."""
+    """Publishes the outbox of one schema: what it is handed, and, one relay of all, the rest."""
 
     def __init__(self, database: Database, bus: Bus, stream: str) -> None:
         self._database = database
         self._bus = bus
         self._stream = stream
         self._wake = asyncio.Event()
+        self._handed: list[Row] = []
+        self._arrived = asyncio.Event()
+        self._sending: list[int] = []
+        self._marks: dict[int, int] = {}
+        self._sent = asyncio.Event()
         self.open = 0
         """Rows that were not published at the last look."""
         self.published = 0
@@ -73,20 +105,21 @@ class OutboxRelay:
         """Look now: something was committed."""
         self._wake.set()
 
+    def hand(self, rows: Sequence[Row]) -> None:
+        """Take rows that were just committed, in the order of their ids; `send` publishes them."""
+        self._handed += rows
+
+    def send(self) -> None:
+        """Publish what was handed over, now that nothing more urgent is to be sent."""
+        if self._handed:
+            self._arrived.set()
+
     async def run(self) -> None:
         """Relay for ever; a lost database or bus is waited for."""
-        while True:
-            try:
-                async with self._database.pool.acquire() as lock:
-                    await self._hold_lock(lock)
-                    await self._reopen_lost()
-                    while True:
-                        await self._relay_open()
-                        await self._pause()
-                        await lock.execute("select 1")
-            except _WAIT_FOR as error:
-                log.warning("outbox_waits", schema=self._database.schema, error=str(error))
-                await asyncio.sleep(_POLL_SECONDS)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._again(self._send_handed))
+            group.create_task(self._again(self._mark_sent))
+            group.create_task(self._again(self._look_for_open))
 
     async def flush(self, deadline: float) -> bool:
         """Wait until nothing is open; False when it takes longer than the deadline."""
@@ -105,6 +138,64 @@ class OutboxRelay:
         """Forget rows that were published longer ago than is kept."""
         await self._database.pool.execute(_PURGE, KEEP)
 
+    async def _again(self, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await work()
+            except _WAIT_FOR as error:
+                log.warning("outbox_waits", schema=self._database.schema, error=str(error))
+                await asyncio.sleep(_POLL_SECONDS)
+
+    async def _send_handed(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            rows, self._handed = self._handed, []
+            self._sending = [row for row, _ in rows]
+            try:
+                await self._publish(rows)
+            finally:
+                # what could not be sent is still open in the table and found there
+                self._sending = []
+
+    async def _publish(self, rows: Sequence[Row]) -> None:
+        if not rows:
+            return
+        sequences = await self._bus.publish_all([message for _, message in rows])
+        self._marks.update(zip((row for row, _ in rows), sequences, strict=True))
+        self.published += len(rows)
+        self._sent.set()
+
+    async def _mark_sent(self) -> None:
+        while True:
+            await self._sent.wait()
+            await asyncio.sleep(_MARK_SECONDS)
+            self._sent.clear()
+            await self._mark()
+
+    async def _mark(self) -> None:
+        marks = dict(self._marks)
+        try:
+            await self._database.pool.execute(_MARK, list(marks), list(marks.values()))
+        except BaseException:
+            self._sent.set()
+            raise
+        for row in marks:
+            del self._marks[row]
+
+    async def _look_for_open(self) -> None:
+        async with self._database.pool.acquire() as lock:
+            await self._hold_lock(lock)
+            try:
+                await self._reopen_lost()
+                while True:
+                    await self._relay_open()
+                    await self._pause()
+                    await lock.execute("select 1")
+            finally:
+                # the pool keeps the session, so closing it is what surely gives the lock back
+                lock.terminate()
+
     async def _hold_lock(self, connection: asyncpg.Connection) -> None:
         key = f"{self._database.schema}.outbox"
         while not await connection.fetchval("select pg_try_advisory_lock(hashtext($1))", key):
@@ -117,18 +208,15 @@ class OutboxRelay:
             log.error("stream_lost_messages", stream=self._stream, sent_again=len(lost))
 
     async def _relay_open(self) -> None:
+        # also those whose writer was ended before it could ask for it
+        self.send()
         while True:
-            rows = await self._database.pool.fetch(_OPEN, _BATCH)
-            self.open = len(rows)
-            if not rows:
+            handled = [*self._marks, *self._sending, *(row for row, _ in self._handed)]
+            found = await self._database.pool.fetch(_OPEN, _BATCH, handled)
+            self.open = len(found)
+            if not found:
                 return
-            messages = [
-                Outgoing(r["subject"], r["data"], r["message_id"], json.loads(r["headers"]))
-                for r in rows
-            ]
-            sequences = await self._bus.publish_all(messages)
-            await self._database.pool.execute(_MARK, [r["id"] for r in rows], sequences)
-            self.published += len(rows)
+            await self._publish([(r["id"], _message(r)) for r in found])
 
     async def _pause(self) -> None:
         try:
@@ -138,3 +226,7 @@ class OutboxRelay:
             return
         finally:
             self._wake.clear()
+
+
+def _message(row: asyncpg.Record) -> Outgoing:
+    return Outgoing(row["subject"], row["data"], row["message_id"], json.loads(row["headers"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nats.aio.subscription import Subscription
@@ -40,6 +41,7 @@ class Worker:
         ack_wait: float,
         max_deliver: int,
         start_policy: str,
+        parallel: int,
     ) -> None:
         self._bus = bus
         self._client = bus.client
@@ -48,6 +50,7 @@ class Worker:
         self._handler = handler
         self._batch = batch
         self._max_deliver = max_deliver
+        self._parallel = parallel
         self._config = ConsumerConfig(
             durable_name=consumer,
             ack_policy=AckPolicy.EXPLICIT,
@@ -78,8 +81,11 @@ class Worker:
         self._heard = asyncio.get_running_loop().time()
         await self._request()
         self._tasks = [
-            asyncio.create_task(self._run(), name=f"work-{self._consumer}"),
             asyncio.create_task(self._watch(), name=f"work-watch-{self._consumer}"),
+            *(
+                asyncio.create_task(self._run(), name=f"work-{self._consumer}-{number}")
+                for number in range(self._parallel)
+            ),
         ]
 
     def wake(self) -> None:
@@ -93,10 +99,8 @@ class Worker:
         self._stopping.set()
         if self._subscription is not None and not self._client.is_closed:
             await self._subscription.unsubscribe()
-        for task in self._tasks[1:]:
-            task.cancel()
-        if self._tasks:
-            self._tasks[0].cancel("stop")
+        for task in self._tasks:
+            task.cancel("stop")
         await asyncio.gather(*self._tasks, return_exceptions=True)
         while not self._arrived.empty():
             await self._arrived.get_nowait().nak(0)
@@ -124,15 +128,17 @@ class Worker:
             return
         self._outstanding -= 1
         tokens = raw.reply.split(".")
-
-        async def settle(answer: bytes) -> None:
-            await self._client.publish(raw.reply, answer)
-
         delivery = Delivery(
-            raw.subject, raw.data, dict(headers), int(tokens[5]), int(tokens[4]), int(tokens[8])
+            raw.subject,
+            raw.data,
+            headers,
+            int(tokens[5]),
+            int(tokens[4]),
+            int(tokens[8]),
+            partial(self._client.publish, raw.reply),
+            self._bury,
         )
-        delivery.settle, delivery.bury = settle, self._bury
-        await self._arrived.put(delivery)
+        self._arrived.put_nowait(delivery)
 
     async def _run(self) -> None:
         while True:
@@ -146,10 +152,21 @@ class Worker:
             except asyncio.CancelledError:
                 await work
                 raise
-            if self._outstanding <= self._batch // 2:
-                await self._request()
+            await self._ask_for_more()
+
+    async def _ask_for_more(self) -> None:
+        held = self._outstanding + self._arrived.qsize()
+        if held > self._batch // 2 or self._stopping.is_set():
+            return
+        try:
+            await self._request()
+        except NatsError as error:
+            # The watch asks again once the connection is back.
+            log.warning("work_ask_failed", consumer=self._consumer, error=str(error))
 
     async def _handle(self, batch: list[Delivery]) -> None:
+        # Asked before, so that the next messages travel while these are handled.
+        await self._ask_for_more()
         fresh = []
         for delivery in batch:
             if delivery.deliveries > self._max_deliver:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from services.analytics.app import MIGRATIONS, SCHEMA
 from services.analytics.codec import to_event
-from services.analytics.consumers import NEVER_GIVE_UP, Sink
+from services.analytics.consumers import Sink
 from services.analytics.core.ledger import LedgerEvent
 from services.analytics.metrics import AnalyticsMetrics
 from services.analytics.settings import AnalyticsSettings
@@ -18,7 +18,7 @@ from services.analytics.store import LedgerStore
 from services.catalog import subjects
 from services.ctl.servers.nats import NatsServer
 from services.ctl.servers.postgres import PostgresServer
-from services.kit.bus import Bus, Delivery, Outgoing
+from services.kit.bus import Bus, Delivery, Message, Outgoing
 from services.kit.clock import SystemClock
 from services.kit.db import Database
 from services.kit.metrics import Metrics
@@ -36,6 +36,7 @@ from tests.integration.analytics.ledger_samples import (
 
 AIM = 0.5
 CHUNK = 1_000
+ROUNDS = 200
 COLUMNS = (
     "event_id",
     "timestamp",
@@ -57,6 +58,10 @@ class Rates:
     sink: float
     consume: float
     copy: float
+    round_ms: float
+    """Median time from publishing one decided round, alone, to hearing its answer."""
+    commit_ms: float
+    """Median time of one durable commit alone."""
 
 
 async def measure(home: Path, *, events: int = 10_000, repetitions: int = 3) -> Row:
@@ -66,7 +71,9 @@ async def measure(home: Path, *, events: int = 10_000, repetitions: int = 3) -> 
         for number in range(repetitions):
             rates.append(await _repetition(nats, pg, number, events))
     best = median([r.sink / min(r.consume, r.copy) for r in rates])
-    sink, consume, copy = (median(column) for column in zip(*map(astuple, rates), strict=True))
+    sink, consume, copy, answer, commit = (
+        median(column) for column in zip(*map(astuple, rates), strict=True)
+    )
     return Row(
         path="event sink into Postgres",
         measured=f"{sink:,.0f} events/s",
@@ -74,7 +81,13 @@ async def measure(home: Path, *, events: int = 10_000, repetitions: int = 3) -> 
         ratio=best,
         aim=AIM,
         higher_is_better=True,
-        numbers={"sink_per_s": sink, "consume_per_s": consume, "copy_per_s": copy},
+        numbers={
+            "sink_per_s": sink,
+            "consume_per_s": consume,
+            "copy_per_s": copy,
+            "round_observed_p50_ms": answer,
+            "commit_p50_ms": commit,
+        },
     )
 
 
@@ -97,10 +110,12 @@ async def _repetition(nats: NatsServer, pg: PostgresServer, number: int, count: 
         consume = await _consume(bus, count, f"floor-{number}")
         copy = await _copy(database, [to_event(delivered(s, n)) for n, s in enumerate(sent, 1)])
         sink = await _sink(bus, database, count, f"sink-{number}")
+        answer = await _answer_ms(bus, MAY + (number + 1) * count * MINUTE)
+        commit = await _commit_ms(database)
     finally:
         await bus.close()
         await database.close()
-    return Rates(sink, consume, copy)
+    return Rates(sink, consume, copy, answer, commit)
 
 
 def facts(count: int, seed: int) -> list[Outgoing]:
@@ -160,17 +175,37 @@ async def _sink(bus: Bus, database: Database, count: int, consumer: str) -> floa
         clock=SystemClock(),
         metrics=AnalyticsMetrics(Metrics("bench")),
     )
-    work = bus.work(
-        subjects.EVENTS.name,
-        consumer,
-        subjects.ALL_EVENTS,
-        sink.handle,
-        batch=_batch(),
-        ack_wait=30,
-        max_deliver=NEVER_GIVE_UP,
-    )
+    work = sink.work(consumer, subjects.ALL_EVENTS, batch=_batch(), ack_wait=30)
     return await _until(count, lambda: sink.recorded, work)
 
 
+async def _answer_ms(bus: Bus, first: int) -> float:
+    """Decide rounds one after the other, as in lockstep, with the sink that runs."""
+    heard: asyncio.Queue[Message] = asyncio.Queue()
+    follower = await bus.follow(
+        subjects.LIVE.name, subjects.ALL_ROUNDS_OBSERVED, heard.put_nowait, start="new"
+    )
+    times = []
+    for number in range(ROUNDS):
+        moment = first + number * MINUTE
+        decided = outgoing(round_decided(moment, wallet="1"), time=moment)
+        began = time.perf_counter()
+        await bus.publish_all([decided])
+        async with asyncio.timeout(10):
+            await heard.get()
+        times.append(1000 * (time.perf_counter() - began))
+    await follower.stop()
+    return median(times)
+
+
+async def _commit_ms(database: Database) -> float:
+    times = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        await database.pool.execute("insert into copied select * from copied limit 1")
+        times.append(1000 * (time.perf_counter() - began))
+    return median(times)
+
+
 def _batch() -> int:
-    return AnalyticsSettings().batch
+    return AnalyticsSettings().backlog_batch

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import itemgetter
 
 from services.ai.core.ensemble import (
     Gate,
@@ -107,9 +108,12 @@ def answer(
 
 def batches(answers: Iterable[Answer], manifest: Manifest) -> list[Batch]:
     """Group answers by venue, timeframe and round; a candle answered twice appears once."""
-    unique = {a.prediction.candle.key: a for a in answers}
-    ordered = sorted(unique.values(), key=_place)
-    return [_batch(list(group), manifest) for _, group in groupby(ordered, lambda a: _place(a)[:3])]
+    unique = {_place(a): a for a in answers}
+    ordered = sorted(unique.items(), key=itemgetter(0))
+    return [
+        _batch([item for _, item in group], manifest)
+        for _, group in groupby(ordered, lambda placed: placed[0][:3])
+    ]
 
 
 def _place(item: Answer) -> tuple[int, str, str, str]:

@@ -147,7 +147,7 @@ def decide(
         Vote(name, p[DOWN], p[FLAT], p[UP], weight)
         for name, p, weight in zip(models, output.model_probabilities, weights, strict=True)
     )
-    agreement = sum(vote.weight for vote in votes if vote.side is side) / sum(weights)
+    agreement = sum([vote.weight for vote in votes if vote.side is side]) / sum(weights)
     confidence = min(1.0, max(down, up))
     reason = _hold_reason(side, confidence, agreement, gate, stale=stale)
     return Prediction(
@@ -181,7 +181,8 @@ def _side(down: float, up: float) -> Action:
 
 
 def _sane(output: ModelOutput) -> bool:
-    rows = (output.probabilities, *output.model_probabilities)
-    in_range = all(isfinite(p) and -1e-6 <= p <= 1.0 + 1e-6 for row in rows for p in row)
-    sums = all(abs(sum(row) - 1.0) < 1e-3 for row in rows)
-    return in_range and sums and isfinite(output.atr_fraction) and output.atr_fraction >= 0.0
+    for row in (output.probabilities, *output.model_probabilities):
+        # A number that is none makes the sum one too, and that passes no comparison.
+        if not (min(row) >= -1e-6 and max(row) <= 1.0 + 1e-6 and abs(sum(row) - 1.0) < 1e-3):
+            return False
+    return isfinite(output.atr_fraction) and output.atr_fraction >= 0.0

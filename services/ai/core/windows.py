@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +21,8 @@ _EMPTY = -1
 Floats = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class SeriesKey:
-    """What one ring holds the candles of."""
+class SeriesKey(NamedTuple):
+    """What one ring holds the candles of; a tuple, as it is hashed twice a candle."""
 
     venue: str
     symbol: str
@@ -54,6 +54,8 @@ class Ring:
     capacity: int = CAPACITY
     newest: int = _EMPTY
     """Open time of the newest bar."""
+    _whole_from: int = 0
+    """From this bar to the newest none is missing, as far back as the capacity reaches."""
     _times: npt.NDArray[np.int64] = field(init=False)
     _rows: Floats = field(init=False)
 
@@ -67,31 +69,52 @@ class Ring:
         if rest:
             raise ValueError(f"open time {open_time} is no multiple of {self.step} ms")
         slot = number % self.capacity
-        held = int(self._times[slot])
-        new = np.array(row, dtype=np.float32)
+        held = self._times.item(slot)
         if held == open_time:
-            same = bool(np.array_equal(self._rows[slot], new))
+            same = np.array_equal(self._rows[slot], np.array(row, dtype=np.float32))
             return Insert.DUPLICATE if same else Insert.CONFLICT
         if held > open_time:
             return Insert.TOO_OLD
         self._times[slot] = open_time
-        self._rows[slot] = new
-        self.newest = max(self.newest, open_time)
+        self._rows[slot] = row
+        self._note(open_time)
         return Insert.STORED
 
+    def _note(self, open_time: int) -> None:
+        """Keep `newest` and `_whole_from` true of a bar that was just stored."""
+        if open_time > self.newest:
+            if open_time != self.newest + self.step:
+                self._whole_from = open_time
+            self.newest = open_time
+        elif open_time == self._whole_from - self.step:
+            number = open_time // self.step
+            while self._holds(number - 1) and self.newest // self.step - number < self.capacity:
+                number -= 1
+            self._whole_from = number * self.step
+
+    def _holds(self, number: int) -> bool:
+        return self._times.item(number % self.capacity) == number * self.step
+
     def window(self, end: int, length: int) -> Floats | None:
-        """Return the `length` bars that end with the bar opened at `end`; None on any gap.
+        """Return a copy of the `length` bars that end with the bar opened at `end`; None on a gap.
 
         ValueError when no ring of this capacity can hold that many.
         """
         if not 0 < length <= self.capacity:
             raise ValueError(f"a window of {length} bars does not fit a ring of {self.capacity}")
         last = end // self.step
-        numbers = np.arange(last - length + 1, last + 1, dtype=np.int64)
-        slots = numbers % self.capacity
-        if not np.array_equal(self._times[slots], numbers * self.step):
+        first = last - length + 1
+        if not self._whole(first, last) and not all(map(self._holds, range(first, last + 1))):
             return None
-        return self._rows[slots]
+        begin = first % self.capacity
+        beyond = begin + length - self.capacity
+        if beyond <= 0:
+            return self._rows[begin : begin + length].copy()
+        return np.concatenate((self._rows[begin:], self._rows[:beyond]))
+
+    def _whole(self, first: int, last: int) -> bool:
+        oldest = max(self._whole_from, self.newest - (self.capacity - 1) * self.step)
+        return oldest <= first * self.step and last * self.step <= self.newest
 
 
 class Windows:
@@ -108,8 +131,9 @@ class Windows:
         ring = self._rings.get(key) or Ring(timeframe_ms(candle.timeframe), self._capacity)
         result = ring.insert(candle.open_time, candle_row(candle))
         self._rings[key] = ring
-        newest = self._newest_close.get(candle.venue, 0)
-        self._newest_close[candle.venue] = max(newest, candle.close_time)
+        close = candle.open_time + ring.step
+        if close > self._newest_close.get(candle.venue, 0):
+            self._newest_close[candle.venue] = close
         return result
 
     def window(self, key: SeriesKey, end: int, length: int) -> Floats | None:

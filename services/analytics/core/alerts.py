@@ -35,8 +35,27 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
+class RiskNotice:
+    """A `risk.alert` fact of exec_risk: the newest of its kind for the same symbols."""
+
+    account: str
+    type: str
+    """UPPER_SNAKE, as exec_risk names it."""
+    severity: Severity
+    symbols: tuple[str, ...]
+    message: str
+    time: str
+    """Market time, for people."""
+
+    @property
+    def component(self) -> str:
+        """Account and symbols concerned."""
+        return "/".join((self.account, *self.symbols))
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerState:
-    """What the ledger knows of its own completeness."""
+    """What the ledger knows of its own completeness, and of what exec_risk warned of."""
 
     rejected_last_hour: int = 0
     last_rejection: str = ""
@@ -44,6 +63,8 @@ class LedgerState:
     """Trades reported closed whose fills the ledger does not hold."""
     disagreeing_trades: int = 0
     """Closed trades whose net profit exec_risk reported differently."""
+    risks: tuple[RiskNotice, ...] = ()
+    """Grave ones of the last market hour."""
 
 
 _DOWN = {
@@ -100,3 +121,6 @@ def _of_ledger(ledger: LedgerState, now: float) -> Iterable[Alert]:
     if ledger.disagreeing_trades:
         text = f"{ledger.disagreeing_trades} closed trades differ from exec_risk's own net profit"
         yield Alert("PnlMismatch", Severity.HIGH, text, component, now)
+    for risk in ledger.risks:
+        text = f"{risk.message} (market time {risk.time})"
+        yield Alert(risk.type, risk.severity, text, risk.component, now)

@@ -20,8 +20,10 @@ from services.analytics.core.ledger import (
     FundingKey,
     PositionFact,
 )
+from services.trade.order import Fill, Side
 from services.trade.position import Position
 
+_ZERO = Decimal(0)
 _PARTIAL = Decimal("1e-16")
 """Resolution of the profit of a part; the profit of a whole position is exact."""
 
@@ -73,7 +75,7 @@ class Projection:
             case PositionFact():
                 self.touched.add(fact.position_id)
                 known = self.facts.get(fact.position_id)
-                if known is None or _fact_rank(fact) > _fact_rank(known):
+                if known is None or _supersedes(fact, known):
                     self.facts[fact.position_id] = fact
 
     def _book(self, table: dict[FillKey, _Booked], key: FillKey, booked: _Booked) -> None:
@@ -118,8 +120,10 @@ def _booked_rank(booked: BookedFill | BookedFunding) -> tuple[bool, str, int]:
     return (booked.position_id != "", repr(replace(booked, sequence=0)), -booked.sequence)
 
 
-def _fact_rank(fact: PositionFact) -> tuple[int, bool, str]:
-    return (fact.version, fact.closed, repr(fact))
+def _supersedes(fact: PositionFact, known: PositionFact) -> bool:
+    ranks = (fact.version, fact.closed), (known.version, known.closed)
+    # The text makes the choice total; it is costly, so it is made for a tie only.
+    return repr(fact) > repr(known) if ranks[0] == ranks[1] else ranks[0] > ranks[1]
 
 
 def compute(
@@ -189,14 +193,49 @@ def _empty_position(
 
 
 def _with_fills(position: Position, fills: list[BookedFill]) -> tuple[Position, int]:
-    held_back = 0
+    sums, held_back = _Sums(position.side.exit_side), 0
     for booked in fills:
-        exit_fill = booked.fill.side is position.side.exit_side
-        if exit_fill and booked.fill.quantity > position.quantity:
-            held_back += 1
-            continue
-        position = position.with_fill(booked.fill)
-    return position, held_back
+        held_back += not sums.add(booked.fill)
+    return sums.in_position(position), held_back
+
+
+@dataclass(slots=True)
+class _Sums:
+    """What `Position.with_fill` adds up, without a new position for each fill."""
+
+    exit_side: Side
+    entry_quantity: Decimal = _ZERO
+    entry_cost: Decimal = _ZERO
+    exit_quantity: Decimal = _ZERO
+    exit_cost: Decimal = _ZERO
+    commission: Decimal = _ZERO
+    applied: int = 0
+
+    def add(self, fill: Fill) -> bool:
+        """Add a fill; False for an exit that is larger than what is held: it stays out."""
+        if fill.side is not self.exit_side:
+            self.entry_quantity += fill.quantity
+            self.entry_cost += fill.price * fill.quantity
+        elif fill.quantity <= self.entry_quantity - self.exit_quantity:
+            self.exit_quantity += fill.quantity
+            self.exit_cost += fill.price * fill.quantity
+        else:
+            return False
+        self.commission += fill.commission
+        self.applied += 1
+        return True
+
+    def in_position(self, position: Position) -> Position:
+        """Return a position without fills with these."""
+        return replace(
+            position,
+            entry_quantity=self.entry_quantity,
+            entry_cost=self.entry_cost,
+            exit_quantity=self.exit_quantity,
+            exit_cost=self.exit_cost,
+            commission=self.commission,
+            version=position.version + self.applied,
+        )
 
 
 def realized_by_fill(fills: Iterable[BookedFill]) -> dict[FillKey, Decimal]:
@@ -206,18 +245,18 @@ def realized_by_fill(fills: Iterable[BookedFill]) -> dict[FillKey, Decimal]:
     results, and the last running result is the position's own.
     """
     shares: dict[FillKey, Decimal] = {}
-    position: Position | None = None
-    before = Decimal(0)
-    for booked in sorted(fills, key=lambda f: (f.fill.time, not f.entry, f.fill.trade_id)):
-        if position is None:
-            position = _empty_position(booked.position_id, None, [booked])
-            assert position is not None  # noqa: S101 - a fill makes a position
-        if booked.fill.side is position.side.exit_side and booked.fill.quantity > position.quantity:
-            shares[booked.key] = Decimal(0)
+    ordered = sorted(fills, key=lambda f: (f.fill.time, not f.entry, f.fill.trade_id))
+    empty = _empty_position(ordered[0].position_id, None, ordered[:1]) if ordered else None
+    if empty is None:
+        return shares
+    sums, before = _Sums(empty.side.exit_side), _ZERO
+    for booked in ordered:
+        if not sums.add(booked.fill):
+            shares[booked.key] = _ZERO
             continue
-        position = position.with_fill(booked.fill)
-        after = position.realized_pnl
-        if position.quantity:
+        # Before the first exit there is no profit to ask the position for.
+        after = sums.in_position(empty).realized_pnl if sums.exit_quantity else _ZERO
+        if sums.entry_quantity != sums.exit_quantity:
             after = after.quantize(_PARTIAL)
         shares[booked.key] = after - before
         before = after

@@ -93,6 +93,8 @@ class ExecutionResult:
     status: str
     leverage: int
     slippage: Decimal | None
+    commission: Decimal = Decimal(0)
+    """Commission in USD over all fills of the order; negative when a rebate."""
     trace_id: str = ""
 
 
@@ -289,3 +291,5 @@ FACTS = (
     Alert,
 )
 ACTIONS = (Place, Cancel, Resolve, SetLeverage, Reconcile)
+WRITES = (Place, Cancel, SetLeverage)
+"""Actions that change something on the exchange."""

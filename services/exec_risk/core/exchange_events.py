@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from services.trade.candle import Candle
+from services.trade.filters import SymbolFilters
 from services.trade.order import Fill, OrderState, Side
 
 
@@ -124,8 +125,16 @@ class StreamStateChanged:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class SymbolsListed:
+    """Symbols began to trade; they are followed from the next candle on."""
+
+    filters: dict[str, SymbolFilters]
+
+
 ExchangeEvent = (
-    OrderReport
+    SymbolsListed
+    | OrderReport
     | FillReport
     | FundingReport
     | WalletReport

@@ -35,6 +35,9 @@ def apply_fill(book: Book, fill: Fill, cause: str = "user_stream") -> None:
     if book.wallet is not None:
         book.wallet += fill.realized_pnl - fill.commission
     order = book.orders.get(fill.client_order_id)
+    if order is not None:
+        paid = book.commissions.get(fill.client_order_id, Decimal(0))
+        book.commissions[fill.client_order_id] = paid + fill.commission
     position_id = _to_position(book, fill, order)
     purpose = order.purpose if order else _foreign_purpose(book, fill, position_id)
     book.emit(FillRecorded(fill, position_id, purpose, book.trace(position_id)))
@@ -48,6 +51,8 @@ def apply_fill(book: Book, fill: Fill, cause: str = "user_stream") -> None:
         guard.release(book, position_id)
     book.prices.setdefault(fill.symbol, (fill.price, fill.time))
     guard.keep_protected(book, fill.symbol)
+    # with the fill in one transaction: a restart that knows the fill knows the wallet after it
+    book.store_account()
 
 
 def apply_funding(book: Book, report: FundingReport) -> None:
@@ -80,6 +85,7 @@ def apply_funding(book: Book, report: FundingReport) -> None:
             book.trace(owner),
         )
     )
+    book.store_account()
 
 
 def _to_order(book: Book, order: Order, fill: Fill, cause: str) -> None:

@@ -157,8 +157,8 @@ def _continue_exit(book: Book, position: Position) -> Order | None:
 
 def release(book: Book, position_id: str) -> None:
     """Cancel what still rests for a position that is closed."""
-    for order in list(book.orders.values()):
-        if order.position_id == position_id and is_protection(order) and not order.state.final:
+    for order in book.live_orders():
+        if order.position_id == position_id and is_protection(order):
             if order.state in (OrderState.SUBMITTED, OrderState.UNKNOWN):
                 continue  # its own answer leads here again
             orders.cancel(book, order)

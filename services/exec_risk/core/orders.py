@@ -164,4 +164,5 @@ def _result(book: Book, order: Order, trace: str) -> ExecutionResult:
     if average is not None and plan is not None and order.purpose is OrderPurpose.ENTRY:
         slippage = (average / plan.price - 1) * order.side.sign
     leverage = plan.leverage if plan else 0
-    return ExecutionResult(order, status, leverage, slippage, trace)
+    paid = book.commissions.get(order.client_order_id, Decimal(0))
+    return ExecutionResult(order, status, leverage, slippage, paid, trace)

@@ -228,13 +228,7 @@ RULES: tuple[Rule, ...] = (
         "fraction",
         "MAX_DAILY_DRAWDOWN_PERCENT",
     ),
-    Rule(
-        "protection",
-        _protection,
-        lambda p: str(p.max_stop_fraction),
-        "fraction",
-        "design",
-    ),
+    Rule("protection", _protection, lambda p: str(p.max_stop_fraction), "fraction", "design"),
     Rule(
         "target_clears_costs",
         _target_clears_costs,
@@ -242,13 +236,7 @@ RULES: tuple[Rule, ...] = (
         "fraction",
         "TAKER_FEE_PERCENT",
     ),
-    Rule(
-        "notional",
-        _notional,
-        lambda p: str(p.max_position_usd),
-        "USD",
-        "MAX_POSITION_SIZE_USD",
-    ),
+    Rule("notional", _notional, lambda p: str(p.max_position_usd), "USD", "MAX_POSITION_SIZE_USD"),
     Rule(
         "gross_exposure",
         _exposure,

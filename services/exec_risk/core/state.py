@@ -14,6 +14,7 @@ from services.exec_risk.core.effects import (
 )
 from services.exec_risk.core.exchange_events import OrderReport
 from services.exec_risk.core.inputs import Prediction
+from services.exec_risk.core.order_book import Orders
 from services.exec_risk.core.policy import Gates, Policy
 from services.trade.filters import SymbolFilters
 from services.trade.order import Order, OrderPurpose, OrderState
@@ -78,7 +79,7 @@ class Book:
     """Last price and its market time, by symbol."""
     positions: dict[str, Position] = field(default_factory=dict)
     """Open positions by symbol."""
-    orders: dict[str, Order] = field(default_factory=dict)
+    orders: Orders = field(default_factory=Orders)
     """Orders by client order id: all that are not final, and the final ones of late."""
     plans: dict[str, EntryPlan] = field(default_factory=dict)
     """Plans by position id."""
@@ -87,6 +88,8 @@ class Book:
     seen_fills: dict[tuple[str, str], int] = field(default_factory=dict)
     """Market time of applied fills by (symbol, trade id)."""
     seen_funding: dict[str, int] = field(default_factory=dict)
+    commissions: dict[str, Decimal] = field(default_factory=dict)
+    """Commission so far by client order id."""
     announced: dict[str, OrderReport] = field(default_factory=dict)
     """Final reports whose fills have not all come yet."""
     announced_ticks: int = 0
@@ -147,18 +150,12 @@ class Book:
 
     def live_orders(self, symbol: str | None = None) -> list[Order]:
         """Return orders that are not final, in the order in which they were made."""
-        return [
-            o
-            for o in self.orders.values()
-            if not o.state.final and (symbol is None or o.symbol == symbol)
-        ]
+        return [o for o in self.orders.live if symbol is None or o.symbol == symbol]
 
     def orders_of(self, position_id: str, purpose: OrderPurpose) -> list[Order]:
         """Return a position's live orders of one purpose, oldest first."""
         return [
-            o
-            for o in self.orders.values()
-            if o.position_id == position_id and o.purpose is purpose and not o.state.final
+            o for o in self.orders.live if o.position_id == position_id and o.purpose is purpose
         ]
 
     def reserved(self) -> Decimal:
@@ -238,6 +235,7 @@ class Book:
         held = {p.position_id for p in self.positions.values()}
         for key in [k for k, o in self.orders.items() if self._old(o, before, held)]:
             del self.orders[key]
+        self.commissions = {k: c for k, c in self.commissions.items() if k in self.orders}
         kept = held | {o.position_id for o in self.orders.values()}
         self.plans = {k: p for k, p in self.plans.items() if k in kept}
         self.counts = {k: n for k, n in self.counts.items() if k[0] in kept}

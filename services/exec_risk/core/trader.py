@@ -19,6 +19,7 @@ from services.exec_risk.core.exchange_events import (
     Refused,
     RequestOutcome,
     StreamStateChanged,
+    SymbolsListed,
     WalletReport,
 )
 from services.exec_risk.core.inputs import (
@@ -71,6 +72,7 @@ class Trader:
             OrderFound: self._order_found,
             LeverageAnswered: lambda e: entries.leverage_answered(book, e),
             SnapshotRead: lambda e: reconcile.apply_snapshot(book, e.snapshot, e.cause),
+            SymbolsListed: lambda e: book.filters.update(e.filters),
             FiltersRead: lambda e: book.filters.update(e.filters),
             Tick: self._tick,
             ProtectionOverdue: self._protection_overdue,

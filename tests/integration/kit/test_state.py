@@ -79,6 +79,30 @@ async def test_the_relay_publishes_what_was_committed_in_order(
     await bus.close()
 
 
+async def test_what_is_handed_over_is_published_once_also_without_the_lock(
+    database: Database, nats_url: str
+) -> None:
+    bus = await Bus.connect(nats_url, "test")
+    await bus.declare([SAMPLE, DEADLETTER])
+    looking, relay = (outbox.OutboxRelay(database, bus, "SAMPLE") for _ in range(2))
+    tasks = [asyncio.create_task(looking.run())]
+    await asyncio.sleep(0.1)
+    tasks.append(asyncio.create_task(relay.run()))
+    messages = [Outgoing("sample.a", b"%d" % i, f"m{i}") for i in range(5)]
+    async with database.transaction() as connection:
+        await outbox.put(connection, messages)
+        ids = await connection.fetch("select id from outbox order by id")
+    relay.hand([(row["id"], message) for row, message in zip(ids, messages, strict=True)])
+    relay.send()
+    assert await relay.flush(5)
+    assert relay.published == 5
+    assert await bus.last_sequence("SAMPLE") == 5
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await bus.close()
+
+
 async def test_a_stream_that_lost_messages_gets_them_again(
     database: Database, nats_url: str
 ) -> None:

@@ -105,3 +105,13 @@ def test_market_time_is_the_newest_close_of_a_venue() -> None:
     assert windows.newest_close("paper") == START + 4 * MINUTE
     assert windows.newest_close("binance") == 0
     assert windows.newest_close_of_all == START + 4 * MINUTE
+
+
+@given(st.lists(st.integers(0, 90), min_size=1, max_size=120))
+def test_windows_after_any_order_are_those_of_the_bars_that_are_held(numbers: list[int]) -> None:
+    windows, held = filled(numbers), dict[int, int]()
+    for number in numbers:
+        held[number % 32] = max(number, held.get(number % 32, 0))
+    for end in range(91):
+        whole = all(held.get(n % 32) == n for n in range(end - 6, end + 1))
+        assert (windows.window(KEY, START + end * MINUTE, 7) is not None) == whole

@@ -9,7 +9,9 @@ from dataclasses import replace
 import pytest
 from google.protobuf.json_format import MessageToDict, Parse
 from google.protobuf.message import Message as Protobuf
+from google.protobuf.timestamp_pb2 import Timestamp
 from quantum.exec_risk.v1 import events_pb2 as facts
+from quantum.exec_risk.v1 import trading_pb2 as trading
 from quantum.ops.v1 import operations_service_pb2
 
 from services.analytics.codec import Unreadable, facts_of, to_event
@@ -27,6 +29,7 @@ from tests.integration.analytics.ledger_samples import (
     fill,
     filled,
     outgoing,
+    position,
     predictions,
     round_decided,
 )
@@ -51,6 +54,29 @@ def test_the_json_is_protobufs_own(event_type: str) -> None:
             message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )
         assert json.loads(to_json(message)) == own
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 1_746_057_600, 253_402_300_799])
+@pytest.mark.parametrize("nanos", [0, 1, 1_000, 1_000_000, 120_000_000, 999_999_999])
+def test_times_are_written_as_protobuf_does(seconds: int, nanos: int) -> None:
+    time = Timestamp(seconds=seconds, nanos=nanos)
+    assert json.loads(to_json(facts.RiskAlert(time=time)))["time"] == time.ToJsonString()
+
+
+@pytest.mark.parametrize(
+    ("header", "trace"),
+    [
+        (f"00-{TRACE}-{'1' * 16}-01", TRACE),
+        (f" 00-{TRACE}-{'1' * 16}-00 ", TRACE),
+        (f"cc-{TRACE}-{'1' * 16}-00-more", TRACE),
+        (f"00-{'0' * 32}-{'1' * 16}-00", ""),
+        (f"00-{TRACE}-{'0' * 16}-00", ""),
+        ("nonsense", ""),
+    ],
+)
+def test_the_trace_is_read_as_w3c_writes_it(header: str, trace: str) -> None:
+    change = with_header(subjects.HEADER_TRACE, header)
+    assert to_event(change(outgoing(round_decided(MAY, wallet="1")))).trace_id == trace
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), 1e300, -0.0])
@@ -145,6 +171,13 @@ def broken_fill(**changes: str) -> Protobuf:
     return message
 
 
+def confident(value: float) -> trading.Position:
+    """A position with an entry confidence."""
+    told = position("p", version=1, closed=False)
+    told.entry_confidence = value
+    return told
+
+
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
@@ -158,6 +191,8 @@ def broken_fill(**changes: str) -> Protobuf:
         (facts.FundingPaid(account="main", symbol="B", amount="1"), "missing"),
         (round_decided(MAY, wallet="much"), "wallet_balance"),
         (facts.ReconcileRepaired(account="main", kind="a\x00b"), "NUL"),
+        (facts.RiskAlert(time=Timestamp(seconds=10**12)), "out of range"),
+        (facts.PositionChanged(position=confident(float("nan"))), "entry_confidence"),
     ],
 )
 def test_a_fact_that_means_nothing_is_refused(message: Protobuf, reason: str) -> None:

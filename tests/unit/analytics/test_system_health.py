@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.analytics.core.alerts import LedgerState, Severity, derive
+from services.analytics.core.alerts import LedgerState, RiskNotice, Severity, derive
 from services.analytics.core.health import (
     Expected,
     Heartbeat,
@@ -130,6 +130,17 @@ def test_the_ledgers_own_troubles_are_alerts() -> None:
     found = derive(view(beat()), state, now=10.0, before={})
     assert {a.type for a in found.values()} == {"DeadLetter", "LedgerIncomplete", "PnlMismatch"}
     assert "no type" in found[("DeadLetter", "ledger")].message
+
+
+def test_a_grave_risk_alert_holds_as_exec_risk_named_it() -> None:
+    risk = RiskNotice(
+        "main", "POSITION_DRIFT", Severity.CRITICAL, ("BTCUSDT",), "size differs", "12:00"
+    )
+    first = derive(view(beat()), LedgerState(risks=(risk,)), now=10.0, before={})
+    (found,) = derive(view(beat()), LedgerState(risks=(risk,)), now=20.0, before=first).values()
+    assert found.key == ("POSITION_DRIFT", "main/BTCUSDT")
+    assert (found.severity, found.since) == (Severity.CRITICAL, 10.0)
+    assert found.message == "size differs (market time 12:00)"
 
 
 def test_a_part_that_is_down_is_an_alert() -> None:

@@ -24,7 +24,7 @@ from services.analytics.core.trades import (
     shares_of,
 )
 from services.trade.order import OrderPurpose, Side
-from services.trade.position import ExitReason, PositionSide
+from services.trade.position import ExitReason, Position, PositionSide
 from tests.unit.analytics.position_facts import booked, told
 
 MONEY = st.decimals(min_value="0.01", max_value="99999", places=2)
@@ -129,6 +129,27 @@ def test_the_days_shares_add_up_to_the_trades_gross_profit(history: list[Fact]) 
             assert shares == trade.position.realized_pnl
         else:
             assert abs(shares - trade.position.realized_pnl) < Decimal("1e-15")
+
+
+@settings(max_examples=150)
+@given(history=histories())
+def test_a_trade_is_what_the_fills_make_of_a_position_one_by_one(history: list[Fact]) -> None:
+    """The ledger sums fills at once; to the digit it is `Position.with_fill`, money included."""
+    for position_id, held in books_of(history).trades.holdings().items():
+        trade = compute(position_id, None, held.fills, held.funding)
+        if trade is None:
+            continue
+        position = Position(
+            position_id=position_id,
+            account="main",
+            symbol="BTCUSDT",
+            side=trade.position.side,
+            opened_time=trade.position.opened_time,
+            leverage=1,
+        )
+        for booked_fill in sorted(held.fills, key=lambda f: not f.entry):
+            position = position.with_fill(booked_fill.fill)
+        assert repr(trade.position) == repr(replace(position, funding=trade.position.funding))
 
 
 @settings(max_examples=100)

@@ -12,6 +12,7 @@ from decimal import Decimal
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core.inputs import Command
+from services.exec_risk.core.order_book import Orders
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import Book, Day
 from services.exec_risk.seams import StoreUnavailable
@@ -110,7 +111,7 @@ class MemoryStore:
     async def load(self, policy: Policy) -> Book:
         """Read everything back."""
         truth, book = self._truth, Book(policy)
-        book.orders, book.plans = dict(truth.orders), dict(truth.plans)
+        book.orders, book.plans = Orders(truth.orders), dict(truth.plans)
         for order in book.orders.values():
             key = (order.position_id, order.purpose)
             book.counts[key] = book.counts.get(key, 0) + 1
@@ -198,7 +199,7 @@ class SimulatedExchange:
             self.accepted_twice.append(order.client_order_id)
         self.orders[order.client_order_id] = replace(order, state=OrderState.ACCEPTED)
 
-    async def cancel(self, order: Order) -> ex.RequestOutcome:
+    async def cancel(self, order: Order, *, signed_at: int) -> ex.RequestOutcome:
         """Cancel a resting order."""
         await asyncio.sleep(0)
         found = self.orders.get(order.client_order_id)
@@ -217,7 +218,7 @@ class SimulatedExchange:
         found = self.orders.get(order.client_order_id)
         return None if found is None else self._report(found)
 
-    async def set_leverage(self, symbol: str, leverage: int) -> int:
+    async def set_leverage(self, symbol: str, leverage: int, *, signed_at: int) -> int:
         """Always right."""
         return leverage
 

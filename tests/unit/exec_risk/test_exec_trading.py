@@ -51,7 +51,7 @@ def test_late_fill_of_a_final_order_is_applied_with_an_alert() -> None:
     assert "LATE_FILL" in [e.alert_type for e in desk.effects if isinstance(e, fx.Alert)]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 10_000), side=st.sampled_from(Side))
 def test_duplicates_in_any_order_give_the_same_state(seed: int, side: Side) -> None:
     """Incident 27: fills and reports, each twice and shuffled, end in one same state."""

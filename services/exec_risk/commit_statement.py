@@ -1,0 +1,167 @@
+"""One statement that commits a step: the fence, every changed row, the facts.
+
+A step that took a round trip a row would hold up the orders that wait for its commit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import date
+from typing import Any
+
+from services.exec_risk import rows
+from services.exec_risk.core import effects as fx
+from services.kit import lease, outbox
+from services.trade.times import to_datetime
+
+_FUNDING_COLUMNS = "account, transaction_id, symbol, position_id, amount, settled_at"
+_DAY_COLUMNS = "account, day, start_equity, pnl_usd, trades"
+_STATE_COLUMNS = "account, state, reason, changed_by, changed_at"
+_ACCOUNT_COLUMNS = (
+    "account, market_time, wallet_balance, unrealized_pnl, available_balance, gross_exposure,"
+    " last_round, in_sample"
+)
+_MARK_COLUMNS = "account, symbol, price, marked_at"
+_ANSWER_COLUMNS = "account, request_id, ok, result"
+
+_TABLES: dict[str, tuple[str, str, str]] = {
+    "orders": (rows.ORDER_COLUMNS, "client_order_id", "where t.version < excluded.version"),
+    "positions": (rows.POSITION_COLUMNS, "position_id", "where t.version < excluded.version"),
+    "plans": (rows.PLAN_COLUMNS, "", ""),
+    "fills": (rows.FILL_COLUMNS, "", ""),
+    "funding": (_FUNDING_COLUMNS, "", ""),
+    "daily_counters": (_DAY_COLUMNS, "account, day", ""),
+    "trading_state": (_STATE_COLUMNS, "account", ""),
+    "account": (_ACCOUNT_COLUMNS, "account", ""),
+    "marks": (_MARK_COLUMNS, "account, symbol", ""),
+}
+"""Columns, key and condition of the update by table; without a key what is there is kept."""
+_ANSWERS = "requests"
+
+
+class Changes:
+    """Rows of one transaction by table and key: of two writes to a row the later one counts."""
+
+    def __init__(self, account: str, changes: Iterable[fx.Change]) -> None:
+        self._account = account
+        self._rows: dict[str, dict[object, dict[str, Any]]] = {t: {} for t in (*_TABLES, _ANSWERS)}
+        for change in changes:
+            self._add(change)
+
+    def arguments(self) -> list[str]:
+        """Return the statement's arguments from the third on: the rows of each table as JSON."""
+        return [
+            json.dumps(list(found.values()), default=str) if found else "[]"
+            for found in self._rows.values()
+        ]
+
+    def _put(self, table: str, key: object, columns: str, values: Sequence[Any]) -> None:
+        names = (name.strip() for name in columns.split(","))
+        # a row that is written again goes to the end: one position closes before the next opens
+        self._rows[table].pop(key, None)
+        self._rows[table][key] = dict(zip(names, values, strict=True))
+
+    def _add(self, change: fx.Change) -> None:
+        account = self._account
+        match change:
+            case fx.OrderChanged(order=order):
+                values = rows.order_values(order)
+                self._put("orders", order.client_order_id, rows.ORDER_COLUMNS, values)
+            case fx.PositionOpened() | fx.PositionChanged() | fx.PositionClosed():
+                position = change.position
+                values = rows.position_values(position)
+                self._put("positions", position.position_id, rows.POSITION_COLUMNS, values)
+            case fx.FillRecorded(fill=fill):
+                key = (fill.symbol, fill.trade_id)
+                self._put("fills", key, rows.FILL_COLUMNS, rows.fill_values(change))
+            case fx.StorePlan(plan=plan):
+                values = rows.plan_values(plan, account)
+                self._put("plans", plan.position_id, rows.PLAN_COLUMNS, values)
+            case fx.FundingPaid():
+                self._put_funding(change)
+            case fx.StoreDay():
+                values = (
+                    account,
+                    date.fromisoformat(change.day),
+                    change.start_equity,
+                    change.pnl,
+                    change.trades,
+                )
+                self._put("daily_counters", change.day, _DAY_COLUMNS, values)
+            case fx.AccountSnapshot():
+                self._put_account(change)
+            case fx.TradingStateChanged():
+                when = to_datetime(change.time)
+                values = (account, change.state.value, change.reason, change.changed_by, when)
+                self._put("trading_state", account, _STATE_COLUMNS, values)
+            case fx.Answer():
+                values = (account, change.request_id, change.ok, change.result)
+                self._put(_ANSWERS, change.request_id, _ANSWER_COLUMNS, values)
+            case _:
+                return  # a fact without a row of its own
+
+    def _put_funding(self, fact: fx.FundingPaid) -> None:
+        values = (
+            self._account,
+            fact.transaction_id,
+            fact.symbol,
+            fact.position_id,
+            fact.amount,
+            to_datetime(fact.time),
+        )
+        self._put("funding", fact.transaction_id, _FUNDING_COLUMNS, values)
+
+    def _put_account(self, fact: fx.AccountSnapshot) -> None:
+        moment = to_datetime(fact.time)
+        values = (
+            self._account,
+            moment,
+            fact.wallet_balance,
+            fact.unrealized_pnl,
+            fact.available_balance,
+            fact.gross_exposure,
+            to_datetime(fact.last_round) if fact.last_round else None,
+            fact.in_sample,
+        )
+        self._put("account", self._account, _ACCOUNT_COLUMNS, values)
+        for symbol, price in sorted(fact.prices.items()):
+            self._put("marks", symbol, _MARK_COLUMNS, (self._account, symbol, price, moment))
+
+
+def _upsert(table: str, place: int) -> str:
+    columns, key, condition = _TABLES[table]
+    names = [name.strip() for name in columns.split(",")]
+    keys = [name.strip() for name in key.split(",")]
+    updates = ", ".join(f"{n} = excluded.{n}" for n in names if n not in keys)
+    conflict = f"({key}) do update set {updates} {condition}" if key else "do nothing"
+    return (
+        f"put_{table} as (insert into {table} as t ({columns}) select {columns}"  # noqa: S608 - ours
+        f" from fence, jsonb_populate_recordset(null::{table}, ${place}::jsonb)"
+        f" on conflict {conflict})"
+    )
+
+
+def _statement() -> str:
+    first = 3
+    puts = [_upsert(table, first + i) for i, table in enumerate(_TABLES)]
+    answers = first + len(_TABLES)
+    return f"""
+with fence as materialized ({lease.FENCE}),
+{", ".join(puts)},
+put_answers as (
+    update requests as r set answered_at = clock_timestamp(), ok = a.ok, result = a.result
+    from fence, jsonb_populate_recordset(null::requests, ${answers}::jsonb) as a
+    where r.account = a.account and r.request_id = a.request_id and r.answered_at is null
+),
+told as ({outbox.insert("fence", answers + 1)})
+select held.yes, told.id, told.message_id
+from (select exists (select from fence) as yes) as held left join told on true
+"""  # noqa: S608 - all names are ours
+
+
+COMMIT = _statement()
+"""Arguments: resource, token, `Changes.arguments()`, `outbox.arguments()`.
+
+Nothing is written unless the fence holds. Returns whether it held and the new outbox rows.
+"""

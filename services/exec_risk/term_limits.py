@@ -1,0 +1,19 @@
+"""How long a term of leadership waits for others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from services.exec_risk.sender import SenderLimits
+
+
+@dataclass(frozen=True, slots=True)
+class TermLimits:
+    """How long the term waits for others, in seconds of wall time."""
+
+    protection_grace: float = 2.0
+    round_wait_lockstep: float = 30.0
+    round_wait_free: float = 2.0
+    observed_wait: float = 5.0
+    history_candles: int = 500
+    sender: SenderLimits = field(default_factory=SenderLimits)
