@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message
 from quantum.ai.v1 import ai_service_pb2 as ai_pb
 from quantum.ai.v1 import ai_service_pb2_grpc as ai_rpc
@@ -18,10 +18,10 @@ from quantum.exec_risk.v1 import exec_risk_service_pb2 as exec_pb
 from quantum.exec_risk.v1 import exec_risk_service_pb2_grpc as exec_rpc
 from quantum.exec_risk.v1 import trading_pb2
 
+from services.catalog.events import SIGNAL_GENERATED
 from services.ctl.supervisor.home import Home, Refused, read_json
 
 ANSWER_SECONDS = 5.0
-HOLD = signal_pb2.ACTION_HOLD
 
 
 class GatewayClient:
@@ -58,6 +58,14 @@ class GatewayClient:
         request = ai_pb.GetPredictionsRequest()
         answer = await self._ai.GetPredictions(request, timeout=ANSWER_SECONDS)
         return list(answer.predictions)
+
+    async def signals(self, count: int = 20) -> list[signal_pb2.Signal]:
+        """Return the last signals that the ledger holds, the newest first."""
+        request = analytics_pb.ListEventsRequest(type=SIGNAL_GENERATED, page_size=count)
+        answer = await self._analytics.ListEvents(request, timeout=ANSWER_SECONDS)
+        return [
+            ParseDict(MessageToDict(event.data), signal_pb2.Signal()) for event in answer.events
+        ]
 
     async def performance(self) -> analytics_pb.GetPerformanceResponse:
         """Return profit by UTC day and in all."""

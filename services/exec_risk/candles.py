@@ -69,17 +69,26 @@ class CandlePublisher:
     async def _publish_history(
         self, symbols: list[str], book: Book, point: PointReached | None
     ) -> None:
-        """Fill what the stream lacks; the candles of an undecided round are asked for anew."""
+        """Fill what the stream lacks; what closes after this was begun is no history.
+
+        The market goes on while this reads. A candle that were published as history first would
+        never be predicted: its live copy has the same message id.
+        """
         limit = asyncio.Semaphore(_AT_ONCE)
-        live_from = point.time if point and point.time > book.last_round else None
+        last_old: int | None = None
+        if point is not None:
+            # the candles of an undecided round are asked for anew
+            last_old = point.time - 1 if point.time > book.last_round else point.time
 
         async def one(symbol: str) -> None:
+            nonlocal last_old
             async with limit:
                 candles = await self._history(symbol, book.policy.timeframe)
-            old = [c for c in candles if live_from is None or c.close_time < live_from]
-            new = [c for c in candles if live_from is not None and c.close_time >= live_from]
+            if last_old is None:
+                last_old = max((c.close_time for c in candles), default=None)
+            old = [c for c in candles if last_old is None or c.close_time <= last_old]
             await self._publish(old, history=True)
-            await self._publish(new, history=False)
+            await self._publish(candles[len(old) :] if point else [], history=False)
 
         await asyncio.gather(*(one(symbol) for symbol in symbols))
         log.info("history_published", symbols=len(symbols))

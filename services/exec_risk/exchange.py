@@ -81,6 +81,11 @@ class BinanceExchange:
         return self._requests.answered and self._streams.user_up
 
     @property
+    def tells_points(self) -> bool:
+        """True for the paper venue, which moves market time in steps and tells each of them."""
+        return self._settings.venue == "paper"
+
+    @property
     def symbols(self) -> tuple[str, ...]:
         """Market ids that are followed, in order; empty before `start`."""
         return tuple(sorted(self._filters))

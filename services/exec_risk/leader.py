@@ -29,6 +29,7 @@ class Leader:
         self._lease = lease
         self._new_term = new_term
         self._point: PointReached | None = None
+        self._point_known = asyncio.Event()
         self._recent: list[CandleClosed] = []
         self._answers: deque[PredictionsArrived] = deque(maxlen=_KEPT_ANSWERS)
         self.term: Term | None = None
@@ -60,6 +61,9 @@ class Leader:
     async def run(self) -> None:
         """Wait for the lease and lead, for ever."""
         while True:
+            if self._exchange.tells_points:
+                # where the market stands decides which candles are history
+                await self._point_known.wait()
             await self._lease.wait()
             term = self.term = self._new_term()
             for answers in self._answers:
@@ -88,6 +92,7 @@ class Leader:
             if self._point is None or event.number != self._point.number:
                 self._recent = [c for c in self._recent if c.candle.close_time == event.time]
             self._point = event
+            self._point_known.set()
         elif isinstance(event, CandleClosed):
             self._recent.append(event)
             del self._recent[:-1024]

@@ -28,6 +28,11 @@ class Exchange(Protocol):
         """True while requests are answered and the user stream is alive."""
         ...
 
+    @property
+    def tells_points(self) -> bool:
+        """True for the paper venue, which moves market time in steps and tells each of them."""
+        ...
+
     async def filters(self) -> dict[str, SymbolFilters]:
         """Read the filters of every symbol that can be traded."""
         ...

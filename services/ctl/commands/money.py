@@ -6,13 +6,13 @@ import asyncio
 from typing import Annotated
 
 import typer
-from quantum.ai.v1.signal_pb2 import Prediction
+from quantum.ai.v1.signal_pb2 import Prediction, Signal
 from quantum.analytics.v1.analytics_service_pb2 import GetPerformanceResponse
 from quantum.exec_risk.v1.trading_pb2 import Account, Position
 from rich.console import Group
 
 from services.ctl.commands.options import DEFAULT_HOME, HomeOption, JsonOption, answer
-from services.ctl.gateway_client import HOLD, as_json, connected
+from services.ctl.gateway_client import as_json, connected
 from services.ctl.supervisor.home import Home
 from services.ctl.terminal import tables
 
@@ -37,21 +37,33 @@ def positions(
 
 
 def signals(
-    all_: Annotated[bool, typer.Option("--all", help="Also symbols that advise HOLD.")] = False,
+    all_: Annotated[
+        bool, typer.Option("--all", help="The last prediction of every symbol instead, also HOLD.")
+    ] = False,
+    count: Annotated[int, typer.Option(help="At most this many.")] = 20,
     home: HomeOption = DEFAULT_HOME,
     json_: JsonOption = False,
 ) -> None:
-    """Show what the models said last.
+    """Show the last signals that were made, the newest first.
 
-    Example: qt signals --all
+    Example: qt signals --count 5
     """
 
-    async def ask() -> list[Prediction]:
+    async def made() -> list[Signal]:
+        async with connected(Home(home)) as client:
+            return await client.signals(count)
+
+    async def said() -> list[Prediction]:
         async with connected(Home(home)) as client:
             return await client.predictions()
 
-    found = [p for p in asyncio.run(ask()) if all_ or p.action != HOLD]
-    answer([as_json(p) for p in found], tables.signals(found, "last predictions"), json_)
+    if all_:
+        predictions = asyncio.run(said())
+        table = tables.predictions(predictions, "last predictions")
+        answer([as_json(p) for p in predictions], table, json_)
+        return
+    found = asyncio.run(made())
+    answer([as_json(s) for s in found], tables.signals(found, "last signals"), json_)
 
 
 def pnl(home: HomeOption = DEFAULT_HOME, json_: JsonOption = False) -> None:

@@ -7,10 +7,10 @@ from collections import deque
 from dataclasses import dataclass, field
 
 import grpc
-from quantum.ai.v1.signal_pb2 import Prediction
+from quantum.ai.v1.signal_pb2 import Signal
 from quantum.exec_risk.v1.trading_pb2 import Account, Order, Position
 
-from services.ctl.gateway_client import HOLD, GatewayClient, word
+from services.ctl.gateway_client import GatewayClient, word
 from services.ctl.supervisor.home import Home, Refused, read_json
 from services.ctl.terminal import tables
 
@@ -22,7 +22,7 @@ SHOWN = 8
 class Feed:
     """The last signals, orders and positions, and the lines that tell of new ones."""
 
-    signals: deque[Prediction] = field(default_factory=lambda: deque(maxlen=SHOWN))
+    signals: deque[Signal] = field(default_factory=lambda: deque(maxlen=SHOWN))
     orders: list[Order] = field(default_factory=list)
     positions: list[Position] = field(default_factory=list)
     account: Account | None = None
@@ -48,8 +48,8 @@ class Feed:
 
     async def look(self, client: GatewayClient) -> None:
         """Ask for everything once."""
-        for prediction in await client.predictions():
-            self._signal(prediction)
+        for signal in reversed(await client.signals(SHOWN * 2)):
+            self._signal(signal)
         self.orders = await client.orders(SHOWN * 4)
         for order in reversed(self.orders):
             self._order(order)
@@ -58,14 +58,12 @@ class Feed:
             self._position(position)
         self.account = await client.account()
 
-    def _signal(self, prediction: Prediction) -> None:
-        if prediction.action == HOLD or not prediction.signal_id:
-            return
-        if self._new(prediction.signal_id, 1):
-            self.signals.appendleft(prediction)
+    def _signal(self, signal: Signal) -> None:
+        if self._new(signal.signal_id, 1):
+            self.signals.appendleft(signal)
             self.lines.append(
-                f"{tables.clock(prediction.candle_close_time)} signal   {prediction.symbol}"
-                f" {word(prediction, 'action')} confidence {prediction.confidence:.3f}"
+                f"{tables.clock(signal.candle_close_time)} signal   {signal.symbol}"
+                f" {word(signal, 'action')} confidence {signal.confidence:.3f}"
             )
 
     def _order(self, order: Order) -> None:

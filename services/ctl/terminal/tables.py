@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from quantum.ai.v1.signal_pb2 import Prediction
+from quantum.ai.v1.signal_pb2 import Prediction, Signal
 from quantum.analytics.v1.analytics_service_pb2 import Performance
 from quantum.exec_risk.v1.trading_pb2 import Account, Order, Position
 from rich.table import Table
@@ -80,7 +80,23 @@ def orders(rows: Iterable[Order], title: str = "") -> Table:
     return table
 
 
-def signals(rows: Iterable[Prediction], title: str = "") -> Table:
+def signals(rows: Iterable[Signal], title: str = "") -> Table:
+    """Return signals that were made."""
+    table = _table(title, "time", "symbol", "advice", "confidence", "price", "model", "")
+    for row in rows:
+        table.add_row(
+            clock(row.candle_close_time),
+            row.symbol,
+            word(row, "action"),
+            f"{row.confidence:.3f}",
+            short(row.price),
+            row.model_version,
+            IN_SAMPLE if row.in_sample else "",
+        )
+    return table
+
+
+def predictions(rows: Iterable[Prediction], title: str = "") -> Table:
     """Return what the models said last of each symbol."""
     table = _table(title, "time", "symbol", "advice", "confidence", "signal / why none")
     for row in rows:

@@ -137,6 +137,7 @@ class SimulatedExchange:
     """Binance's rules in small: market orders fill at the next step, stops rest."""
 
     connected = True
+    tells_points = False
 
     def __init__(self, dice: random.Random, *, faults: float) -> None:
         self.dice, self.faults = dice, faults
