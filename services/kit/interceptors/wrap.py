@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -31,9 +32,9 @@ Around = Callable[[Call], AbstractAsyncContextManager[None]]
 class WrappingInterceptor(grpc.aio.ServerInterceptor):
     """Runs every method, also streaming ones, inside `around`."""
 
+    @abstractmethod
     def around(self, call: Call) -> AbstractAsyncContextManager[None]:
         """Return what surrounds the call."""
-        raise NotImplementedError(type(self).__name__)
 
     async def intercept_service(
         self,

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
 
+import grpc
 import pytest
 from quantum.ai.v1 import ai_service_pb2 as pb
 from quantum.ai.v1 import ai_service_pb2_grpc as rpc
@@ -23,7 +24,6 @@ from services.ai.settings import SHIPPED_MODELS
 from services.catalog import subjects
 from services.ctl.servers.free import free_port
 from services.kit.bus import Bus
-from services.kit.clients import channel
 from services.trade.candle import Candle
 from services.trade.ids import signal_id, trace_id
 from services.trade.times import DAY_MS
@@ -42,7 +42,7 @@ class Replica:
         self.address = address
 
     async def health(self) -> pb.GetHealthResponse:
-        async with channel(self.address) as opened:
+        async with grpc.aio.insecure_channel(self.address) as opened:
             stub = rpc.AiServiceStub(opened)
             return await stub.GetHealth(pb.GetHealthRequest(), timeout=40, wait_for_ready=True)
 
