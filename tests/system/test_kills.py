@@ -153,7 +153,8 @@ async def test_health_turns_false_within_15_seconds_and_back(stack: Stack) -> No
     async def healthy() -> bool:
         return await connected() is True and await service_health("ai_service") == "healthy"
 
-    await eventually(healthy, deadline=30)
+    # A replica that another test scaled away is remembered as missing for a minute.
+    await eventually(healthy, deadline=90)
     os.kill(supervisor, signal.SIGSTOP)
     try:
         for victim in ("venue", "ai-1", "ai-2"):
