@@ -1,9 +1,3 @@
-"""Ports that people and dashboards know; all others are free ports chosen at start."""
+"""Ports that people know; a service's own is in `processes`, all others are free ones."""
 
 INGRESS = 8080
-INGRESS_TLS = 8443
-PROMETHEUS = 9090
-GRAFANA = 3000
-JAEGER = 16686
-NATS = 4222
-POSTGRES = 5432

@@ -65,11 +65,6 @@ def candle(venue: str, timeframe: str, symbol: str) -> str:
     return f"quantum.market.candle.{venue}.{timeframe}.{symbol}"
 
 
-def price(venue: str, symbol: str) -> str:
-    """Subject of last prices."""
-    return f"quantum.market.price.{venue}.{symbol}"
-
-
 def event(event_type: str, account: str, key: str) -> str:
     """Subject of a fact; `event_type` like `position.opened`, `key` like a symbol."""
     return f"quantum.events.{event_type}.{account}.{key}"

@@ -27,8 +27,8 @@ def test_generated_code_is_fresh(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "services.ctl.codegen", str(tmp_path)]
     subprocess.run(command, check=True, cwd=ROOT)
     fresh, kept = files_of(tmp_path), files_of(GENERATED)
-    assert fresh.keys() == kept.keys()
-    assert [name for name in fresh if fresh[name] != kept[name]] == []
+    assert fresh.keys() == kept.keys(), "run make gen"
+    assert [name for name in fresh if fresh[name] != kept[name]] == [], "run make gen"
 
 
 def test_every_catalogued_service_is_in_the_contracts() -> None:

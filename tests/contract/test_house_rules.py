@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,6 @@ IMPURE = {
     "aiohttp", "asyncio", "asyncpg", "ccxt", "datetime.now", "google", "grpc", "nats", "os",
     "quantum", "random", "secrets", "socket", "sqlite3", "subprocess", "threading", "time",
 }  # fmt: skip
-GENERATED_USERS = ("servicer", "codec", "client", "consumer", "publish", "facts", "events")
 BANNED_NAMES = {"utils", "helpers", "manager", "base", "common", "misc"}
 
 
@@ -117,10 +117,8 @@ def test_every_module_says_what_it_is_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "path",
-    [SERVICES / p / "__main__.py" for p in PROCESSES if (SERVICES / p / "__main__.py").exists()],
-    ids=relative,
+    "name", [p for p in (*PROCESSES, "ctl") if (SERVICES / p / "__main__.py").exists()]
 )
-def test_entry_points_import(path: Path) -> None:
-    """Incident 116: every entry point compiles and imports."""
-    compile(path.read_text(), str(path), "exec")
+def test_entry_points_import(name: str) -> None:
+    """Incident 116: every entry point, and all that it needs, can be imported."""
+    assert importlib.import_module(f"services.{name}.__main__").__doc__

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from services.kit.db import TRANSIENT
 from tests.support import books
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
@@ -19,6 +20,19 @@ from tests.system.test_kills import VICTIMS, assert_no_order_twice, every_positi
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "600"))
 SEED = int(os.environ.get("SOAK_SEED", "1"))
+
+
+async def trades_after_recovery(stack: Stack) -> int:
+    """Return the closed trades once PostgreSQL answers again after the last kill."""
+
+    async def asked() -> tuple[int] | None:
+        try:
+            return (await stack.closed_trades(),)
+        except TRANSIENT:
+            return None
+
+    answer: tuple[int] = await eventually(asked, deadline=60)
+    return answer[0]
 
 
 @pytest.mark.drill
@@ -42,7 +56,7 @@ async def test_random_kills_for_a_long_time_lose_and_double_nothing() -> None:
             if victim in stack.pids():
                 stack.kill(victim)
                 kills += 1
-        more = await eventually(lambda: stack.closed_trades(), deadline=60) + 10
+        more = await trades_after_recovery(stack) + 10
         await stack.until_closed(more, 180)
         found = await books.read(stack)
         books.assert_equal(found)
