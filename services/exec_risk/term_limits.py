@@ -16,4 +16,6 @@ class TermLimits:
     round_wait_free: float = 2.0
     observed_wait: float = 5.0
     history_candles: int = 500
+    store_patience: float = 1.0
+    """How long a decision waits for PostgreSQL before what reduces goes on without it."""
     sender: SenderLimits = field(default_factory=SenderLimits)

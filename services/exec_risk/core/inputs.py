@@ -136,6 +136,15 @@ class GatesChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class SwitchesRead:
+    """What the database holds of the account's switches, whoever wrote it."""
+
+    trading_state: TradingState
+    instead_of: TradingState
+    """What the core held when it was read; by a command in between it is out of date."""
+
+
+@dataclass(frozen=True, slots=True)
 class SetTradingState:
     """An operator moves the account's switch."""
 
@@ -179,5 +188,6 @@ Input = (
     | Tick
     | ProtectionOverdue
     | GatesChanged
+    | SwitchesRead
     | Command
 )

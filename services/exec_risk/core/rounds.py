@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.exec_risk.core import entries, guard
+from services.exec_risk.core import entries, guard, isolation
 from services.exec_risk.core.effects import RoundDecided
 from services.exec_risk.core.inputs import PredictionsArrived, Signal
 from services.exec_risk.core.state import Book, Round
@@ -79,8 +79,7 @@ def _decide(book: Book, found: Round) -> None:
     book.day(found.time)
     equity, wallet = book.equity(), book.wallet
     signals = _ordered(found)
-    for signal in signals:
-        entries.consider(book, signal, found.time)
+    isolation.each(book, signals, lambda b, signal: entries.consider(b, signal, found.time))
     _time_exits(book, found.time)
     if found.missing:
         text = f"round {found.time}: no answer for {', '.join(found.missing)}"
@@ -108,7 +107,12 @@ def _ordered(found: Round) -> list[Signal]:
 
 
 def _time_exits(book: Book, now: int) -> None:
-    for symbol in sorted(book.positions):
-        position = book.positions[symbol]
-        if now - position.opened_time >= book.policy.max_holding_ms and not position.exit_reason:
-            guard.close(book, position, ExitReason.TIMEOUT, "held for the longest time")
+    isolation.each(book, sorted(book.positions), lambda b, symbol: _time_exit(b, symbol, now))
+
+
+def _time_exit(book: Book, symbol: str, now: int) -> None:
+    position = book.positions.get(symbol)
+    if position is None or position.exit_reason:
+        return
+    if now - position.opened_time >= book.policy.max_holding_ms:
+        guard.close(book, position, ExitReason.TIMEOUT, "held for the longest time")

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from services.exec_risk.core import commands, entries, fills, guard, orders, reconcile, rounds
+from services.exec_risk.core import (
+    commands,
+    entries,
+    fills,
+    guard,
+    isolation,
+    orders,
+    reconcile,
+    rounds,
+)
 from services.exec_risk.core.effects import Effect, Reconcile
 from services.exec_risk.core.exchange_events import (
     Accepted,
@@ -37,6 +46,7 @@ from services.exec_risk.core.inputs import (
     RoundTimedOut,
     SetTradingState,
     SnapshotRead,
+    SwitchesRead,
     Tick,
     ValidateEntry,
 )
@@ -77,6 +87,7 @@ class Trader:
             Tick: self._tick,
             ProtectionOverdue: self._protection_overdue,
             GatesChanged: self._gates_changed,
+            SwitchesRead: lambda e: commands.take_switches(book, e),
             SetTradingState: lambda e: commands.set_trading_state(book, e),
             ClosePosition: lambda e: commands.close_position(book, e),
             ValidateEntry: lambda e: commands.validate_entry(book, e),
@@ -202,8 +213,7 @@ class Trader:
     def _tick(self, _: Tick) -> None:
         book = self.book
         book.exit_hold.clear()
-        for symbol in sorted(book.positions):
-            guard.keep_protected(book, symbol)
+        isolation.each(book, sorted(book.positions), guard.keep_protected)
         for order in book.live_orders():
             if is_protection(order) and order.state not in (
                 OrderState.SUBMITTED,
@@ -225,4 +235,7 @@ class Trader:
                 guard.close(self.book, position, ExitReason.UNPROTECTED, text)
 
     def _gates_changed(self, event: GatesChanged) -> None:
-        self.book.gates = event.gates
+        before, self.book.gates = self.book.gates, event.gates
+        if event.gates.store_away and not before.store_away:
+            text = "PostgreSQL does not answer: no entries; stops rest, exits go on"
+            self.book.alert("HIGH", "POSTGRES_AWAY", text, action="STOP_ENTRIES")
