@@ -10,6 +10,7 @@ from services.exec_risk.core.effects import (
     Alert,
     Effect,
     EntryPlan,
+    Latch,
     StoreDay,
 )
 from services.exec_risk.core.exchange_events import OrderReport
@@ -71,7 +72,11 @@ class Book:
     connected: bool = True
     """True while the user stream is up."""
     trading_state: TradingState = TradingState.ACTIVE
+    latch: Latch | None = None
+    """Set by an emergency stop: no entries until a person resets it."""
     wallet: Decimal | None = None
+    high_water: Decimal | None = None
+    """Highest equity so far; drawdown is measured from it."""
     filters: dict[str, SymbolFilters] = field(default_factory=dict)
     leverage: dict[str, int] = field(default_factory=dict)
     """Leverage that a read-back has confirmed, by symbol."""
@@ -148,6 +153,13 @@ class Book:
         """Return wallet plus unrealised profit; None while the wallet is not known."""
         return None if self.wallet is None else self.wallet + self.unrealized()
 
+    def drawdown(self) -> Decimal | None:
+        """Return the lost fraction of the highest equity; None while equity is not known."""
+        equity, peak = self.equity(), self.high_water
+        if equity is None or peak is None or peak <= 0:
+            return None
+        return max((peak - equity) / peak, Decimal(0))
+
     def live_orders(self, symbol: str | None = None) -> list[Order]:
         """Return orders that are not final, in the order in which they were made."""
         return [o for o in self.orders.live if symbol is None or o.symbol == symbol]
@@ -223,6 +235,8 @@ class Book:
                 in_sample=self.in_sample,
                 published=published,
                 prices={s: p for s, (p, _) in self.prices.items()} if with_prices else {},
+                latched=self.latch is not None,
+                high_water=self.high_water,
             )
         )
 
