@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from services.exec_risk.core import commands, entries, fills, guard, orders, reconcile, rounds
+from services.exec_risk.core import (
+    commands,
+    entries,
+    fills,
+    following,
+    guard,
+    orders,
+    reconcile,
+    rounds,
+)
 from services.exec_risk.core.effects import Effect, Reconcile
 from services.exec_risk.core.exchange_events import (
     Accepted,
@@ -192,6 +201,7 @@ class Trader:
         known = self.book.prices.get(report.symbol)
         if known is None or known[1] <= report.time:
             self.book.prices[report.symbol] = (report.mark, report.time)
+            following.price_told(self.book, report)
 
     def _stream_state(self, event: StreamStateChanged) -> None:
         if event.stream == "user":
