@@ -71,6 +71,7 @@ def _enter(book: Book, entry: Entry, size: Size) -> None:
         take_fraction=entry.take_fraction,
         price=entry.price,
         decided_time=entry.now,
+        atr_fraction=signal.atr_fraction,
         signal_id=signal.signal_id,
         expires_at=signal.expires_at,
         confidence=signal.confidence,

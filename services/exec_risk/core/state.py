@@ -13,10 +13,11 @@ from services.exec_risk.core.effects import (
     Latch,
     StoreDay,
 )
-from services.exec_risk.core.exchange_events import OrderReport
+from services.exec_risk.core.exchange_events import OrderReport, PriceReport
 from services.exec_risk.core.inputs import Prediction
 from services.exec_risk.core.order_book import Orders
 from services.exec_risk.core.policy import Gates, Policy
+from services.exec_risk.core.trailing import Progress
 from services.trade.filters import SymbolFilters
 from services.trade.order import Order, OrderPurpose, OrderState
 from services.trade.position import Position, TradingState
@@ -93,6 +94,10 @@ class Book:
     seen_fills: dict[tuple[str, str], int] = field(default_factory=dict)
     """Market time of applied fills by (symbol, trade id)."""
     seen_funding: dict[str, int] = field(default_factory=dict)
+    progress: dict[str, Progress] = field(default_factory=dict)
+    """How far the protection of open positions has come, by position id."""
+    quotes: dict[str, PriceReport] = field(default_factory=dict)
+    """Last price report by symbol, where the policy follows them."""
     commissions: dict[str, Decimal] = field(default_factory=dict)
     """Commission so far by client order id."""
     announced: dict[str, OrderReport] = field(default_factory=dict)

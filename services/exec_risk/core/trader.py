@@ -10,6 +10,7 @@ from services.exec_risk.core import (
     emergency,
     entries,
     fills,
+    following,
     guard,
     orders,
     reconcile,
@@ -207,6 +208,7 @@ class Trader:
         known = self.book.prices.get(report.symbol)
         if known is None or known[1] <= report.time:
             self.book.prices[report.symbol] = (report.mark, report.time)
+            following.price_told(self.book, report)
 
     def _stream_state(self, event: StreamStateChanged) -> None:
         if event.stream == "user":
