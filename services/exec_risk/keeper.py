@@ -11,7 +11,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from services.exec_risk.core.effects import Change, TradingStateChanged
+from services.exec_risk.core.effects import (
+    Change,
+    EmergencyReset,
+    EmergencyStopped,
+    TradingStateChanged,
+)
 from services.exec_risk.seams import Store, StoreUnavailable, Switches
 from services.kit.clock import Clock
 from services.kit.logs import get_logger
@@ -34,7 +39,7 @@ class Step:
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
     """Wall time (ms) before the write that held; None when it did not hold in time."""
-    then: Callable[[int], None] | None = None
+    then: list[Callable[[int], None]] = field(default_factory=list)
     """Called with that wall time when the write holds after all."""
 
     def settle(self, signed_at: int | None) -> None:
@@ -116,8 +121,8 @@ class Keeper:
             for step in batch:
                 self._line.popleft()
                 step.settle(signed_at)
-                if step.then is not None:
-                    step.then(signed_at)
+                for call in step.then:
+                    call(signed_at)
             self._look()
             self._on_kept(None if self._moves_switch(batch) else switches)
 
@@ -134,7 +139,7 @@ class Keeper:
     def _moves_switch(self, batch: Sequence[Step]) -> bool:
         """Tell whether what was read may be older than what we have decided since."""
         return any(
-            isinstance(change, TradingStateChanged)
+            isinstance(change, TradingStateChanged | EmergencyStopped | EmergencyReset)
             for step in (*batch, *self._line)
             for change in step.changes
         )

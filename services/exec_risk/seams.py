@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.exec_risk.core.effects import Change
+from services.exec_risk.core.effects import Change, Latch
 from services.exec_risk.core.exchange_events import (
     ExchangeEvent,
     ExchangeSnapshot,
@@ -96,6 +96,8 @@ class Switches:
     """What a commit found written beside it, by whomever."""
 
     trading_state: TradingState
+    latch: Latch | None = None
+    """An emergency stop that nobody has reset."""
 
 
 class Store(Protocol):

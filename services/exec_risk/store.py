@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 from services.exec_risk.book_reader import BookReader
 from services.exec_risk.commit_statement import COMMIT, Changes
 from services.exec_risk.core import effects as fx
-from services.exec_risk.core.inputs import ClosePosition, Command, SetTradingState, ValidateEntry
+from services.exec_risk.core.inputs import (
+    ClosePosition,
+    Command,
+    EmergencyStop,
+    ResetEmergency,
+    SetTradingState,
+    ValidateEntry,
+)
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import Book
 from services.exec_risk.facts import encode
@@ -20,6 +28,7 @@ from services.kit.db import TRANSIENT, Database
 from services.kit.lease import Lease
 from services.trade.order import Side
 from services.trade.position import TradingState
+from services.trade.times import from_datetime
 
 REQUEST_LIFE = timedelta(seconds=10)
 """How long after it was last asked a request is carried out."""
@@ -79,8 +88,7 @@ class PostgresStore:
             by_id = {m.message_id: m for m in messages}
             new = [(r["id"], by_id[r["message_id"]]) for r in found if r["id"] is not None]
             self._on_facts(sorted(new, key=lambda row: row[0]))
-        state = found[0]["state"]
-        return Switches(TradingState(state)) if state else None
+        return _switches(found[0])
 
     async def write_status(
         self, *, connected: bool, ready: bool, blocked_by: str, counters: dict[str, float]
@@ -127,6 +135,14 @@ class PostgresStore:
             raise StoreUnavailable(str(error)) from error
 
 
+def _switches(row: Mapping[str, Any]) -> Switches:
+    latch = None
+    if row["latch_reason"] is not None:
+        when = from_datetime(row["latched_at"])
+        latch = fx.Latch(row["latch_reason"], row["latched_by"], when)
+    return Switches(TradingState(row["state"] or TradingState.ACTIVE), latch)
+
+
 def _told(changes: Sequence[fx.Change]) -> list[fx.Fact | fx.AccountSnapshot]:
     found: list[fx.Fact | fx.AccountSnapshot] = []
     for change in changes:
@@ -143,6 +159,10 @@ def command_of(request_id: str, kind: str, arguments: dict[str, str]) -> Command
     if kind == "set_trading_state":
         state = TradingState(arguments["state"])
         return SetTradingState(request_id, state, arguments["reason"], arguments["changed_by"])
+    if kind == "emergency_stop":
+        return EmergencyStop(request_id, arguments["reason"], arguments["by"])
+    if kind == "reset_emergency":
+        return ResetEmergency(request_id, arguments["reason"], arguments["by"])
     if kind == "close_position":
         return ClosePosition(request_id, arguments["symbol"])
     if kind == "validate_entry":

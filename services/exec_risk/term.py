@@ -21,6 +21,7 @@ from services.exec_risk.core.exchange_events import (
     SymbolsListed,
 )
 from services.exec_risk.core.inputs import (
+    EmergencyStop,
     FiltersRead,
     GatesChanged,
     RoundOpened,
@@ -36,6 +37,7 @@ from services.exec_risk.correspondence import Correspondence
 from services.exec_risk.direct import Direct
 from services.exec_risk.guarded_core import GuardedCore
 from services.exec_risk.keeper import Keeper
+from services.exec_risk.latch_file import LatchFile
 from services.exec_risk.overdue import Overdue
 from services.exec_risk.pace import Pace
 from services.exec_risk.seams import CandleSink, Exchange, Store, Switches
@@ -92,7 +94,10 @@ class Term:
             free=limits.round_wait_free,
         )
         self._keeper = Keeper(store, clock, patience=limits.store_patience, on_kept=self._kept)
-        self._without = WithoutStore(clock, carry_out=self._sender.carry_out, report=self.put)
+        self._latch_file = LatchFile(limits.latch_file, policy.account)
+        self._without = WithoutStore(
+            clock, self._latch_file, carry_out=self._sender.carry_out, report=self.put
+        )
         self._core = GuardedCore(policy, store, self._keeper, clock)
         self._letters = Correspondence(store, clock, self._keeper, put=self.put)
         self.direct = Direct(self._letters.take)
@@ -176,7 +181,18 @@ class Term:
                 log.warning("exchange_not_read", error=str(error))
                 await self._clock.sleep(_RETRY_SECONDS)
         await self._step([GatesChanged(self._gates_now()), FiltersRead(filters)])
+        await self._latch_again()
         await self._step([SnapshotRead(snapshot, START)])
+
+    async def _latch_again(self) -> None:
+        """Take over an emergency stop that PostgreSQL never got."""
+        latch = self._latch_file.read()
+        if latch is None:
+            return
+        if self.trader.book.latch is None:
+            await self._step([EmergencyStop(latch.request_id, latch.reason, latch.by)])
+        if self._keeper.idle:
+            self._latch_file.remove()
 
     async def _loop(self) -> None:
         while True:
@@ -233,9 +249,10 @@ class Term:
         """Take what a commit found in the database; the market may move on now."""
         if not self._keeper.away:
             self._without.back()
-        held = self.trader.book.trading_state
-        if switches is not None and switches.trading_state is not held:
-            self.put(SwitchesRead(switches.trading_state, instead_of=held))
+        book, latch = self.trader.book, switches.latch if switches is not None else None
+        stop = EmergencyStop("", latch.reason, latch.by) if latch and not book.latch else None
+        if switches is not None and (stop or switches.trading_state is not book.trading_state):
+            self.put(SwitchesRead(switches.trading_state, book.trading_state, stop))
         self._wake.set()
 
     def _handled(self, event: Event) -> list[Effect]:

@@ -10,10 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from services.exec_risk.core.effects import Action, Cancel, Place, Reconcile, Resolve, SetLeverage
+from services.exec_risk.core.effects import (
+    Action,
+    Cancel,
+    EmergencyStopped,
+    Place,
+    Reconcile,
+    Resolve,
+    SetLeverage,
+)
 from services.exec_risk.core.exchange_events import OrderReport, Refused
 from services.exec_risk.core.inputs import Input, LeverageAnswered, PlaceAnswered
 from services.exec_risk.keeper import Step
+from services.exec_risk.latch_file import LatchFile
 from services.kit.clock import Clock
 from services.kit.logs import get_logger
 
@@ -37,11 +46,13 @@ class WithoutStore:
     def __init__(
         self,
         clock: Clock,
+        latch_file: LatchFile,
         *,
         carry_out: Callable[[Action, int], None],
         report: Callable[[Input], None],
     ) -> None:
         self._clock = clock
+        self._latch_file = latch_file
         self._carry_out = carry_out
         self._report = report
         self._another_leads = False
@@ -57,12 +68,20 @@ class WithoutStore:
         """The store answers again: its fence decides from here on."""
         self._another_leads = False
 
+    def _stopped(self, step: Step) -> None:
+        """Put an emergency stop of this step on disk until PostgreSQL has it."""
+        for change in step.changes:
+            if isinstance(change, EmergencyStopped):
+                self._latch_file.write(change.latch)
+                step.then.append(lambda _: self._latch_file.remove())
+
     def act(self, actions: Sequence[Action], step: Step, *, lockstep: bool) -> None:
         """Send what reduces, signed with the time of now.
 
         Entries are withdrawn: told to the core as never sent. Where the market waits for us
         (lockstep) nothing grows old, and they are sent once their step is kept.
         """
+        self._stopped(step)
         now = int(self._clock.now().timestamp() * 1000)
         later = []
         for action in actions:
@@ -73,7 +92,7 @@ class WithoutStore:
             else:
                 log.error("not_sent_another_leads", action=type(action).__name__)
         if lockstep and later:
-            step.then = lambda signed_at: self._all(later, signed_at)
+            step.then.append(lambda signed_at: self._all(later, signed_at))
         elif later:
             self._withdraw(later)
 

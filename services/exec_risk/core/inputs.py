@@ -136,15 +136,6 @@ class GatesChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class SwitchesRead:
-    """What the database holds of the account's switches, whoever wrote it."""
-
-    trading_state: TradingState
-    instead_of: TradingState
-    """What the core held when it was read; by a command in between it is out of date."""
-
-
-@dataclass(frozen=True, slots=True)
 class SetTradingState:
     """An operator moves the account's switch."""
 
@@ -152,6 +143,38 @@ class SetTradingState:
     state: TradingState
     reason: str
     changed_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EmergencyStop:
+    """Close everything, cancel every entry and latch.
+
+    Without a request id nobody waits for an answer: the shell's own latch, or a limit.
+    """
+
+    request_id: str
+    reason: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResetEmergency:
+    """A person releases the latch of an emergency stop."""
+
+    request_id: str
+    reason: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchesRead:
+    """What the database holds of the account's switches, whoever wrote it."""
+
+    trading_state: TradingState
+    instead_of: TradingState
+    """What the core held when it was read; by a command in between it is out of date."""
+    stop: EmergencyStop | None = None
+    """An emergency stop that is latched there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +196,7 @@ class ValidateEntry:
     leverage: int = 0
 
 
-Command = SetTradingState | ClosePosition | ValidateEntry
+Command = SetTradingState | EmergencyStop | ResetEmergency | ClosePosition | ValidateEntry
 
 Input = (
     PredictionsArrived

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from services.exec_risk.core import entries, guard, isolation
+from services.exec_risk.core import entries, exits, following, isolation
 from services.exec_risk.core.effects import RoundDecided
 from services.exec_risk.core.inputs import PredictionsArrived, Signal
 from services.exec_risk.core.state import Book, Round
 from services.trade.candle import Candle
-from services.trade.position import ExitReason
 
 _KEPT = 16
 
@@ -34,6 +33,7 @@ def candle_closed(book: Book, candle: Candle) -> None:
     found = round_at(book, time)
     if found is not None:
         found.closes[candle.symbol] = candle.close
+    following.candle_closed(book, candle)
 
 
 def opened(book: Book, time: int, symbols: tuple[str, ...]) -> None:
@@ -80,7 +80,7 @@ def _decide(book: Book, found: Round) -> None:
     equity, wallet = book.equity(), book.wallet
     signals = _ordered(found)
     isolation.each(book, signals, lambda b, signal: entries.consider(b, signal, found.time))
-    _time_exits(book, found.time)
+    exits.leave_by_rule(book, found.time)
     if found.missing:
         text = f"round {found.time}: no answer for {', '.join(found.missing)}"
         book.alert("LOW", "PREDICTIONS_MISSING", text)
@@ -104,15 +104,3 @@ def _ordered(found: Round) -> list[Signal]:
     symbols = set(found.symbols or ())
     signals = [a.signal for a in found.answers.values() if a.signal and a.symbol in symbols]
     return sorted(signals, key=lambda s: (-s.confidence, s.symbol, s.timeframe))
-
-
-def _time_exits(book: Book, now: int) -> None:
-    isolation.each(book, sorted(book.positions), lambda b, symbol: _time_exit(b, symbol, now))
-
-
-def _time_exit(book: Book, symbol: str, now: int) -> None:
-    position = book.positions.get(symbol)
-    if position is None or position.exit_reason:
-        return
-    if now - position.opened_time >= book.policy.max_holding_ms:
-        guard.close(book, position, ExitReason.TIMEOUT, "held for the longest time")

@@ -7,8 +7,10 @@ from typing import Any
 
 from services.exec_risk.core import (
     commands,
+    emergency,
     entries,
     fills,
+    following,
     guard,
     isolation,
     orders,
@@ -34,6 +36,7 @@ from services.exec_risk.core.exchange_events import (
 from services.exec_risk.core.inputs import (
     CancelAnswered,
     ClosePosition,
+    EmergencyStop,
     FiltersRead,
     GatesChanged,
     Input,
@@ -42,6 +45,7 @@ from services.exec_risk.core.inputs import (
     PlaceAnswered,
     PredictionsArrived,
     ProtectionOverdue,
+    ResetEmergency,
     RoundOpened,
     RoundTimedOut,
     SetTradingState,
@@ -87,8 +91,10 @@ class Trader:
             Tick: self._tick,
             ProtectionOverdue: self._protection_overdue,
             GatesChanged: self._gates_changed,
-            SwitchesRead: lambda e: commands.take_switches(book, e),
+            SwitchesRead: self._switches_read,
             SetTradingState: lambda e: commands.set_trading_state(book, e),
+            EmergencyStop: lambda e: emergency.stop(book, e),
+            ResetEmergency: lambda e: emergency.reset(book, e),
             ClosePosition: lambda e: commands.close_position(book, e),
             ValidateEntry: lambda e: commands.validate_entry(book, e),
         }
@@ -97,6 +103,8 @@ class Trader:
         """Take one event at market time `now` (ms) and return what follows, in order."""
         self.book.time = max(self.book.time, now)
         self._handlers[type(event)](event)
+        if self.book.latch is not None:
+            emergency.sweep(self.book)
         effects, self.book.out = self.book.out, []
         return effects
 
@@ -203,6 +211,7 @@ class Trader:
         known = self.book.prices.get(report.symbol)
         if known is None or known[1] <= report.time:
             self.book.prices[report.symbol] = (report.mark, report.time)
+            following.price_told(self.book, report)
 
     def _stream_state(self, event: StreamStateChanged) -> None:
         if event.stream == "user":
@@ -233,6 +242,12 @@ class Trader:
             if position.position_id == event.position_id:
                 text = "no live stop within its grace"
                 guard.close(self.book, position, ExitReason.UNPROTECTED, text)
+
+    def _switches_read(self, event: SwitchesRead) -> None:
+        if event.stop is not None and self.book.latch is None:
+            emergency.stop(self.book, event.stop)
+        else:
+            commands.take_switches(self.book, event)
 
     def _gates_changed(self, event: GatesChanged) -> None:
         before, self.book.gates = self.book.gates, event.gates

@@ -16,6 +16,7 @@ from services.exec_risk.core.inputs import Command
 from services.exec_risk.core.order_book import Orders
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import Book, Day
+from services.exec_risk.core.trailing import Progress
 from services.exec_risk.seams import StoreUnavailable, Switches
 from services.trade.candle import Candle
 from services.trade.filters import SymbolFilters
@@ -56,11 +57,13 @@ class MemoryTruth:
         self.positions: dict[str, Position] = {}
         self.fills: dict[tuple[str, str], Fill] = {}
         self.plans: dict[str, fx.EntryPlan] = {}
+        self.progress: dict[str, Progress] = {}
         self.days: dict[str, Day] = {}
         self.account: fx.AccountSnapshot | None = None
         self.alerts: list[fx.Alert] = []
         self.answers: dict[str, fx.Answer] = {}
         self.trading_state = TradingState.ACTIVE
+        self.latch: fx.Latch | None = None
         self.away: Literal["", "refuses", "hangs"] = ""
         """How the store fails now; '' when it answers."""
         self.changed = asyncio.Event()
@@ -101,13 +104,13 @@ class MemoryStore:
         fault = self._dice.random() < self._faults
         if fault and self._dice.random() < 0.5:
             raise StoreUnavailable("before")
-        before = self._truth.trading_state
+        before = Switches(self._truth.trading_state, self._truth.latch)
         for change in changes:
             self._apply(change)
         await asyncio.sleep(0)
         if fault:
             raise StoreUnavailable("after")
-        return Switches(before)
+        return before
 
     def _apply(self, change: fx.Change) -> None:
         truth = self._truth
@@ -126,6 +129,8 @@ class MemoryStore:
                 truth.fills.setdefault((fill.symbol, fill.trade_id), fill)
             case fx.StorePlan(plan=plan):
                 truth.plans.setdefault(plan.position_id, plan)
+            case fx.StoreProgress(progress=progress):
+                truth.progress[progress.position_id] = progress
             case fx.StoreDay():
                 day = Day(change.day, change.start_equity, change.pnl, change.trades)
                 truth.days[change.day] = day
@@ -135,6 +140,10 @@ class MemoryStore:
                 truth.alerts.append(change)
             case fx.TradingStateChanged():
                 truth.trading_state = change.state
+            case fx.EmergencyStopped(latch=latch):
+                truth.latch = latch
+            case fx.EmergencyReset():
+                truth.latch = None
             case fx.Answer():
                 truth.answers[change.request_id] = change
             case _:
@@ -149,12 +158,15 @@ class MemoryStore:
             key = (order.position_id, order.purpose)
             book.counts[key] = book.counts.get(key, 0) + 1
         book.positions = {p.symbol: p for p in truth.positions.values() if p.open}
+        held = {p.position_id for p in book.positions.values()}
+        book.progress = {k: p for k, p in truth.progress.items() if k in held}
         book.seen_fills = {k: f.time for k, f in truth.fills.items()}
         book.days = {d.day: replace(d) for d in truth.days.values()}
         if truth.account is not None:
             book.time, book.wallet = truth.account.time, truth.account.wallet_balance
             book.last_round = truth.account.last_round
         book.trading_state = truth.trading_state
+        book.latch = truth.latch
         truth.poison(book)
         return book
 

@@ -17,9 +17,16 @@ from services.exec_risk.term import Term
 from services.trade.order import OrderPurpose, Side
 from services.trade.position import ExitReason, TradingState
 from tests.support.eventually import eventually
-from tests.unit.exec_risk.account_desk import MINUTE, SYMBOLS, Desk, signal_of
+from tests.unit.exec_risk.account_desk import MINUTE, START, SYMBOLS, Desk, signal_of
 from tests.unit.exec_risk.test_exec_shell import World, check
 from tests.unit.exec_risk.test_exec_store_away import Account
+
+
+class Odd(int):
+    """A time that no age can be told from."""
+
+    def __rsub__(self, other: int) -> int:
+        raise TypeError("an odd time")
 
 
 @pytest.fixture
@@ -118,10 +125,10 @@ def test_one_position_that_cannot_be_judged_does_not_hold_up_the_others() -> Non
     for symbol in SYMBOLS[:2]:
         desk.time += MINUTE
         desk.open(symbol)
-    broken: Any = replace(desk.book.positions[SYMBOLS[0]], opened_time=None)  # type: ignore[arg-type]
+    broken = replace(desk.book.positions[SYMBOLS[0]], opened_time=Odd(START))
     desk.book.positions[SYMBOLS[0]] = broken
     desk.effects.clear()
-    desk.time += desk.book.policy.max_holding_ms
+    desk.time += desk.book.policy.protection.max_holding_ms
     desk.round(signal_of(SYMBOLS[2], Side.BUY, desk.time))
     exits = [o.symbol for o in desk.placed() if o.purpose is OrderPurpose.EXIT]
     assert exits == [SYMBOLS[1]]

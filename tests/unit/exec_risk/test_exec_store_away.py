@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import pytest
 import pytest_asyncio
 
 from services.exec_risk.core import exchange_events as ex
-from services.exec_risk.core.inputs import ClosePosition, Prediction, PredictionsArrived
+from services.exec_risk.core.effects import Latch
+from services.exec_risk.core.inputs import (
+    ClosePosition,
+    EmergencyStop,
+    Prediction,
+    PredictionsArrived,
+)
 from services.exec_risk.core.rules import blocked_by
+from services.exec_risk.latch_file import LatchFile
 from services.trade.order import Order, OrderPurpose, OrderState, Side
 from services.trade.position import ExitReason, TradingState
 from tests.support.eventually import eventually
 from tests.unit.exec_risk.account_desk import SYMBOLS, signal_of
-from tests.unit.exec_risk.test_exec_shell import World, check
+from tests.unit.exec_risk.test_exec_shell import LIMITS, World, check
 
 How = Literal["refuses", "hangs"]
 
@@ -201,3 +209,71 @@ async def test_outages_and_crashes_lose_and_double_nothing(seed: int) -> None:
         check(world)
     assert world.exchange.fills
     await world.kill()
+
+
+LATCH = LIMITS.latch_file.with_name(f"{LIMITS.latch_file.name}.main")
+
+
+async def stop_without_store(account: Account) -> None:
+    await gone(account, "refuses")
+    term = account.world.leader.term
+    assert term is not None
+    command = EmergencyStop("stop-1", "smoke", "operator")
+    answer = await term.direct.ask(command, wait_seconds=5)
+    assert answer.result["latched"] == "true" and answer.result["positions_closing"] == "1"
+    assert LATCH.exists() and account.world.truth.latch is None
+
+
+async def test_an_emergency_stop_flattens_first_and_latches_until_it_is_written(
+    account: Account,
+) -> None:
+    """In memory and on disk while the latch cannot be written; in PostgreSQL afterwards."""
+    await stop_without_store(account)
+    await eventually(lambda: account.sent(OrderPurpose.EXIT), 5, 0.005)
+    await account.back()
+    truth = account.world.truth
+    assert truth.latch is not None and truth.latch.reason == "smoke"
+    assert not LATCH.exists()
+    closed = [p.exit_reason for p in truth.positions.values() if not p.open]
+    assert closed == [ExitReason.EMERGENCY_STOP]
+    assert not account.sent(OrderPurpose.STOP_LOSS)
+
+
+async def test_an_emergency_stop_outlives_a_crash_without_postgres(account: Account) -> None:
+    """The process dies before the latch is written: the next start reads it from disk."""
+    await stop_without_store(account)
+    await account.world.kill()
+    account.world.truth.come_back()
+    account.world.exchange.lockstep = True
+    account.world.start()
+    await account.move(None, Side.BUY)
+    await account.world.point(close=False, crash=False)
+    truth = account.world.truth
+    assert truth.latch is not None and truth.latch.by == "operator"
+    assert not [p for p in truth.positions.values() if p.open]
+    assert len(account.sent(OrderPurpose.ENTRY, live=False)) == 1
+    assert not LATCH.exists()
+
+
+def test_a_latch_that_cannot_be_read_is_a_latch(tmp_path: Path) -> None:
+    """Anything unreadable means: no entries."""
+    file = LatchFile(tmp_path / "latch", "main")
+    assert file.read() is None
+    (tmp_path / "latch.main").write_text("{half")
+    found = file.read()
+    assert found is not None and "makes no sense" in found.reason
+    file.write(Latch("why", "who", 5, "id"))
+    assert file.read() == Latch("why", "who", 5, "id")
+    file.remove()
+    assert file.read() is None
+
+
+async def test_a_latch_written_by_another_acts_with_the_next_write(account: Account) -> None:
+    """A leader reads the latch with each fenced write: all is closed at once."""
+    account.world.truth.latch = Latch("by SQL", "somebody", 1)
+    await account.move(None, None)
+    await eventually(lambda: account.sent(OrderPurpose.EXIT, live=False), 5, 0.005)
+    await account.world.point(close=False, crash=False)
+    await account.world.point(close=False, crash=False)
+    assert not [p for p in account.world.truth.positions.values() if p.open]
+    assert account.book_gate != ""
