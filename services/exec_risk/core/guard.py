@@ -181,8 +181,11 @@ def after_refusal(book: Book, order: Order, refused: Refused) -> None:
         return
     if refused.code == _NO_POSITION:
         book.emit(Reconcile(f"{order.client_order_id} refused: no position to reduce"))
-        book.exit_hold.add(position.position_id)
-        return
+        if order.purpose is OrderPurpose.EXIT:
+            book.exit_hold.add(position.position_id)
+            return
+        # the fill may not have come there yet
+        refused = replace(refused, retryable=True)
     if order.purpose is OrderPurpose.EXIT:
         _exit_refused(book, position, order, refused)
     elif order.purpose is OrderPurpose.STOP_LOSS:

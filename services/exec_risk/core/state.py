@@ -200,7 +200,8 @@ class Book:
         if name not in self.days:
             self.days[name] = Day(name, start_equity=self.equity())
             self.store_day(self.days[name])
-            for old in sorted(self.days)[:-3]:
+            # a fill may come days late: the day that is asked for stays
+            for old in [d for d in sorted(self.days)[:-3] if d != name]:
                 del self.days[old]
             self._forget(day_start(time) - KEEP_MS)
         return self.days[name]

@@ -47,11 +47,12 @@ def _place(book: Book, position: Position, stop: Decimal, existing: list[Order])
     most = book.policy.protection.max_stops
     if unresolved >= MAX_UNRESOLVED_STOPS or len(existing) >= most:
         return
-    purpose = OrderPurpose.STOP_LOSS
-    if not may_try(book, position.position_id, purpose):
-        return
-    if protected(book, position) and paused(book, position.position_id, purpose):
-        return
+    owner, purpose = position.position_id, OrderPurpose.STOP_LOSS
+    if protected(book, position):
+        if paused(book, owner, purpose):
+            return
+    elif not may_try(book, owner, purpose):
+        return  # the overdue rule closes
     plan = book.plans[position.position_id]
     assert position.entry_price is not None  # noqa: S101 - it has a first fill
     check_stop(position.side, position.entry_price, stop, None, plan.stop_fraction)
@@ -62,7 +63,7 @@ def _place(book: Book, position: Position, stop: Decimal, existing: list[Order])
         kind=OrderType.STOP_MARKET,
         purpose=purpose,
         quantity=position.quantity,
-        position_id=position.position_id,
+        position_id=owner,
         signal_id=position.signal_id,
         trigger_price=stop,
     )
