@@ -152,6 +152,9 @@ class AccountSnapshot:
     entries_blocked_by: str = ""
     published: bool = False
     prices: dict[str, Decimal] = field(default_factory=dict)
+    latched: bool = False
+    high_water: Decimal | None = None
+    """Highest equity so far, as the drawdown limit sees it."""
 
     @property
     def equity(self) -> Decimal | None:
@@ -167,6 +170,39 @@ class TradingStateChanged:
     state: TradingState
     reason: str
     changed_by: str
+    time: int
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Latch:
+    """An emergency stop that nobody has reset."""
+
+    reason: str
+    by: str
+    """Rule or person that pulled it."""
+    time: int
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EmergencyStopped:
+    """The emergency stop was pulled; its latch is stored with this fact."""
+
+    latch: Latch
+    severity: str
+    open_positions: int
+    drawdown: Decimal | None
+    """Fraction of the highest equity that is lost; None while equity is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmergencyReset:
+    """A person released the latch."""
+
+    latch: Latch
+    reason: str
+    by: str
     time: int
     request_id: str = ""
 
@@ -208,6 +244,8 @@ Fact = (
     | RiskDecided
     | RoundDecided
     | TradingStateChanged
+    | EmergencyStopped
+    | EmergencyReset
     | ReconcileRepaired
     | Alert
 )
@@ -299,6 +337,8 @@ FACTS = (
     RiskDecided,
     RoundDecided,
     TradingStateChanged,
+    EmergencyStopped,
+    EmergencyReset,
     ReconcileRepaired,
     Alert,
 )

@@ -129,6 +129,13 @@ class ProtectionOverdue:
 
 
 @dataclass(frozen=True, slots=True)
+class ExitOverdue:
+    """A position that is being closed was still open after the deadline of exits."""
+
+    position_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class GatesChanged:
     """Drain or maintenance was switched."""
 
@@ -143,6 +150,27 @@ class SetTradingState:
     state: TradingState
     reason: str
     changed_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EmergencyStop:
+    """Close everything, cancel every entry and latch.
+
+    Without a request id nobody waits for an answer: the shell's own latch, or a limit.
+    """
+
+    request_id: str
+    reason: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResetEmergency:
+    """A person releases the latch of an emergency stop."""
+
+    request_id: str
+    reason: str
+    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +192,7 @@ class ValidateEntry:
     leverage: int = 0
 
 
-Command = SetTradingState | ClosePosition | ValidateEntry
+Command = SetTradingState | EmergencyStop | ResetEmergency | ClosePosition | ValidateEntry
 
 Input = (
     PredictionsArrived
@@ -178,6 +206,7 @@ Input = (
     | FiltersRead
     | Tick
     | ProtectionOverdue
+    | ExitOverdue
     | GatesChanged
     | Command
 )

@@ -19,6 +19,11 @@ from services.trade.position import PositionSide, TradingState
 APPROVED = "approved"
 
 
+def _emergency_latch(entry: Entry) -> str | None:
+    latch = entry.book.latch
+    return None if latch is None else f"emergency stop by {latch.by}: {latch.reason}"
+
+
 def _trading_enabled(entry: Entry) -> str | None:
     return None if entry.policy.trading_enabled else "TRADING_ENABLED is false"
 
@@ -198,6 +203,7 @@ class Rule:
 
 
 RULES: tuple[Rule, ...] = (
+    Rule("emergency_latch", _emergency_latch, unit="switch", source="EmergencyStop"),
     Rule(
         "trading_enabled",
         _trading_enabled,
@@ -293,6 +299,8 @@ def judge(entry: Entry) -> Verdict:
 def blocked_by(book: Book) -> str:
     """Return the name of the gate that stops all entries now; '' when none does."""
     policy, gates = book.policy, book.gates
+    if book.latch is not None:
+        return "emergency_latch"
     if not policy.trading_enabled:
         return "trading_enabled"
     if book.trading_state is not TradingState.ACTIVE:

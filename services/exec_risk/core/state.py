@@ -10,6 +10,7 @@ from services.exec_risk.core.effects import (
     Alert,
     Effect,
     EntryPlan,
+    Latch,
     StoreDay,
 )
 from services.exec_risk.core.exchange_events import OrderReport, PriceReport
@@ -72,7 +73,11 @@ class Book:
     connected: bool = True
     """True while the user stream is up."""
     trading_state: TradingState = TradingState.ACTIVE
+    latch: Latch | None = None
+    """Set by an emergency stop: no entries until a person resets it."""
     wallet: Decimal | None = None
+    high_water: Decimal | None = None
+    """Highest equity so far; drawdown is measured from it."""
     filters: dict[str, SymbolFilters] = field(default_factory=dict)
     leverage: dict[str, int] = field(default_factory=dict)
     """Leverage that a read-back has confirmed, by symbol."""
@@ -90,7 +95,7 @@ class Book:
     """Market time of applied fills by (symbol, trade id)."""
     seen_funding: dict[str, int] = field(default_factory=dict)
     progress: dict[str, Progress] = field(default_factory=dict)
-    """How far the protection of open positions has come, by position id."""
+    """How far the protection of positions has come, by position id."""
     quotes: dict[str, PriceReport] = field(default_factory=dict)
     """Last price report by symbol, where the policy follows them."""
     commissions: dict[str, Decimal] = field(default_factory=dict)
@@ -152,6 +157,13 @@ class Book:
     def equity(self) -> Decimal | None:
         """Return wallet plus unrealised profit; None while the wallet is not known."""
         return None if self.wallet is None else self.wallet + self.unrealized()
+
+    def drawdown(self) -> Decimal | None:
+        """Return the lost fraction of the highest equity; None while equity is not known."""
+        equity, peak = self.equity(), self.high_water
+        if equity is None or peak is None or peak <= 0:
+            return None
+        return max((peak - equity) / peak, Decimal(0))
 
     def live_orders(self, symbol: str | None = None) -> list[Order]:
         """Return orders that are not final, in the order in which they were made."""
@@ -229,6 +241,8 @@ class Book:
                 in_sample=self.in_sample,
                 published=published,
                 prices={s: p for s, (p, _) in self.prices.items()} if with_prices else {},
+                latched=self.latch is not None,
+                high_water=self.high_water,
             )
         )
 
@@ -244,6 +258,7 @@ class Book:
         self.commissions = {k: c for k, c in self.commissions.items() if k in self.orders}
         kept = held | {o.position_id for o in self.orders.values()}
         self.plans = {k: p for k, p in self.plans.items() if k in kept}
+        self.progress = {k: p for k, p in self.progress.items() if k in kept}
         self.counts = {k: n for k, n in self.counts.items() if k[0] in kept}
         self.seen_fills = {k: t for k, t in self.seen_fills.items() if t >= before}
         self.seen_funding = {k: t for k, t in self.seen_funding.items() if t >= before}

@@ -75,13 +75,16 @@ def _cancel_superseded(book: Book, position: Position) -> None:
     Nothing is cancelled before its replacement is surely there, so a refused or lost replacement
     leaves the older stop where it is.
     """
-    best = live_stop(book, position)
-    if best is None:
-        return
-    for order in _stops(book, position):
+    best, stops = live_stop(book, position), _stops(book, position)
+    if best is None or best.filled_quantity:
+        return  # while one fills the position ends, and all that is left goes with it
+    covers = best.remaining >= position.quantity
+    if not covers and len(stops) < book.policy.protection.max_stops:
+        return  # several that are too small protect more than one of them
+    for order in stops:
         if order is best or order.state is not OrderState.ACCEPTED:
             continue
-        if best.remaining >= min(order.remaining, position.quantity):
+        if covers or best.remaining >= order.remaining:
             orders.cancel(book, order)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from services.exec_risk.core import (
     commands,
+    emergency,
     entries,
     fills,
     following,
@@ -34,6 +35,8 @@ from services.exec_risk.core.exchange_events import (
 from services.exec_risk.core.inputs import (
     CancelAnswered,
     ClosePosition,
+    EmergencyStop,
+    ExitOverdue,
     FiltersRead,
     GatesChanged,
     Input,
@@ -42,6 +45,7 @@ from services.exec_risk.core.inputs import (
     PlaceAnswered,
     PredictionsArrived,
     ProtectionOverdue,
+    ResetEmergency,
     RoundOpened,
     RoundTimedOut,
     SetTradingState,
@@ -85,8 +89,11 @@ class Trader:
             FiltersRead: lambda e: book.filters.update(e.filters),
             Tick: self._tick,
             ProtectionOverdue: self._protection_overdue,
+            ExitOverdue: lambda e: guard.exit_overdue(book, e.position_id),
             GatesChanged: self._gates_changed,
             SetTradingState: lambda e: commands.set_trading_state(book, e),
+            EmergencyStop: lambda e: emergency.stop(book, e),
+            ResetEmergency: lambda e: emergency.reset(book, e),
             ClosePosition: lambda e: commands.close_position(book, e),
             ValidateEntry: lambda e: commands.validate_entry(book, e),
         }
@@ -95,6 +102,8 @@ class Trader:
         """Take one event at market time `now` (ms) and return what follows, in order."""
         self.book.time = max(self.book.time, now)
         self._handlers[type(event)](event)
+        if self.book.latch is not None:
+            emergency.sweep(self.book)
         effects, self.book.out = self.book.out, []
         return effects
 
@@ -105,6 +114,10 @@ class Trader:
             for p in self.book.positions.values()
             if p.exit_reason is None and not guard.protected(self.book, p)
         ]
+
+    def leaving(self) -> list[Position]:
+        """Return open positions that are being closed."""
+        return [p for p in self.book.positions.values() if p.exit_reason is not None]
 
     def unanswered_round(self) -> int | None:
         """Return the market time of the oldest round that waits for answers."""

@@ -12,6 +12,7 @@ from services.exec_risk.core import inputs
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.reconcile import START
 from services.exec_risk.core.trader import Event
+from services.trade.candle import Candle
 from services.trade.order import Fill, Order, OrderPurpose, OrderState, OrderType, Side
 from tests.unit.exec_risk.account_desk import MINUTE, Desk, fill_of, report, signal_of
 
@@ -165,11 +166,11 @@ class HostileExchange:
         )
         self._later(ex.FillReport(fill))
 
-    def _candle(self) -> ex.Candle:
+    def _candle(self) -> Candle:
         time, price = self.desk.time - MINUTE, self.price
         high = price * (1 + D(self.dice.randint(0, 40)) / 10_000)
         low = price * (1 - D(self.dice.randint(0, 40)) / 10_000)
-        return ex.Candle("paper", SYMBOL, "1m", time, price, high, low, price, D(1))
+        return Candle("paper", SYMBOL, "1m", time, price, high, low, price, D(1))
 
     def _close(self) -> None:
         self.desk.time += MINUTE

@@ -64,16 +64,22 @@ def test_profit_in_r_does_not_depend_on_size(side: PositionSide, size: int, pric
 @pytest.mark.parametrize("side", list(PositionSide))
 def test_break_even_then_trailing(side: PositionSide) -> None:
     """At 1 R the stop covers entry and costs; from 1.5 R it stands two ranges behind the best."""
-    terms, policy = ride(side), ProtectionPolicy()
-    at = lambda reward: D(100) * (1 + side.sign * D(reward) * D("0.008"))  # noqa: E731
-    progress = trailing.moved(trailing.seen(Progress("p"), terms, at("0.99"), D(0)), terms, policy)
+    terms = ride(side)
+    progress = after(Progress("p"), terms, "0.99")
     assert (progress.stage, progress.stop_price) == (Stage.FIRST, None)
-    progress = trailing.moved(trailing.seen(progress, terms, at("1"), D(0)), terms, policy)
+    progress = after(progress, terms, "1")
     assert progress.stage is Stage.BREAK_EVEN
     assert progress.stop_price == D(100) * (1 + side.sign * D("0.002"))
-    progress = trailing.moved(trailing.seen(progress, terms, at("2"), D(0)), terms, policy)
+    progress = after(progress, terms, "2")
     assert progress.stage is Stage.TRAILING
-    assert progress.stop_price == terms.rounded(at("2") * (1 - side.sign * D("0.008")))
+    best = D(100) * (1 + side.sign * D("0.016"))
+    assert progress.stop_price == terms.rounded(best * (1 - side.sign * D("0.008")))
+
+
+def after(progress: Progress, terms: Ride, reward: str) -> Progress:
+    """The progress after a price that many R in the position's favour."""
+    price = D(100) * (1 + terms.side.sign * D(reward) * terms.stop_fraction)
+    return trailing.moved(trailing.seen(progress, terms, price, D(0)), terms, ProtectionPolicy())
 
 
 @given(st.decimals(allow_nan=True, allow_infinity=True), SIDES)
@@ -112,7 +118,8 @@ def test_a_moved_stop_is_placed_before_the_older_is_cancelled(side: Side) -> Non
     assert not desk.of(fx.Cancel)
     older = desk.book.orders_of(newer.position_id, STOP)[0]
     desk.accept(newer)
-    assert [e.order.client_order_id for e in desk.of(fx.Cancel)] == [older.client_order_id]  # type: ignore[attr-defined]
+    cancelled = [e.order.client_order_id for e in desk.effects if isinstance(e, fx.Cancel)]
+    assert cancelled == [older.client_order_id]
     assert desk.book.positions["BTCUSDT"].stop_loss_price == newer.trigger_price
 
 
