@@ -23,12 +23,13 @@ RULES: tuple[tuple[ExitReason, Callable[[Book, Position, int], str | None]], ...
 """Asked once a round, in this order; the first that answers closes the position."""
 
 
-def leave_by_rule(book: Book, now: int) -> None:
-    """Close the positions that a rule wants closed at a market time."""
-    for symbol in sorted(book.positions):
-        position = book.positions[symbol]
-        for reason, rule in RULES:
-            why = rule(book, position, now) if position.exit_reason is None else None
-            if why is not None:
-                guard.close(book, position, reason, why)
-                break
+def leave_by_rule(book: Book, symbol: str, now: int) -> None:
+    """Close a symbol's position if a rule wants it closed at a market time."""
+    position = book.positions.get(symbol)
+    if position is None or position.exit_reason is not None:
+        return
+    for reason, rule in RULES:
+        why = rule(book, position, now)
+        if why is not None:
+            guard.close(book, position, reason, why)
+            return

@@ -81,7 +81,8 @@ def _decide(book: Book, found: Round) -> None:
     signals = _ordered(found)
     for signal in signals:
         entries.consider(book, signal, found.time)
-    exits.leave_by_rule(book, found.time)
+    for symbol in sorted(book.positions):
+        exits.leave_by_rule(book, symbol, found.time)
     if found.missing:
         text = f"round {found.time}: no answer for {', '.join(found.missing)}"
         book.alert("LOW", "PREDICTIONS_MISSING", text)
