@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
@@ -75,6 +76,8 @@ class Settings(ProcessSettings):
     exec_retry_attempts: int = Field(default=3, ge=0, le=10)
     round_wait_seconds: float = Field(default=2.0, gt=0)
     round_wait_lockstep_seconds: float = Field(default=30.0, gt=0)
+    emergency_latch_file: Path = Path("/tmp/emergency_latch")  # noqa: S108 - beside drain_mode
+    """Where an emergency stop is kept while PostgreSQL does not take it; the account is added."""
     lease_seconds: float = Field(default=2.0, gt=0.2)
 
     @model_validator(mode="after")
@@ -164,6 +167,7 @@ class Settings(ProcessSettings):
         return TermLimits(
             round_wait_lockstep=self.round_wait_lockstep_seconds,
             round_wait_free=self.round_wait_seconds,
+            latch_file=self.emergency_latch_file,
             sender=SenderLimits(
                 concurrent=self.exec_max_concurrent_orders,
                 # the exchange client has the same limit inside; ours is the outer one

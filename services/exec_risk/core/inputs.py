@@ -174,6 +174,17 @@ class ResetEmergency:
 
 
 @dataclass(frozen=True, slots=True)
+class SwitchesRead:
+    """What the database holds of the account's switches, whoever wrote it."""
+
+    trading_state: TradingState
+    instead_of: TradingState
+    """What the core held when it was read; by a command in between it is out of date."""
+    stop: EmergencyStop | None = None
+    """An emergency stop that is latched there."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClosePosition:
     """An operator closes a position."""
 
@@ -208,5 +219,6 @@ Input = (
     | ProtectionOverdue
     | ExitOverdue
     | GatesChanged
+    | SwitchesRead
     | Command
 )

@@ -116,6 +116,8 @@ class Book:
     last_round: int = 0
     """Market time of the last decided round; earlier ones are not decided again."""
     in_sample: bool = False
+    failed: list[str] = field(default_factory=list)
+    """Exceptions that were kept to one symbol, for the shell to tell."""
     out: list[Effect] = field(default_factory=list)
 
     def emit(self, effect: Effect) -> None:

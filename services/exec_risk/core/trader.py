@@ -12,6 +12,7 @@ from services.exec_risk.core import (
     fills,
     following,
     guard,
+    isolation,
     orders,
     reconcile,
     rounds,
@@ -50,6 +51,7 @@ from services.exec_risk.core.inputs import (
     RoundTimedOut,
     SetTradingState,
     SnapshotRead,
+    SwitchesRead,
     Tick,
     ValidateEntry,
 )
@@ -91,6 +93,7 @@ class Trader:
             ProtectionOverdue: self._protection_overdue,
             ExitOverdue: lambda e: guard.exit_overdue(book, e.position_id),
             GatesChanged: self._gates_changed,
+            SwitchesRead: self._switches_read,
             SetTradingState: lambda e: commands.set_trading_state(book, e),
             EmergencyStop: lambda e: emergency.stop(book, e),
             ResetEmergency: lambda e: emergency.reset(book, e),
@@ -225,8 +228,7 @@ class Trader:
     def _tick(self, _: Tick) -> None:
         book = self.book
         book.exit_hold.clear()
-        for symbol in sorted(book.positions):
-            guard.keep_protected(book, symbol)
+        isolation.each(book, sorted(book.positions), guard.keep_protected)
         for order in book.live_orders():
             if is_protection(order) and order.state not in (
                 OrderState.SUBMITTED,
@@ -247,5 +249,14 @@ class Trader:
                 text = "no live stop within its grace"
                 guard.close(self.book, position, ExitReason.UNPROTECTED, text)
 
+    def _switches_read(self, event: SwitchesRead) -> None:
+        if event.stop is not None and self.book.latch is None:
+            emergency.stop(self.book, event.stop)
+        else:
+            commands.take_switches(self.book, event)
+
     def _gates_changed(self, event: GatesChanged) -> None:
-        self.book.gates = event.gates
+        before, self.book.gates = self.book.gates, event.gates
+        if event.gates.store_away and not before.store_away:
+            text = "PostgreSQL does not answer: no entries; stops rest, exits go on"
+            self.book.alert("HIGH", "POSTGRES_AWAY", text, action="STOP_ENTRIES")
