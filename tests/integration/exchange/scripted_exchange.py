@@ -37,6 +37,7 @@ class ScriptedExchange:
         self.orders: dict[str, dict[str, Any]] = {}
         self.clock_ahead_ms = 0
         self.hedge = False
+        self.margin_type = "CROSSED"
         self.symbols = [symbol_info("BTCUSDT"), symbol_info("ETHUSDT")]
         self.sockets: dict[str, list[web.WebSocketResponse]] = {
             "user": [],
@@ -118,6 +119,8 @@ class ScriptedExchange:
         if (method, path) == ("POST", "listenKey"):
             self.listen_keys += 1
             return web.json_response({"listenKey": f"key{self.listen_keys}"})
+        if (method, path) == ("POST", "marginType"):
+            self.margin_type = params["marginType"]
         plain: dict[str, Any] = {
             "time": {"serverTime": self.server_ms()},
             "exchangeInfo": {"symbols": self.symbols},
@@ -128,7 +131,7 @@ class ScriptedExchange:
                 "assets": [{"asset": "USDT", "walletBalance": "1", "availableBalance": "1"}]
             },
             "leverage": {"leverage": int(params.get("leverage", "0"))},
-            "symbolConfig": [{"symbol": "BTCUSDT", "leverage": 20}],
+            "symbolConfig": [{"symbol": "BTCUSDT", "leverage": 20, "marginType": self.margin_type}],
         }
         return web.json_response(plain.get(path, []))
 
