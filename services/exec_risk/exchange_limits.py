@@ -60,15 +60,23 @@ class _Window:
     limit: int
     header: str
     start: int = 0
-    used: int = 0
+    told: int = 0
+    """The exchange's own count."""
+    blind: int = 0
+    """Settled without a count, and perhaps not in `told`."""
     flying: int = 0
     heard: int = 0
+
+    @property
+    def used(self) -> int:
+        """At least what the exchange has counted; more while answers are under way."""
+        return self.told + self.blind + self.flying
 
     def roll(self, now: int) -> None:
         start = now - now % self.length
         # a clock that was set back a little must not empty the window, one far ahead must not last
         if start > self.start or start < self.start - self.length:
-            self.start, self.used = start, 0
+            self.start, self.told, self.blind = start, 0, 0
 
     def left(self, now: int) -> int:
         return max(1, self.start + self.length - now)
@@ -103,7 +111,7 @@ class RateLimiter:
             allowed = window.limit
             if use is not Use.EXIT:
                 allowed = window.limit * (100 - self._kept) // 100
-            if amount and window.used + window.flying + amount > allowed:
+            if amount and window.used + amount > allowed:
                 waits.append(window.left(now))
         return max(waits)
 
@@ -128,11 +136,11 @@ class RateLimiter:
             window.flying -= amount
             told = named.get(window.header, "")
             if not told.isdigit() or ticket.starts[place] != window.start:
-                window.used += amount
+                window.blind += amount
             elif ticket.heard >= window.heard:
-                window.used = int(told)
+                window.told, window.blind = int(told), 0
             else:
-                window.used = max(window.used, int(told))
+                window.told = max(window.told, int(told))
             window.heard = self._heard
 
     def used_share(self, now: int) -> float:
@@ -140,7 +148,7 @@ class RateLimiter:
         shares = []
         for window in self._windows:
             window.roll(now)
-            shares.append((window.used + window.flying) / max(1, window.limit))
+            shares.append(window.used / max(1, window.limit))
         return max(shares)
 
     def _shares(self, cost: Cost) -> tuple[tuple[_Window, int], ...]:
