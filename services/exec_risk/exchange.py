@@ -22,7 +22,11 @@ from services.exec_risk.exchange_account import AccountSetup, ExchangeMisconfigu
 from services.exec_risk.exchange_client import build_client
 from services.exec_risk.exchange_clock import ExchangeClock
 from services.exec_risk.exchange_endpoints import Endpoint
-from services.exec_risk.exchange_errors import UNKNOWN_ORDER_CODES, WRONG_POSITION_SIDE_CODE
+from services.exec_risk.exchange_errors import (
+    NOT_SENT,
+    UNKNOWN_ORDER_CODES,
+    WRONG_POSITION_SIDE_CODE,
+)
 from services.exec_risk.exchange_gate import Gate
 from services.exec_risk.exchange_limits import Use
 from services.exec_risk.exchange_markets import Markets
@@ -164,7 +168,10 @@ class BinanceExchange:
         if refusal is not None:
             return refusal
         endpoint = endpoints.PLACE_ALGO_ORDER if is_conditional(order) else endpoints.PLACE_ORDER
-        params = place_params(order, hedge=self._account.hedge)
+        try:
+            params = place_params(order, hedge=self._account.hedge)
+        except ValueError as error:
+            return Refused(NOT_SENT, str(error))
         use = Use.EXIT if order.reduce_only else Use.ENTRY
         answer = await self._requests.write(endpoint, params, use=use, signed_at=signed_at)
         outcome = placed(order, answer)

@@ -157,6 +157,14 @@ async def test_refused_with_the_code_of_the_exchange(
         assert server.count("POST", "order") == 1
 
 
+async def test_an_order_without_its_price_is_not_sent() -> None:
+    """Requests never raise, whatever they are asked to send."""
+    async with scripted() as server, client(server) as exchange:
+        outcome = await exchange.place(replace(ENTRY, type=OrderType.LIMIT), signed_at=now_ms())
+        assert outcome == Refused("not_sent", "LIMIT order qte0-abc has no price")
+        assert server.asked == []
+
+
 async def test_refused_connection_was_never_sent() -> None:
     async with scripted() as server, client(server) as exchange:
         await server.stop()
