@@ -14,6 +14,9 @@ from services.exec_risk.core.effects import Effect
 from services.exec_risk.core.policy import Gates
 from services.exec_risk.counters import Counters
 from services.exec_risk.exchange import BinanceExchange
+from services.exec_risk.exchange_account import ExchangeMisconfigured
+from services.exec_risk.exchange_meter import PrometheusMeter
+from services.exec_risk.exchange_requests import ExchangeRefused
 from services.exec_risk.leader import Leader
 from services.exec_risk.leader_views import LeaderViews
 from services.exec_risk.servicer import ExecRiskServicer
@@ -33,7 +36,7 @@ log = get_logger(__name__)
 SCHEMA = "exec_risk"
 MIGRATIONS = "services.exec_risk.migrations"
 _WATCH_SECONDS = 0.5
-_RETRY_SECONDS = 0.5
+_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.5, 30.0
 
 
 async def build(process: Process, settings: Settings) -> Servicers:
@@ -57,7 +60,7 @@ async def build(process: Process, settings: Settings) -> Servicers:
     process.on_stop(truth.close)
     process.on_stop(database.close)
     bus = await process.connect_bus()
-    exchange = BinanceExchange(settings.exchange(), clock)
+    exchange = BinanceExchange(settings.exchange(), clock, meter=PrometheusMeter(process.metrics))
     process.on_stop(exchange.close)
     lease = Lease(
         truth,
@@ -114,6 +117,7 @@ async def build(process: Process, settings: Settings) -> Servicers:
 
 async def _exchange(process: Process, exchange: BinanceExchange, leader: Leader) -> None:
     """Open the exchange, waiting for it for as long as it takes, then listen and lead."""
+    wait = _RETRY_SECONDS
     while True:
         try:
             await exchange.start()
@@ -121,7 +125,10 @@ async def _exchange(process: Process, exchange: BinanceExchange, leader: Leader)
         except Exception as error:  # noqa: BLE001 - not reachable yet: readiness says so
             log.warning("exchange_not_started", error=f"{type(error).__name__}: {error}")
             process.components.set("exchange", False, str(error))
-            await process.clock.sleep(_RETRY_SECONDS)
+            refused = isinstance(error, ExchangeRefused | ExchangeMisconfigured)
+            # a refused key is not cured by asking fast, and asking fast ends in a ban
+            wait = min(wait * 2, _LONGEST_RETRY_SECONDS) if refused else _RETRY_SECONDS
+            await process.clock.sleep(wait)
     process.spawn("leader", leader.run())
     await leader.listen()
 
@@ -133,7 +140,7 @@ async def _watch(
     while True:
         components, term = process.components, leader.term
         components.set("postgres", await database.answers(), "does not answer")
-        components.set("exchange", exchange.connected, "not connected")
+        components.set("exchange", exchange.connected, exchange.down_reason)
         ready = term is None or term.ready
         components.set("account", ready, "positions are not all protected yet")
         fault = "" if term is None else term.fault

@@ -74,6 +74,8 @@ class Settings(ProcessSettings):
     exec_max_concurrent_orders: int = Field(default=10, ge=1, le=100)
     exec_timeout_seconds: float = Field(default=5.0, gt=0)
     exec_retry_attempts: int = Field(default=3, ge=0, le=10)
+    exchange_exit_share_percent: int = Field(default=25, ge=0, le=90)
+    """Share of each rate limit of the exchange that only exits, stops and cancels may use."""
     round_wait_seconds: float = Field(default=2.0, gt=0)
     round_wait_lockstep_seconds: float = Field(default=30.0, gt=0)
     emergency_latch_file: Path = Path("/tmp/emergency_latch")  # noqa: S108 - beside drain_mode
@@ -160,6 +162,7 @@ class Settings(ProcessSettings):
             api_secret=secret or (PAPER_SECRET if paper else ""),
             account=self.account,
             timeout_seconds=self.exec_timeout_seconds,
+            exit_share_percent=self.exchange_exit_share_percent,
         )
 
     def term(self) -> TermLimits:

@@ -90,6 +90,7 @@ class Term:
         self._overdue = Overdue(
             clock,
             protection=limits.protection_grace - _TICK_SECONDS,
+            exits=limits.exit_deadline,
             lockstep=limits.round_wait_lockstep,
             free=limits.round_wait_free,
         )

@@ -13,6 +13,8 @@ class TermLimits:
     """How long the term waits for others, in seconds of wall time."""
 
     protection_grace: float = 2.0
+    exit_deadline: float = 10.0
+    """After this long an exit that has not ended is told and looked at again."""
     round_wait_lockstep: float = 30.0
     round_wait_free: float = 2.0
     observed_wait: float = 5.0

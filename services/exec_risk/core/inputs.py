@@ -129,6 +129,13 @@ class ProtectionOverdue:
 
 
 @dataclass(frozen=True, slots=True)
+class ExitOverdue:
+    """A position that is being closed was still open after the deadline of exits."""
+
+    position_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class GatesChanged:
     """Drain or maintenance was switched."""
 
@@ -210,6 +217,7 @@ Input = (
     | FiltersRead
     | Tick
     | ProtectionOverdue
+    | ExitOverdue
     | GatesChanged
     | SwitchesRead
     | Command

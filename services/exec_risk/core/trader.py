@@ -37,6 +37,7 @@ from services.exec_risk.core.inputs import (
     CancelAnswered,
     ClosePosition,
     EmergencyStop,
+    ExitOverdue,
     FiltersRead,
     GatesChanged,
     Input,
@@ -90,6 +91,7 @@ class Trader:
             FiltersRead: lambda e: book.filters.update(e.filters),
             Tick: self._tick,
             ProtectionOverdue: self._protection_overdue,
+            ExitOverdue: lambda e: guard.exit_overdue(book, e.position_id),
             GatesChanged: self._gates_changed,
             SwitchesRead: self._switches_read,
             SetTradingState: lambda e: commands.set_trading_state(book, e),
@@ -115,6 +117,10 @@ class Trader:
             for p in self.book.positions.values()
             if p.exit_reason is None and not guard.protected(self.book, p)
         ]
+
+    def leaving(self) -> list[Position]:
+        """Return open positions that are being closed."""
+        return [p for p in self.book.positions.values() if p.exit_reason is not None]
 
     def unanswered_round(self) -> int | None:
         """Return the market time of the oldest round that waits for answers."""

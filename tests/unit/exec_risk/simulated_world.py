@@ -158,8 +158,7 @@ class MemoryStore:
             key = (order.position_id, order.purpose)
             book.counts[key] = book.counts.get(key, 0) + 1
         book.positions = {p.symbol: p for p in truth.positions.values() if p.open}
-        held = {p.position_id for p in book.positions.values()}
-        book.progress = {k: p for k, p in truth.progress.items() if k in held}
+        book.progress = dict(truth.progress)
         book.seen_fills = {k: f.time for k, f in truth.fills.items()}
         book.days = {d.day: replace(d) for d in truth.days.values()}
         if truth.account is not None:
