@@ -23,6 +23,9 @@ from services.trade import ids
 from services.trade.order import Fill, Order, OrderPurpose
 from services.trade.position import ExitReason, Position, PositionSide
 
+_LIQUIDATIONS = ("autoclose-", "adl_autoclose")
+"""How the ids of Binance's own closing orders begin; another foreign fill is somebody's hand."""
+
 
 def apply_fill(book: Book, fill: Fill, cause: str = "user_stream") -> None:
     """Apply a fill once by (symbol, trade id): order, position, wallet, day, protection."""
@@ -197,7 +200,7 @@ def _reduce(book: Book, position: Position, fill: Fill, order: Order | None) -> 
     closed = replace(
         changed,
         closed_time=fill.time,
-        exit_reason=_exit_reason(book, position, order),
+        exit_reason=_exit_reason(book, position, order, fill),
         stop_loss_price=None,
         take_profit_price=None,
     )
@@ -225,9 +228,12 @@ def _flip(book: Book, position: Position, fill: Fill, order: Order | None) -> st
     return closed_id
 
 
-def _exit_reason(book: Book, position: Position, order: Order | None) -> ExitReason:
-    if order is None or order.purpose is OrderPurpose.ENTRY:
-        return ExitReason.LIQUIDATION if order is None else ExitReason.MANUAL
+def _exit_reason(book: Book, position: Position, order: Order | None, fill: Fill) -> ExitReason:
+    if order is None:
+        liquidated = fill.client_order_id.startswith(_LIQUIDATIONS)
+        return ExitReason.LIQUIDATION if liquidated else position.exit_reason or ExitReason.MANUAL
+    if order.purpose is OrderPurpose.ENTRY:
+        return ExitReason.MANUAL
     if order.purpose is OrderPurpose.STOP_LOSS:
         moved = guard.stop_was_moved(book, position, order.trigger_price)
         return ExitReason.TRAILING_STOP if moved else ExitReason.STOP_LOSS

@@ -193,6 +193,19 @@ class ClosePosition:
 
 
 @dataclass(frozen=True, slots=True)
+class VerifyDue:
+    """It is time to compare everything with the exchange again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileNow:
+    """An operator asks in what both sides differ, and to repair it."""
+
+    request_id: str
+    apply: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ValidateEntry:
     """A caller asks what the rules would say of an entry."""
 
@@ -203,7 +216,9 @@ class ValidateEntry:
     leverage: int = 0
 
 
-Command = SetTradingState | EmergencyStop | ResetEmergency | ClosePosition | ValidateEntry
+Command = (
+    SetTradingState | EmergencyStop | ResetEmergency | ClosePosition | ValidateEntry | ReconcileNow
+)
 
 Input = (
     PredictionsArrived
@@ -214,6 +229,7 @@ Input = (
     | OrderFound
     | LeverageAnswered
     | SnapshotRead
+    | VerifyDue
     | FiltersRead
     | Tick
     | ProtectionOverdue
