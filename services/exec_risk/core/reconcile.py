@@ -37,7 +37,7 @@ def apply_snapshot(book: Book, snapshot: ExchangeSnapshot, cause: str) -> None:
 def _history(book: Book, snapshot: ExchangeSnapshot) -> None:
     """Apply what was missed; on an account that was never read before only remember it."""
     fresh = book.wallet is None
-    for fill in sorted(snapshot.fills, key=lambda f: (f.time, f.symbol, f.trade_id)):
+    for fill in sorted(snapshot.fills, key=lambda f: _fill_order(book, f)):
         if fresh:
             book.seen_fills[fill.symbol, fill.trade_id] = fill.time
         else:
@@ -47,6 +47,17 @@ def _history(book: Book, snapshot: ExchangeSnapshot) -> None:
             book.seen_funding[report.transaction_id] = report.time
         else:
             fills.apply_funding(book, report)
+
+
+def _fill_order(book: Book, fill: Fill) -> tuple[int, str, bool, int, str]:
+    """Entries before exits of the same millisecond: an exit needs what it closes.
+
+    Trade ids are numbers: as texts 10 would come before 9.
+    """
+    order = book.orders.get(fill.client_order_id)
+    exits = order is not None and order.reduce_only
+    number = int(fill.trade_id) if fill.trade_id.isdecimal() else 0
+    return fill.time, fill.symbol, exits, number, fill.trade_id
 
 
 def _wallet(book: Book, wallet: Decimal) -> None:

@@ -79,8 +79,10 @@ def _decide(book: Book, found: Round) -> None:
     book.day(found.time)
     equity, wallet = book.equity(), book.wallet
     signals = _ordered(found)
+    # a round may be decided late: its signals have aged with the market, not with the round
+    now = max(found.time, book.time)
     for signal in signals:
-        entries.consider(book, signal, found.time)
+        entries.consider(book, signal, now)
     _time_exits(book, found.time)
     if found.missing:
         text = f"round {found.time}: no answer for {', '.join(found.missing)}"

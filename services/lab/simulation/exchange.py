@@ -55,6 +55,10 @@ class Desk(Protocol):
         """The sender has its answer; `fault` names what went wrong on the way."""
         ...
 
+    def trouble(self, seconds: float, symbol: str = "") -> None:
+        """A fault holds something up."""
+        ...
+
     def acted(self, milliseconds: int) -> None:
         """The exchange has something to do with the next price."""
         ...
@@ -182,6 +186,7 @@ class SimulatedExchange:
     async def _read(self, act: Callable[[], T]) -> T:
         if self._venue_away() or self._faults.strikes(Fault.READ_FAILED, 0.05):
             hang = self._faults.stream(Fault.READ_FAILED).choice((0.02, 0.5, CLIENT_TIMEOUT))
+            self._desk.trouble(hang + 0.5)
             await asyncio.sleep(hang)
             raise Unavailable("no answer")
         return await self._network.ask(act)

@@ -62,7 +62,8 @@ class World:
         self.asked: dict[str, float] = {}
         self.standby_at_loss = False
         self.running = True
-        self._hanging: dict[str, int] = {}
+        self._exits: dict[str, int] = {}
+        """Exits whose sender waits for the answer, by symbol."""
         self._point: ex.PointReached | None = None
         self._closed: list[Candle] = []
         self._idle = -1
@@ -474,7 +475,8 @@ class World:
     def sending(self, replica: str, order: Order) -> None:
         """An order is handed to the network."""
         self._must("committed_before_sent", must.committed_before_sent(self.rows, order))
-        self._hanging[order.symbol] = self._hanging.get(order.symbol, 0) + 1
+        if order.purpose is OrderPurpose.EXIT:
+            self._exits[order.symbol] = self._exits.get(order.symbol, 0) + 1
         self.placed[order.client_order_id] = order
         self.tell(replica, f"sends {order.client_order_id} {order.side} {order.quantity}")
 
@@ -494,7 +496,8 @@ class World:
 
     def ended(self, replica: str, order: Order, fault: str) -> None:
         """The sender has its answer."""
-        self._hanging[order.symbol] -= 1
+        if order.purpose is OrderPurpose.EXIT:
+            self._exits[order.symbol] -= 1
         if fault:
             self.trouble(3.0, order.symbol)
             self.tell(replica, f"hears nothing good of {order.client_order_id}: {fault}")
@@ -512,6 +515,8 @@ class World:
         if now < self.troubled_until.get(symbol, 0.0) or now < self.troubled_until.get("", 0.0):
             return True
         leader = self.leader()
+        if leader is not None and self._exits.get(symbol, 0) > 0:
+            return True  # the exit was sent, and only its fate is not known
         return leader is not None and (leader.stream_at > now or not leader.exchange.up)
 
     def untroubled(self) -> bool:
