@@ -12,7 +12,7 @@ from services.exec_risk.core.effects import (
 from services.exec_risk.core.entry import Entry
 from services.exec_risk.core.exchange_events import Refused
 from services.exec_risk.core.inputs import LeverageAnswered, Signal
-from services.exec_risk.core.rules import judge
+from services.exec_risk.core.rules import blocked_by, judge
 from services.exec_risk.core.sizing import Size
 from services.exec_risk.core.state import Book
 from services.trade import ids
@@ -127,7 +127,23 @@ def after_refusal(book: Book, order: Order, refused: Refused) -> None:
         text = f"entry of {order.symbol} was refused: {refused.code} {refused.message}"
         book.alert("LOW", "ENTRY_REFUSED", text, symbol=order.symbol)
         return
-    blocked = book.positions.get(order.symbol) or book.live_orders(order.symbol)
-    if not blocked:
-        size = Size(order.quantity, order.quantity * plan.price, order.quantity)
-        _order(book, plan, size, send=True)
+    size = Size(order.quantity, order.quantity * plan.price, order.quantity)
+    reason = _blocked_again(book, order.symbol, size)
+    if reason:
+        text = f"entry of {order.symbol} is not sent again: {reason}"
+        book.alert("LOW", "ENTRY_REFUSED", text, symbol=order.symbol)
+        return
+    _order(book, plan, size, send=True)
+
+
+def _blocked_again(book: Book, symbol: str, size: Size) -> str:
+    """Name what stops an entry that is to be sent again: much may have changed meanwhile."""
+    policy = book.policy
+    if blocked_by(book):
+        return blocked_by(book)
+    if book.positions.get(symbol) or book.live_orders(symbol):
+        return "position_exists"
+    if book.slots_used() >= policy.max_positions:
+        return "open_positions"
+    total = book.gross_exposure() + book.reserved() + size.notional
+    return "gross_exposure" if total > policy.max_exposure_usd else ""

@@ -137,18 +137,22 @@ def close(book: Book, position: Position, reason: ExitReason, why: str) -> Order
 
 
 def _continue_exit(book: Book, position: Position) -> Order | None:
+    """Have an exit under way for all that is held; what still enters is called back."""
+    for entry in book.orders_of(position.position_id, OrderPurpose.ENTRY):
+        if entry.state in LIVE_ON_EXCHANGE:
+            orders.cancel(book, entry)
     running = book.orders_of(position.position_id, OrderPurpose.EXIT)
-    if running:
-        return running[-1]
-    if position.position_id in book.exit_hold:
-        return None
+    # an entry may fill on after its exit was sized
+    missing = position.quantity - sum((o.remaining for o in running), Decimal(0))
+    if missing <= 0 or position.position_id in book.exit_hold:
+        return running[-1] if running else None
     return orders.create(
         book,
         symbol=position.symbol,
         side=position.side.exit_side,
         kind=OrderType.MARKET,
         purpose=OrderPurpose.EXIT,
-        quantity=position.quantity,
+        quantity=missing,
         position_id=position.position_id,
         signal_id=position.signal_id,
         reason=str(position.exit_reason),
