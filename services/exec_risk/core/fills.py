@@ -24,6 +24,14 @@ from services.trade.order import Fill, Order, OrderPurpose
 from services.trade.position import ExitReason, Position, PositionSide
 
 
+REST = ".rest"
+"""End of the trade id under which the rest of a fill is kept that closed one position and opened
+another."""
+_SMALLEST = Decimal("0.00000001")
+_LIQUIDATION_IDS = ("autoclose-", "adl_autoclose")
+"""How the client ids of the exchange's own orders begin."""
+
+
 def apply_fill(book: Book, fill: Fill, cause: str = "user_stream") -> None:
     """Apply a fill once by (symbol, trade id): order, position, wallet, day, protection."""
     key = (fill.symbol, fill.trade_id)
@@ -38,9 +46,13 @@ def apply_fill(book: Book, fill: Fill, cause: str = "user_stream") -> None:
     if order is not None:
         paid = book.commissions.get(fill.client_order_id, Decimal(0))
         book.commissions[fill.client_order_id] = paid + fill.commission
-    position_id = _to_position(book, fill, order)
-    purpose = order.purpose if order else _foreign_purpose(book, fill, position_id)
-    book.emit(FillRecorded(fill, position_id, purpose, book.trace(position_id)))
+    parts = _parts(book, fill)
+    for part in parts:
+        position_id = _to_position(book, part, order)
+        purpose = order.purpose if order else _foreign_purpose(book, part, position_id)
+        if len(parts) > 1:
+            purpose = OrderPurpose.EXIT if part is parts[0] else OrderPurpose.ENTRY
+        book.emit(FillRecorded(part, position_id, purpose, book.trace(position_id)))
     if cause != "user_stream":
         detail = f"fill {fill.trade_id} of {fill.quantity} at {fill.price} was missed"
         _repaired(book, fill, "missed_fill", detail)
@@ -110,9 +122,7 @@ def _to_position(book: Book, fill: Fill, order: Order | None) -> str:
         return _open(book, fill, plan or _adopt(book, fill))
     if fill.side is position.side.entry_side:
         return _grow(book, position, fill)
-    if fill.quantity <= position.quantity:
-        return _reduce(book, position, fill, order)
-    return _flip(book, position, fill, order)
+    return _reduce(book, position, fill, order)
 
 
 def _own_plan(book: Book, order: Order | None) -> EntryPlan | None:
@@ -219,7 +229,7 @@ def _reduce(book: Book, position: Position, fill: Fill, order: Order | None) -> 
     closed = replace(
         changed,
         closed_time=fill.time,
-        exit_reason=_exit_reason(position, order),
+        exit_reason=_exit_reason(position, order, fill.client_order_id),
         stop_loss_price=None,
         take_profit_price=None,
     )
@@ -233,24 +243,37 @@ def _reduce(book: Book, position: Position, fill: Fill, order: Order | None) -> 
     return position.position_id
 
 
-def _flip(book: Book, position: Position, fill: Fill, order: Order | None) -> str:
-    """Close with the held part of a fill that is larger, and own up to the rest."""
+def _parts(book: Book, fill: Fill) -> tuple[Fill, ...]:
+    """Split a fill that is larger than the position that it closes: the rest opens another.
+
+    Each part is a fill of its own in every book, so that both positions add up from their fills.
+    """
+    position = book.positions.get(fill.symbol)
+    if (
+        position is None
+        or fill.side is position.side.entry_side
+        or fill.quantity <= position.quantity
+    ):
+        return (fill,)
     share = position.quantity / fill.quantity
-    closing = replace(fill, quantity=position.quantity, commission=fill.commission * share)
+    paid = (fill.commission * share).quantize(_SMALLEST)
+    closing = replace(fill, quantity=position.quantity, commission=paid)
     rest = replace(
         fill,
+        trade_id=f"{fill.trade_id}{REST}",
         quantity=fill.quantity - position.quantity,
-        commission=fill.commission - closing.commission,
+        commission=fill.commission - paid,
         realized_pnl=Decimal(0),
     )
-    closed_id = _reduce(book, position, closing, order)
-    _open(book, rest, _adopt(book, rest))
-    return closed_id
+    return closing, rest
 
 
-def _exit_reason(position: Position, order: Order | None) -> ExitReason:
-    if order is None or order.purpose is OrderPurpose.ENTRY:
-        return ExitReason.LIQUIDATION if order is None else ExitReason.MANUAL
+def _exit_reason(position: Position, order: Order | None, client_order_id: str) -> ExitReason:
+    if order is None:
+        liquidated = client_order_id.startswith(_LIQUIDATION_IDS)
+        return ExitReason.LIQUIDATION if liquidated else ExitReason.MANUAL
+    if order.purpose is OrderPurpose.ENTRY:
+        return ExitReason.MANUAL
     if order.purpose is OrderPurpose.STOP_LOSS:
         return ExitReason.STOP_LOSS
     if order.purpose is OrderPurpose.TAKE_PROFIT:

@@ -7,18 +7,19 @@ and the ledger alone, never at what exec_risk believes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import lifecycle
+from services.exec_risk.core.fills import REST
 from services.exec_risk.core.policy import Policy
 from services.lab.simulation.ledger import Ledger
 from services.lab.simulation.script import Script
 from services.lab.simulation.store import Rows
 from services.lab.simulation.venue import BALANCE, Venue
-from services.trade.order import Order, OrderPurpose, OrderState
+from services.trade.order import Fill, Order, OrderPurpose, OrderState
 from services.trade.position import Position, TradingState
 
 
@@ -185,21 +186,19 @@ def within_limits(
 
 def no_invented_fill(venue: Venue, change: fx.FillRecorded) -> str | None:
     """No fill is booked that the exchange does not have."""
-    fill = change.fill
-    if any(f.trade_id == fill.trade_id and f.symbol == fill.symbol for f in venue.fills[-400:]):
-        return None
-    if any(f.trade_id == fill.trade_id and f.symbol == fill.symbol for f in venue.fills):
+    fill, known = change.fill, change.fill.trade_id.removesuffix(REST)
+    if any(f.trade_id == known and f.symbol == fill.symbol for f in reversed(venue.fills)):
         return None
     return f"{fill.trade_id}: {fill.quantity} {fill.symbol} at {fill.price}"
 
 
 def fills_equal(venue: Venue, rows: Rows) -> str | None:
     """Fills, and so positions, are equal at the venue and in the rows."""
-    theirs = {(f.symbol, f.trade_id): f for f in venue.fills}
-    if set(theirs) != set(rows.fills):
-        return f"only there {_few(theirs, rows.fills)}, only here {_few(rows.fills, theirs)}"
+    theirs, ours = {(f.symbol, f.trade_id): f for f in venue.fills}, whole(rows.fills.values())
+    if set(theirs) != set(ours):
+        return f"only there {_few(theirs, ours)}, only here {_few(ours, theirs)}"
     for key, fill in theirs.items():
-        mine = rows.fills[key]
+        mine = ours[key]
         if (mine.price, mine.quantity, mine.commission, mine.side) != (
             fill.price,
             fill.quantity,
@@ -209,6 +208,22 @@ def fills_equal(venue: Venue, rows: Rows) -> str | None:
             return f"{mine} here, {fill} there"
     held = {s: p.quantity * p.side.sign for s, p in rows.open_positions().items()}
     return _held_differ(venue, held)
+
+
+def whole(fills: Iterable[Fill]) -> dict[tuple[str, str], Fill]:
+    """Return fills by symbol and trade id, with the parts of a split one put together again."""
+    found: dict[tuple[str, str], Fill] = {}
+    for fill in fills:
+        key = (fill.symbol, fill.trade_id.removesuffix(REST))
+        known = found.get(key)
+        if known is not None:
+            fill = replace(
+                fill,
+                quantity=fill.quantity + known.quantity,
+                commission=fill.commission + known.commission,
+            )
+        found[key] = fill
+    return found
 
 
 def _held_differ(venue: Venue, held: Mapping[str, Decimal]) -> str | None:
@@ -241,10 +256,10 @@ def wallet_equal(venue: Venue, rows: Rows) -> str | None:
 def ledger_equal(venue: Venue, ledger: Ledger) -> str | None:
     """The ledger's fills, profits, commission and funding are the venue's, to the digit."""
     theirs = {(f.symbol, f.trade_id): f for f in venue.fills}
-    ours = ledger.fills
+    ours = whole(f.fill for f in ledger.fills.values())
     if set(theirs) != set(ours):
         return f"fills only there {_few(theirs, ours)}, only in the ledger {_few(ours, theirs)}"
-    paid = sum((f.fill.commission for f in ours.values()), Decimal(0))
+    paid = sum((f.commission for f in ours.values()), Decimal(0))
     if paid != sum((f.commission for f in venue.fills), Decimal(0)):
         return f"commission {paid} in the ledger"
     funding = {f.transaction_id: f.amount for f in venue.funding}
