@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from services.ctl.commands import models, money, operate, run, up, verify
+from services.ctl.commands import models, money, operate, run, simulate, up, verify
 from services.ctl.servers.command import ServerFailed
 from services.ctl.supervisor.home import Refused
 
@@ -27,6 +27,7 @@ for command in (
     money.pnl,
     money.signals,
     verify.verify,
+    simulate.simulate,
     run.run,
 ):
     app.command()(command)

@@ -23,7 +23,6 @@ from services.trade import ids
 from services.trade.order import Fill, Order, OrderPurpose
 from services.trade.position import ExitReason, Position, PositionSide
 
-
 REST = ".rest"
 """End of the trade id under which the rest of a fill is kept that closed one position and opened
 another."""

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Protocol, TypeVar
 
 from services.exec_risk.core import exchange_events as ex
@@ -237,14 +238,12 @@ class SimulatedExchange:
     ) -> tuple[ex.RequestOutcome, str]:
         for attempt in (1, 2):
             stamped = signed_at + self._offset_ms
-            outcome, fault = await self._travel(lambda s=stamped: self._checked(s, act), symbol)
+            outcome, fault = await self._travel(partial(self._checked, stamped, act), symbol)
             late = isinstance(outcome, ex.Refused) and outcome.code == CLOCK_CODE
             fresh = self._wall_ms() - signed_at < RECV_WINDOW_MS
             if not late or attempt == 2 or not fresh:
                 return outcome, fault
-            self._offset_ms = await self._network.ask(
-                lambda: self._venue_ms() - self._wall_ms()
-            )
+            self._offset_ms = await self._network.ask(lambda: self._venue_ms() - self._wall_ms())
         raise AssertionError("unreachable")
 
     def _checked(self, stamped: int, act: Callable[[], ex.RequestOutcome]) -> ex.RequestOutcome:

@@ -49,6 +49,7 @@ INVARIANTS = {
     "settled": "Every order reaches a final state, but the protection of open positions.",
     "answered": "Every operator's request that was read is answered.",
     "point_answered": "The venue's point is answered with idle.",
+    "runs": "The run itself ends without an error.",
     "leader_lives": "A leader ends by a lost lease, never by a defect.",
 }
 """Name and sentence of everything that is checked."""
@@ -62,9 +63,9 @@ def one_entry_a_decision(venue: Venue, placed: Mapping[str, Order], order: Order
     working = []
     for one in same:
         known = venue.orders.get(one.client_order_id)
-        if one.purpose is OrderPurpose.ENTRY and known is not None:
-            if known.status.open or known.executed:
-                working.append(one.client_order_id)
+        works = known is not None and (known.status.open or known.executed > 0)
+        if one.purpose is OrderPurpose.ENTRY and works:
+            working.append(one.client_order_id)
     return f"{working} all work for {order.signal_id}" if len(working) > 1 else None
 
 
@@ -147,9 +148,9 @@ def entry_allowed(
     if symbol in overlay.positions:
         return f"{name} is decided while a position of {symbol} is open"
     for other in overlay.orders.values():
-        if other.symbol == symbol and not other.state.final and other is not order:
-            if other.client_order_id != name:
-                return f"{name} is decided while {other.client_order_id} is {other.state}"
+        same = other.client_order_id == name
+        if other.symbol == symbol and not other.state.final and not same:
+            return f"{name} is decided while {other.client_order_id} is {other.state}"
     return None
 
 

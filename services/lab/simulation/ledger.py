@@ -38,7 +38,8 @@ class Ledger:
     def net(self) -> tuple[Decimal, dict[str, Decimal], list[str]]:
         """Return the profit of all closed trades, what is held by symbol, and trades that disagree
         with what exec_risk reported."""
-        total, held, wrong = Decimal(0), {}, []
+        total, wrong = Decimal(0), list[str]()
+        held: dict[str, Decimal] = {}
         trades = self.books.trades
         for position_id, holdings in trades.holdings().items():
             trade = compute(

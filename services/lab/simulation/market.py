@@ -7,9 +7,9 @@ from decimal import Decimal
 
 from services.lab.simulation.faults import Fault, Faults
 from services.trade.candle import Candle
+from services.trade.filters import SymbolFilters
 from services.trade.times import timeframe_ms
 from services.venue.core.rules import Bracket, SymbolRules
-from services.trade.filters import SymbolFilters
 
 VENUE = "paper"
 START = 1_767_571_200_000 - 2 * 3_600_000
@@ -57,7 +57,9 @@ class SimulatedMarket:
         dice, last = self._dice, self._ticks[symbol]
         move, reach = dice.gauss(0, self._sigma), abs(dice.gauss(0, self._sigma))
         if self._faults.strikes(Fault.PRICE_GAP, 0.03):
-            last = max(int(last * (1 + self._faults.stream(Fault.PRICE_GAP).uniform(-0.04, 0.04))), 10)
+            last = max(
+                int(last * (1 + self._faults.stream(Fault.PRICE_GAP).uniform(-0.04, 0.04))), 10
+            )
         close = max(int(last * (1 + move)), 10)
         high = int(max(last, close) * (1 + reach / 2)) + 1
         low = max(int(min(last, close) * (1 - reach / 2)), 1)

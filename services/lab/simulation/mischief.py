@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from math import exp, log
 
 from services.exec_risk.core import exchange_events as ex
+from services.exec_risk.core.inputs import SetTradingState
 from services.exec_risk.core.policy import Gates
 from services.lab.simulation.faults import Fault
 from services.lab.simulation.replica import Replica
@@ -132,16 +134,16 @@ class Mischief:
             world.rows.requests[command.request_id] = (command, world.loop.time())
             world.tell("operator", repr(command))
             later, again = dice.uniform(5.0, 60.0), world.script.active()
-            world.network.later(later, lambda: self._ask(again.request_id, again))
+            world.network.later(later, lambda: self._ask(again))
         if self._faults.strikes(Fault.DRAIN, 0.004):
             seconds = self._faults.stream(Fault.DRAIN).uniform(1.0, 30.0)
             for replica in world.replicas.values():
                 self._gate(replica, Gates(draining=True))
-                world.network.later(seconds, lambda r=replica: self._gate(r, Gates()))
+                world.network.later(seconds, partial(self._gate, replica, Gates()))
 
-    def _ask(self, request_id: str, command: object) -> None:
+    def _ask(self, command: SetTradingState) -> None:
         if not self._faults.quiet:
-            self._world.rows.requests[request_id] = (command, self._world.loop.time())  # type: ignore[assignment]
+            self._world.rows.requests[command.request_id] = (command, self._world.loop.time())
 
     def _gate(self, replica: Replica, gates: Gates) -> None:
         replica.gates, replica.gates_since = gates, self._world.loop.time()

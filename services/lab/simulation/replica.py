@@ -73,7 +73,7 @@ class Replica:
         """Put the real shell together as `app.build` does."""
         self.clock, self.exchange = clock, exchange
         self.lease = Lease(
-            cast(Database, lease_row), "account.main", self.owner, clock, ttl=LEASE_SECONDS
+            cast("Database", lease_row), "account.main", self.owner, clock, ttl=LEASE_SECONDS
         )
         kept = store(self.lease)
 

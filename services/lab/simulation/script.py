@@ -76,7 +76,7 @@ class Script:
             return SetTradingState(request, state, "simulated", "simulation")
         return ValidateEntry(request, symbol, Side.BUY, Decimal(500), 5)
 
-    def active(self) -> Command:
+    def active(self) -> SetTradingState:
         """Return the request that lets trading go on."""
         self._number += 1
         state = TradingState.ACTIVE

@@ -22,6 +22,16 @@ from services.trade.position import Position, TradingState
 REQUEST_SECONDS = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the leader tells the other replicas."""
+
+    connected: bool
+    ready: bool
+    blocked_by: str
+    counters: dict[str, float]
+
+
 @dataclass(slots=True)
 class Rows:
     """What the database holds."""
@@ -29,6 +39,8 @@ class Rows:
     token: int = 0
     owner: str = ""
     expires: float = 0.0
+    taken_over: int = 0
+    """How often another replica than the last one took the lease."""
     orders: dict[str, Order] = field(default_factory=dict)
     positions: dict[str, Position] = field(default_factory=dict)
     plans: dict[str, fx.EntryPlan] = field(default_factory=dict)
@@ -40,6 +52,7 @@ class Rows:
     marks: dict[str, tuple[Any, int]] = field(default_factory=dict)
     requests: dict[str, tuple[Command, float]] = field(default_factory=dict)
     answers: dict[str, fx.Answer] = field(default_factory=dict)
+    status: Status | None = None
     away_until: float = 0.0
     """Virtual time until which nobody is answered."""
 
@@ -72,6 +85,7 @@ class LeaseRow:
             owner, ttl = arguments
             if rows.token and rows.expires >= now:
                 return None
+            rows.taken_over += bool(rows.owner) and owner[0] != rows.owner[0]
             rows.token, rows.owner = rows.token + 1, owner
             rows.expires = now + ttl.total_seconds()
             return rows.token
@@ -175,10 +189,15 @@ class MemoryStore:
     async def write_status(
         self, *, connected: bool, ready: bool, blocked_by: str, counters: dict[str, float]
     ) -> None:
-        """Nobody reads it here, but the fence holds for it, too."""
+        """Tell the other replicas what only the leader sees."""
         token = self._lease.token
-        held = await self._ask(lambda: token == self._rows.token)
-        self._lease.check(held=held)
+
+        def act() -> bool:
+            if token == self._rows.token:
+                self._rows.status = Status(connected, ready, blocked_by, counters)
+            return token == self._rows.token
+
+        self._lease.check(held=await self._ask(act))
 
 
 def apply(rows: Rows, change: fx.Change) -> None:

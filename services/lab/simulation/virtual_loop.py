@@ -218,3 +218,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         else:
             del self._armed[owner]
             action()
+
+
+def new_loop() -> VirtualLoop:
+    """Return a loop that begins at 0. What it does not implement nobody here asks for."""
+    return VirtualLoop()  # type: ignore[abstract]

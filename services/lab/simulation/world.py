@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
@@ -23,10 +24,10 @@ from services.lab.simulation.script import Script
 from services.lab.simulation.store import LeaseRow, MemoryStore, Rows
 from services.lab.simulation.story import Story
 from services.lab.simulation.venue import Venue
-from services.lab.simulation.virtual_loop import VirtualLoop
+from services.lab.simulation.virtual_loop import Spinning, Stopped, new_loop
 from services.lab.simulation.watch import GLANCE_SECONDS, ProtectionWatch
 from services.trade.candle import Candle
-from services.trade.order import Order, OrderPurpose, OrderState
+from services.trade.order import Order, OrderPurpose
 from services.venue.core.events import VenueEvent
 from services.venue.core.steps import Step, steps_of_round
 
@@ -44,7 +45,7 @@ class World:
     def __init__(self, plan: RunPlan, *, keep_lines: int = 400) -> None:
         self.plan = plan
         self.policy = plan.policy()
-        self.loop = VirtualLoop()
+        self.loop = new_loop()
         self.faults = Faults(plan.seed, plan.off)
         self.story = Story(keep_lines)
         self.counts = self.faults.counts
@@ -84,14 +85,18 @@ class World:
         try:
             self.loop.run_until_complete(self._live())
         except must.Broken as broken:
-            outcome.failure = Failure(
-                broken.name, broken.detail, self.loop.time(), self.venue.time
-            )
+            outcome.failure = Failure(broken.name, broken.detail, self.loop.time(), self.venue.time)
+        except (Spinning, Stopped, ArithmeticError, LookupError, TypeError, ValueError) as error:
+            self.tell("BROKEN", repr(error))
+            detail = f"{type(error).__name__}: {error}"
+            outcome.failure = Failure("runs", detail, self.loop.time(), self.venue.time)
         finally:
             self._bury()
         self.counts["rounds"] = self.venue.number // 4
         self.counts["fills"] = len(self.venue.fills)
         self.counts["orders"] = sum(self.venue.accepted.values())
+        self.counts["terms"] = self.rows.token
+        self.counts["take-overs"] = self.rows.taken_over
         outcome.counts = self.counts
         outcome.digest = self.story.digest
         outcome.lines = tuple(self.story.lines)
@@ -250,7 +255,11 @@ class World:
         self.counts["crashes"] += 1
         self.tell(name, f"is killed, restarts in {restart_in:.1f} s")
         generation = int(replica.owner[1:]) + 1
-        self.network.later(restart_in, lambda: self.running and self.start(name, generation))
+        self.network.later(restart_in, lambda: self._restart(name, generation))
+
+    def _restart(self, name: str, generation: int) -> None:
+        if self.running:
+            self.start(name, generation)
 
     def freeze(self, name: str, seconds: float) -> None:
         """SIGSTOP a process now and let it go on later."""
@@ -427,9 +436,7 @@ class World:
         plans = {c.plan.position_id: c.plan for c in changes if isinstance(c, fx.StorePlan)}
         rows = Rows(plans={**self.rows.plans, **plans})
         marks = self.venue.engine.state.marks
-        self._must(
-            "within_limits", must.within_limits(self.policy, rows, overlay, order, marks)
-        )
+        self._must("within_limits", must.within_limits(self.policy, rows, overlay, order, marks))
 
     def committed(self, replica: str, changes: Sequence[fx.Change]) -> None:
         """Send the facts of a commit to the ledger."""
@@ -443,10 +450,10 @@ class World:
                 dice = self.faults.stream(Fault.LEDGER_DISORDER)
                 times, delay = dice.choice((1, 2)), dice.uniform(0.01, 5.0)
             for number in range(times):
-                self.network.later(delay * (number + 1), lambda f=fact: self.ledger.take(f))
+                self.network.later(delay * (number + 1), partial(self.ledger.take, fact))
         for change in changes:
             if isinstance(change, fx.RoundDecided):
-                self.network.later(0.02, lambda t=change.time: self._observed(t))
+                self.network.later(0.02, partial(self._observed, change.time))
 
     def _observed(self, time: int) -> None:
         if self.loop.time() < self.bus_away_until:
@@ -549,6 +556,3 @@ class World:
     def tell(self, who: str, text: str) -> None:
         """Add a line to the story."""
         self.story.tell(self.loop.time(), self.venue.time, who, text)
-
-
-__all__ = ["OrderState", "World"]
