@@ -15,7 +15,15 @@ from quantum.exec_risk.v1 import trading_pb2
 from quantum.market.v1 import market_pb2
 
 from services.trade.candle import Candle
-from services.trade.order import Fill, Order, OrderPurpose, OrderState, OrderType, Side
+from services.trade.order import (
+    Fill,
+    Order,
+    OrderPurpose,
+    OrderState,
+    OrderType,
+    Side,
+    TimeInForce,
+)
 from services.trade.position import ExitReason, Position, PositionSide, TradingState
 
 E = TypeVar("E", bound=StrEnum)
@@ -28,6 +36,7 @@ _PREFIXES: dict[type[StrEnum], tuple[Any, str]] = {
     PositionSide: (trading_pb2.PositionSide, "POSITION_SIDE_"),
     ExitReason: (trading_pb2.ExitReason, "EXIT_REASON_"),
     TradingState: (trading_pb2.TradingState, "TRADING_STATE_"),
+    TimeInForce: (trading_pb2.TimeInForce, "TIME_IN_FORCE_"),
 }
 
 
@@ -138,7 +147,7 @@ def candle_from_pb(message: market_pb2.Candle) -> Candle:
 
 def order_to_pb(order: Order) -> trading_pb2.Order:
     """Write an order."""
-    return trading_pb2.Order(
+    message = trading_pb2.Order(
         client_order_id=order.client_order_id,
         account=order.account,
         symbol=order.symbol,
@@ -159,7 +168,11 @@ def order_to_pb(order: Order) -> trading_pb2.Order:
         updated_time=time_to_pb(order.updated_time or order.decided_time),
         reason=order.reason,
         version=order.version,
+        execution_id=order.execution_id,
     )
+    if order.time_in_force is not None:
+        message.time_in_force = enum_to_pb(order.time_in_force)
+    return message
 
 
 def fill_to_pb(fill: Fill, *, position_id: str, purpose: OrderPurpose) -> trading_pb2.Fill:

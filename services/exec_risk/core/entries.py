@@ -71,6 +71,7 @@ def _enter(book: Book, entry: Entry, size: Size) -> None:
         take_fraction=entry.take_fraction,
         price=entry.price,
         decided_time=entry.now,
+        atr_fraction=signal.atr_fraction,
         signal_id=signal.signal_id,
         expires_at=signal.expires_at,
         confidence=signal.confidence,
@@ -110,6 +111,10 @@ def leverage_answered(book: Book, answer: LeverageAnswered) -> None:
         if order.state is not OrderState.INTENT:
             continue
         plan = book.plans[order.position_id]
+        gate = blocked_by(book)
+        if gate:
+            orders.move(book, order, OrderState.CANCELED, "gate_closed", reason=gate)
+            continue
         if answer.leverage == plan.leverage:
             orders.submit(book, order)
             continue

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from services.exec_risk.core import commands, entries, fills, guard, orders, reconcile, rounds
+from services.exec_risk.core import (
+    commands,
+    emergency,
+    entries,
+    fills,
+    following,
+    guard,
+    orders,
+    reconcile,
+    rounds,
+)
 from services.exec_risk.core.effects import Effect, Reconcile
 from services.exec_risk.core.exchange_events import (
     Accepted,
@@ -25,6 +35,7 @@ from services.exec_risk.core.exchange_events import (
 from services.exec_risk.core.inputs import (
     CancelAnswered,
     ClosePosition,
+    EmergencyStop,
     FiltersRead,
     GatesChanged,
     Input,
@@ -33,6 +44,7 @@ from services.exec_risk.core.inputs import (
     PlaceAnswered,
     PredictionsArrived,
     ProtectionOverdue,
+    ResetEmergency,
     RoundOpened,
     RoundTimedOut,
     SetTradingState,
@@ -78,6 +90,8 @@ class Trader:
             ProtectionOverdue: self._protection_overdue,
             GatesChanged: self._gates_changed,
             SetTradingState: lambda e: commands.set_trading_state(book, e),
+            EmergencyStop: lambda e: emergency.stop(book, e),
+            ResetEmergency: lambda e: emergency.reset(book, e),
             ClosePosition: lambda e: commands.close_position(book, e),
             ValidateEntry: lambda e: commands.validate_entry(book, e),
         }
@@ -86,6 +100,8 @@ class Trader:
         """Take one event at market time `now` (ms) and return what follows, in order."""
         self.book.time = max(self.book.time, now)
         self._handlers[type(event)](event)
+        if self.book.latch is not None:
+            emergency.sweep(self.book)
         effects, self.book.out = self.book.out, []
         return effects
 
@@ -192,6 +208,7 @@ class Trader:
         known = self.book.prices.get(report.symbol)
         if known is None or known[1] <= report.time:
             self.book.prices[report.symbol] = (report.mark, report.time)
+            following.price_told(self.book, report)
 
     def _stream_state(self, event: StreamStateChanged) -> None:
         if event.stream == "user":

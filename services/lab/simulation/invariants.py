@@ -46,6 +46,7 @@ INVARIANTS = {
     "wallet_conserved": "Start + realised - commission + funding is the wallet, to the digit.",
     "wallet_equal": "The stored wallet is the venue's.",
     "ledger_equal": "The ledger's profits, commission and funding are the venue's, to the digit.",
+    "latched_flat": "A latched account is flat at the end, without an entry on its way.",
     "settled": "Every order reaches a final state, but the protection of open positions.",
     "answered": "Every operator's request that was read is answered.",
     "point_answered": "The venue's point is answered with idle.",
@@ -143,6 +144,8 @@ def entry_allowed(
         return f"{name} follows a signal of {signal.venue} that expired at {signal.expires_at}"
     if rows.trading_state is not TradingState.ACTIVE:
         return f"{name} is decided while {rows.trading_state}"
+    if rows.latch is not None:
+        return f"{name} is decided while an emergency stop is latched"
     if rows.account is None or rows.account.wallet_balance is None:
         return f"{name} is decided without a known wallet"
     if symbol in overlay.positions:
@@ -283,6 +286,14 @@ def unowned(ledger: Ledger) -> Decimal:
     """Return funding that belongs to no position: it was settled after the close."""
     lost = (f.amount for f in ledger.funding.values() if not f.position_id)
     return sum(lost, Decimal(0))
+
+
+def latched_flat(venue: Venue, rows: Rows) -> str | None:
+    """A latched account is flat at the end, without an entry on its way."""
+    if rows.latch is None:
+        return None
+    held = {s: venue.held(s) for s in venue.market.symbols if venue.held(s)}
+    return f"latched, and still holds {held}" if held else None
 
 
 def settled(venue: Venue, rows: Rows) -> str | None:

@@ -7,7 +7,7 @@ from functools import partial
 from math import exp, log
 
 from services.exec_risk.core import exchange_events as ex
-from services.exec_risk.core.inputs import SetTradingState
+from services.exec_risk.core.inputs import Command
 from services.exec_risk.core.policy import Gates
 from services.lab.simulation.faults import Fault
 from services.lab.simulation.replica import Replica
@@ -46,10 +46,11 @@ class Mischief:
             self._gate(replica, Gates())
             if not replica.exchange.up:
                 self._stream_up(replica)
-        command = world.script.active()
         await asyncio.sleep(15.0)
-        world.rows.requests[command.request_id] = (command, world.loop.time())
-        world.asked[command.request_id] = world.loop.time()
+        for command in world.script.resume():
+            await asyncio.sleep(1.0)
+            world.rows.requests[command.request_id] = (command, world.loop.time())
+            world.asked[command.request_id] = world.loop.time()
 
     def _victim(self, kind: Fault) -> Replica | None:
         """Return the leader, mostly; sometimes the standby."""
@@ -133,15 +134,17 @@ class Mischief:
             command = world.script.command(dice)
             world.rows.requests[command.request_id] = (command, world.loop.time())
             world.tell("operator", repr(command))
-            later, again = dice.uniform(5.0, 60.0), world.script.active()
-            world.network.later(later, lambda: self._ask(again))
+            later = dice.uniform(5.0, 60.0)
+            for again in world.script.resume():
+                later += 2.0
+                world.network.later(later, partial(self._ask, again))
         if self._faults.strikes(Fault.DRAIN, 0.004):
             seconds = self._faults.stream(Fault.DRAIN).uniform(1.0, 30.0)
             for replica in world.replicas.values():
                 self._gate(replica, Gates(draining=True))
                 world.network.later(seconds, partial(self._gate, replica, Gates()))
 
-    def _ask(self, command: SetTradingState) -> None:
+    def _ask(self, command: Command) -> None:
         if not self._faults.quiet:
             self._world.rows.requests[command.request_id] = (command, self._world.loop.time())
 

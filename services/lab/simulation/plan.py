@@ -9,6 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from services.exec_risk.core.policy import Policy
+from services.exec_risk.core.protection_policy import ProtectionPolicy
 from services.lab.simulation.faults import Fault
 from services.lab.simulation.market import VENUE
 from services.lab.simulation.story import Line
@@ -65,7 +66,11 @@ class RunPlan:
             max_daily_drawdown=Decimal(dice.choice(("0.02", "0.5"))),
             cooldown_ms=dice.choice((0, 180_000)),
             max_price_age_ms=2 * 15 * 60_000,
-            max_holding_ms=dice.choice((30, 60, 240)) * 60_000,
+            protection=ProtectionPolicy(
+                max_holding_ms=dice.choice((30, 60, 240)) * 60_000,
+                dynamic=dice.random() < 0.7,
+                trailing=dice.random() < 0.7,
+            ),
             adopt_positions=dice.random() < 0.7,
         )
 

@@ -8,8 +8,10 @@ from decimal import Decimal
 from services.exec_risk.core.inputs import (
     ClosePosition,
     Command,
+    EmergencyStop,
     Prediction,
     PredictionsArrived,
+    ResetEmergency,
     SetTradingState,
     Signal,
     ValidateEntry,
@@ -69,15 +71,19 @@ class Script:
         self._number += 1
         request, symbol = f"ask-{self._number}", dice.choice(self._symbols)
         kind = dice.random()
-        if kind < 0.4:
+        if kind < 0.2:
+            return EmergencyStop(request, "simulated", "simulation")
+        if kind < 0.45:
             return ClosePosition(request, symbol)
         if kind < 0.8:
             state = dice.choice((TradingState.HALTED, TradingState.REDUCING, TradingState.ACTIVE))
             return SetTradingState(request, state, "simulated", "simulation")
         return ValidateEntry(request, symbol, Side.BUY, Decimal(500), 5)
 
-    def active(self) -> SetTradingState:
-        """Return the request that lets trading go on."""
-        self._number += 1
-        state = TradingState.ACTIVE
-        return SetTradingState(f"ask-{self._number}", state, "simulated", "simulation")
+    def resume(self) -> tuple[ResetEmergency, SetTradingState]:
+        """Return the requests that let trading go on."""
+        self._number += 2
+        return (
+            ResetEmergency(f"ask-{self._number - 1}", "simulated", "simulation"),
+            SetTradingState(f"ask-{self._number}", TradingState.ACTIVE, "simulated", "simulation"),
+        )

@@ -12,6 +12,7 @@ from services.exec_risk.core.inputs import Command
 from services.exec_risk.core.order_book import Orders
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import Book, Day
+from services.exec_risk.core.trailing import Progress
 from services.exec_risk.seams import StoreUnavailable
 from services.kit import lease as leases
 from services.lab.simulation.faults import Fault, Faults
@@ -49,6 +50,8 @@ class Rows:
     days: dict[str, Day] = field(default_factory=dict)
     account: fx.AccountSnapshot | None = None
     trading_state: TradingState = TradingState.ACTIVE
+    latch: fx.Latch | None = None
+    progress: dict[str, Progress] = field(default_factory=dict)
     marks: dict[str, tuple[Any, int]] = field(default_factory=dict)
     requests: dict[str, tuple[Command, float]] = field(default_factory=dict)
     answers: dict[str, fx.Answer] = field(default_factory=dict)
@@ -225,6 +228,14 @@ def apply(rows: Rows, change: fx.Change) -> None:
             rows.marks.update({s: (p, change.time) for s, p in change.prices.items()})
         case fx.TradingStateChanged():
             rows.trading_state = change.state
+        case fx.EmergencyStopped():
+            rows.latch = change.latch
+        case fx.EmergencyReset():
+            rows.latch = None
+        case fx.StoreProgress(progress=progress):
+            old_progress = rows.progress.get(progress.position_id)
+            if old_progress is None or old_progress.version < progress.version:
+                rows.progress[progress.position_id] = progress
         case fx.Answer():
             rows.answers.setdefault(change.request_id, change)
         case _:
@@ -237,7 +248,8 @@ def read(rows: Rows, policy: Policy) -> Book:
     if rows.account is not None:
         book.time, book.wallet = rows.account.time, rows.account.wallet_balance
         book.last_round, book.in_sample = rows.account.last_round, rows.account.in_sample
-    book.trading_state = rows.trading_state
+        book.high_water = rows.account.high_water
+    book.trading_state, book.latch = rows.trading_state, rows.latch
     book.orders = Orders(rows.orders)
     for order in rows.orders.values():
         key = (order.position_id, order.purpose)
@@ -258,4 +270,7 @@ def read(rows: Rows, policy: Policy) -> Book:
     book.seen_funding = {key: paid.time for key, paid in rows.funding.items()}
     book.days = {d.day: replace(d) for d in rows.days.values()}
     book.prices = dict(rows.marks)
+    for position in book.positions.values():
+        if position.position_id in rows.progress:
+            book.progress[position.position_id] = rows.progress[position.position_id]
     return book

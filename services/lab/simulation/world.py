@@ -176,6 +176,7 @@ class World:
         self._must("wallet_equal", must.wallet_equal(venue, rows))
         self._must("ledger_equal", must.ledger_equal(venue, self.ledger))
         self._must("settled", must.settled(venue, rows))
+        self._must("latched_flat", must.latched_flat(venue, rows))
         self._must("answered", must.answered(rows, self.asked, self.loop.time()))
 
     def _books_equal(self) -> bool:
@@ -424,7 +425,8 @@ class World:
         if order.client_order_id in self.rows.orders:
             return  # the same commit once more
         self.counts["entries"] += 1
-        switched = any(isinstance(c, fx.TradingStateChanged) for c in changes)
+        switches = (fx.TradingStateChanged, fx.EmergencyStopped, fx.EmergencyReset)
+        switched = any(isinstance(c, switches) for c in changes)
         if not switched:
             problem = must.entry_allowed(
                 self.rows, overlay, self.script, order, self.market.symbols
