@@ -60,7 +60,8 @@ def _follow(
     if found.stop_price is None or found.stop_price == known.stop_price:
         return
     try:
-        check_stop(ride.side, ride.entry, found.stop_price, price, ride.stop_fraction)
+        tick = ride.filters.tick_size
+        check_stop(ride.side, ride.entry, found.stop_price, price, ride.stop_fraction, tick)
     except AbsurdDistance as error:
         guard.close(book, position, ExitReason.TRAILING_STOP, str(error))
         return

@@ -101,7 +101,12 @@ def near(one: Decimal, other: Decimal, fraction: Decimal) -> bool:
 
 
 def check_stop(
-    side: PositionSide, entry: Decimal, stop: Decimal, market: Decimal | None, widest: Decimal
+    side: PositionSide,
+    entry: Decimal,
+    stop: Decimal,
+    market: Decimal | None,
+    widest: Decimal,
+    tick: Decimal = Decimal(0),
 ) -> None:
     """Refuse a stop that cannot be meant, whoever asks for it: AbsurdDistance.
 
@@ -111,7 +116,7 @@ def check_stop(
     if not stop.is_finite() or stop <= 0:
         raise AbsurdDistance(f"stop {stop} is not a price above 0")
     # the tick rounds away from the entry, so a little more than the widest distance is meant
-    if (entry - stop) * side.sign > entry * widest * Decimal("1.01"):
+    if (entry - stop) * side.sign > entry * widest * Decimal("1.01") + tick:
         raise AbsurdDistance(f"{side} from {entry}: stop {stop} is further away than {widest}")
     if market is not None and (market - stop) * side.sign <= 0:
         raise AbsurdDistance(f"{side} at {market}: stop {stop} is on the wrong side of the price")

@@ -56,6 +56,12 @@ class Desk(Protocol):
         """The sender has its answer; `fault` names what went wrong on the way."""
         ...
 
+    def cancelled(
+        self, replica: str, order: Order, outcome: ex.RequestOutcome, fault: str
+    ) -> None:
+        """A cancel has its answer."""
+        ...
+
     def trouble(self, seconds: float, symbol: str = "") -> None:
         """A fault holds something up."""
         ...
@@ -221,7 +227,8 @@ class SimulatedExchange:
             self._desk.acted(self._faults.dice.randint(1, 20))
             return ex.Accepted(found)
 
-        outcome, _ = await self._write(act, signed_at, order.symbol)
+        outcome, fault = await self._write(act, signed_at, order.symbol)
+        self._desk.cancelled(self._replica, order, outcome, fault)
         return outcome
 
     async def set_leverage(self, symbol: str, leverage: int, *, signed_at: int) -> int:

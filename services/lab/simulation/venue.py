@@ -217,7 +217,7 @@ class Venue:
             for o in book.orders.values()
             if o.symbol == symbol and o.side is side and o.reduce_only
         ]
-        return max([*waiting, *closing], default=Decimal(0))
+        return max([sum(closing, Decimal(0)), *waiting])
 
 
 def _request(order: Order) -> OrderRequest:

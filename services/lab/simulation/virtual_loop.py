@@ -32,7 +32,7 @@ class Stopped(Exception):
 class VirtualHandle:
     """One callback that is due."""
 
-    __slots__ = ("args", "callback", "context", "dropped", "moment", "owner", "place")
+    __slots__ = ("args", "callback", "context", "dropped", "moment", "owner")
 
     def __init__(
         self,
@@ -40,14 +40,12 @@ class VirtualHandle:
         args: tuple[Any, ...],
         context: contextvars.Context | None,
         moment: float = 0.0,
-        place: int = 0,
     ) -> None:
         self.callback = callback
         self.args = args
         self.context = context if context is not None else contextvars.copy_context()
         self.owner = self.context.get(OWNER, "")
         self.moment = moment
-        self.place = place
         self.dropped = False
 
     def cancel(self) -> None:
@@ -62,9 +60,6 @@ class VirtualHandle:
         """Return the time at which it is due."""
         return self.moment
 
-    def __lt__(self, other: VirtualHandle) -> bool:
-        return (self.moment, self.place) < (other.moment, other.place)
-
 
 class VirtualLoop(asyncio.AbstractEventLoop):
     """Runs one main task to its end; `broken` set by anybody ends it at once."""
@@ -72,7 +67,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def __init__(self) -> None:
         self._now = 0.0
         self._ready: deque[VirtualHandle] = deque()
-        self._timers: list[VirtualHandle] = []
+        self._timers: list[tuple[float, int, VirtualHandle]] = []
         self._place = 0
         self._parked: dict[str, list[VirtualHandle]] = {}
         self._armed: dict[str, tuple[int, Callable[[], None]]] = {}
@@ -140,8 +135,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     ) -> VirtualHandle:
         """Run a callback at a virtual time."""
         self._place += 1
-        handle = VirtualHandle(callback, args, context, when, self._place)
-        heapq.heappush(self._timers, handle)
+        handle = VirtualHandle(callback, args, context, when)
+        heapq.heappush(self._timers, (when, self._place, handle))
         return handle
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
@@ -185,13 +180,13 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def _run_batch(self) -> None:
         ready, timers = self._ready, self._timers
         if not ready:
-            while timers and timers[0].dropped:
+            while timers and timers[0][2].dropped:
                 heapq.heappop(timers)
             if not timers:
                 raise Stopped("nothing is due any more")
-            self._now = max(self._now, timers[0].moment)
-            while timers and timers[0].moment <= self._now:
-                ready.append(heapq.heappop(timers))
+            self._now = max(self._now, timers[0][0])
+            while timers and timers[0][0] <= self._now:
+                ready.append(heapq.heappop(timers)[2])
         spins = 0
         while ready:
             handle = ready.popleft()

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from services.lab.simulation.venue import Venue
 
-GLANCE_SECONDS = 0.1
-LED_GRACE = 2.35
+GLANCE_SECONDS = 0.2
+LED_GRACE = 2.45
 """2 s under a living leader, its pulse of 0.25 s and a glance of ours."""
 TAKE_OVER_GRACE = 4.5 + 0.2
 RESTART_GRACE = 8.0 + 0.2
@@ -24,7 +24,7 @@ class Naked:
 
 @dataclass(slots=True)
 class ProtectionWatch:
-    """Looks every tenth of a second.
+    """Looks five times a second.
 
     What a fault holds up is not counted: while the exchange or the store is away, while a request
     of the symbol hangs or was just lost, or what the exchange tells is on its way, the clock

@@ -124,7 +124,7 @@ class World:
     async def _pass_time(self) -> None:
         """Wait until the venue may move on."""
         if self.plan.pace is not Pace.LOCKSTEP:
-            await asyncio.sleep(self.faults.dice.uniform(0.2, 1.6))
+            await asyncio.sleep(self.faults.dice.uniform(0.1, 1.0))
             return
         begun = self.loop.time()
         while self._point is not None and self._idle < self._point.number:
@@ -510,6 +510,14 @@ class World:
         if fault:
             self.trouble(3.0, order.symbol)
             self.tell(replica, f"hears nothing good of {order.client_order_id}: {fault}")
+
+    def cancelled(
+        self, replica: str, order: Order, outcome: ex.RequestOutcome, fault: str
+    ) -> None:
+        """A cancel has its answer."""
+        self.counts["cancels"] += 1
+        told = fault or (outcome.code if isinstance(outcome, ex.Refused) else "taken")
+        self.tell(replica, f"cancel of {order.client_order_id}: {told}")
 
     # what is checked
 
