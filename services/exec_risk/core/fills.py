@@ -47,10 +47,12 @@ def apply_fill(book: Book, fill: Fill, cause: str = "user_stream") -> None:
         book.commissions[fill.client_order_id] = paid + fill.commission
     parts = _parts(book, fill)
     for part in parts:
+        reduces = _reduces(book, part)
         position_id = _to_position(book, part, order)
-        purpose = order.purpose if order else _foreign_purpose(book, part, position_id)
-        if len(parts) > 1:
-            purpose = OrderPurpose.EXIT if part is parts[0] else OrderPurpose.ENTRY
+        purpose = order.purpose if order else OrderPurpose.ENTRY
+        if reduces is (purpose is OrderPurpose.ENTRY):
+            # what a fill does counts, not what its order was for
+            purpose = OrderPurpose.EXIT if reduces else OrderPurpose.ENTRY
         book.emit(FillRecorded(part, position_id, purpose, book.trace(position_id)))
     if cause != "user_stream":
         detail = f"fill {fill.trade_id} of {fill.quantity} at {fill.price} was missed"
@@ -238,17 +240,18 @@ def _reduce(book: Book, position: Position, fill: Fill, order: Order | None) -> 
     return position.position_id
 
 
+def _reduces(book: Book, fill: Fill) -> bool:
+    position = book.positions.get(fill.symbol)
+    return position is not None and fill.side is position.side.exit_side
+
+
 def _parts(book: Book, fill: Fill) -> tuple[Fill, ...]:
     """Split a fill that is larger than the position that it closes: the rest opens another.
 
     Each part is a fill of its own in every book, so that both positions add up from their fills.
     """
     position = book.positions.get(fill.symbol)
-    if (
-        position is None
-        or fill.side is position.side.entry_side
-        or fill.quantity <= position.quantity
-    ):
+    if position is None or not _reduces(book, fill) or fill.quantity <= position.quantity:
         return (fill,)
     share = position.quantity / fill.quantity
     paid = (fill.commission * share).quantize(_SMALLEST)
@@ -277,13 +280,6 @@ def _exit_reason(
     if order.purpose is OrderPurpose.TAKE_PROFIT:
         return ExitReason.TAKE_PROFIT
     return position.exit_reason or ExitReason.MANUAL
-
-
-def _foreign_purpose(book: Book, fill: Fill, position_id: str) -> OrderPurpose:
-    position = book.positions.get(fill.symbol)
-    opened = position is not None and position.position_id == position_id
-    entry = opened and position is not None and fill.side is position.side.entry_side
-    return OrderPurpose.ENTRY if entry else OrderPurpose.EXIT
 
 
 def _count(book: Book, time: int, change: Decimal) -> Day:

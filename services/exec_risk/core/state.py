@@ -109,6 +109,8 @@ class Book:
     """Positions whose exit was refused; tried again at the next tick."""
     drift: dict[str, tuple[Decimal, Decimal]] = field(default_factory=dict)
     """Quantities here and there, by symbol, that one reading of the exchange found to differ."""
+    wallet_drift: Decimal | None = None
+    """What the wallet lacked at the last reading of the exchange."""
     closed: dict[str, Position] = field(default_factory=dict)
     """Positions closed of late, by id: a late entry fill opens the same position again."""
     last_closed: dict[str, int] = field(default_factory=dict)

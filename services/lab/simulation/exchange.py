@@ -56,9 +56,7 @@ class Desk(Protocol):
         """The sender has its answer; `fault` names what went wrong on the way."""
         ...
 
-    def cancelled(
-        self, replica: str, order: Order, outcome: ex.RequestOutcome, fault: str
-    ) -> None:
+    def cancelled(self, replica: str, order: Order, outcome: ex.RequestOutcome, fault: str) -> None:
         """A cancel has its answer."""
         ...
 

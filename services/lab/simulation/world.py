@@ -511,9 +511,7 @@ class World:
             self.trouble(3.0, order.symbol)
             self.tell(replica, f"hears nothing good of {order.client_order_id}: {fault}")
 
-    def cancelled(
-        self, replica: str, order: Order, outcome: ex.RequestOutcome, fault: str
-    ) -> None:
+    def cancelled(self, replica: str, order: Order, outcome: ex.RequestOutcome, fault: str) -> None:
         """A cancel has its answer."""
         self.counts["cancels"] += 1
         told = fault or (outcome.code if isinstance(outcome, ex.Refused) else "taken")
