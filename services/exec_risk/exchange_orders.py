@@ -15,7 +15,7 @@ from services.exec_risk.core.exchange_events import (
     RequestOutcome,
     Unknown,
 )
-from services.trade.order import Order, OrderState, OrderType
+from services.trade.order import Order, OrderState, OrderType, TimeInForce
 
 WORKING_TYPE = "MARK_PRICE"
 """Stops follow the mark price, so that one odd trade does not fire them. On the paper venue the
@@ -49,7 +49,8 @@ def place_params(order: Order) -> dict[str, str | int | bool]:
         }
     params |= {"newClientOrderId": order.client_order_id, "newOrderRespType": "RESULT"}
     if order.type is OrderType.LIMIT:
-        params |= {"price": plain(_needed(order, order.price)), "timeInForce": "GTC"}
+        rests = order.time_in_force or TimeInForce.GTC
+        params |= {"price": plain(_needed(order, order.price)), "timeInForce": rests.value}
     return params
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
+from services.exec_risk.core.execution_policy import ExecutionPolicy
 from services.trade.filters import SymbolFilters
 from services.trade.times import MINUTE_MS
 
@@ -44,6 +45,7 @@ class Policy:
     max_slippage: Decimal = Decimal("0.001")
     max_holding_ms: int = 60 * MINUTE_MS
     retry_attempts: int = 3
+    execution: ExecutionPolicy = field(default_factory=ExecutionPolicy)
     adopt_positions: bool = True
     """True: a position of the exchange that is not ours is protected; False: it is closed."""
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from services.exec_risk.core import commands, entries, fills, guard, orders, reconcile, rounds
+from services.exec_risk.core import (
+    commands,
+    entries,
+    executing,
+    fills,
+    guard,
+    orders,
+    reconcile,
+    rounds,
+)
 from services.exec_risk.core.effects import Effect, Reconcile
 from services.exec_risk.core.exchange_events import (
     Accepted,
@@ -22,6 +31,7 @@ from services.exec_risk.core.exchange_events import (
     SymbolsListed,
     WalletReport,
 )
+from services.exec_risk.core.execution_book import Quote
 from services.exec_risk.core.inputs import (
     CancelAnswered,
     ClosePosition,
@@ -86,6 +96,8 @@ class Trader:
         """Take one event at market time `now` (ms) and return what follows, in order."""
         self.book.time = max(self.book.time, now)
         self._handlers[type(event)](event)
+        executing.work(self.book)
+        executing.tell(self.book)
         effects, self.book.out = self.book.out, []
         return effects
 
@@ -146,9 +158,9 @@ class Trader:
             return
         reason = f"{refused.code} {refused.message}".strip()
         orders.move(self.book, order, OrderState.REJECTED, cause, reason=reason)
-        if order.purpose is OrderPurpose.ENTRY:
-            entries.after_refusal(self.book, order, refused)
-        else:
+        if order.execution_id:
+            executing.refused(self.book, order, refused)
+        elif order.purpose is not OrderPurpose.ENTRY:
             guard.after_refusal(self.book, order, refused)
 
     def _order_found(self, event: OrderFound) -> None:
@@ -192,6 +204,9 @@ class Trader:
         known = self.book.prices.get(report.symbol)
         if known is None or known[1] <= report.time:
             self.book.prices[report.symbol] = (report.mark, report.time)
+            if report.bid and report.ask:
+                quote = Quote(report.bid, report.ask, report.time)
+                self.book.executing.quotes[report.symbol] = quote
 
     def _stream_state(self, event: StreamStateChanged) -> None:
         if event.stream == "user":
@@ -202,6 +217,7 @@ class Trader:
     def _tick(self, _: Tick) -> None:
         book = self.book
         book.exit_hold.clear()
+        book.executing.cancel_tried.clear()
         for symbol in sorted(book.positions):
             guard.keep_protected(book, symbol)
         for order in book.live_orders():
