@@ -138,7 +138,10 @@ def apply_report(book: Book, order: Order, report: OrderReport, cause: str) -> O
     if order.state.final:
         return order
     if report.filled_quantity > order.filled_quantity:
-        book.announced[order.client_order_id] = report
+        known = book.announced.get(order.client_order_id)
+        if known is None or report.state.final or not known.state.final:
+            # an older report that comes late must not hide the end that was told
+            book.announced[order.client_order_id] = report
         if order.state in (OrderState.SUBMITTED, OrderState.UNKNOWN):
             return move(book, order, OrderState.ACCEPTED, cause)
         return order
