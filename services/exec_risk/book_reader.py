@@ -7,6 +7,7 @@ from decimal import Decimal
 import asyncpg
 
 from services.exec_risk import execution_rows, rows
+from services.exec_risk.core.effects import Latch
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import KEEP_MS, Book, Day
 from services.trade.position import TradingState
@@ -43,10 +44,17 @@ class BookReader:
             book.wallet = row["wallet_balance"]
             book.last_round = rows.optional_time(row["last_round"]) or 0
             book.in_sample = row["in_sample"]
+            book.high_water = row["high_water"]
         state = await connection.fetchval(
             "select state from trading_state where account = $1", account
         )
         book.trading_state = TradingState(state) if state else TradingState.ACTIVE
+        latch = await connection.fetchrow(
+            "select * from emergency_latch where account = $1 and latched", account
+        )
+        if latch is not None:
+            when = from_datetime(latch["latched_at"])
+            book.latch = Latch(latch["reason"], latch["latched_by"], when, latch["request_id"])
         since = to_datetime(max(book.time - KEEP_MS, 0))
         for found in await connection.fetch(_RECENT_ORDERS, account, since):
             order = rows.order_of(found)
@@ -83,6 +91,13 @@ class BookReader:
         ):
             plan = rows.plan_of(row)
             book.plans[plan.position_id] = plan
+        for row in await connection.fetch(
+            f"select {rows.PROGRESS_COLUMNS} from protections"  # noqa: S608
+            " where position_id = any($1)",
+            sorted(p.position_id for p in book.positions.values()),
+        ):
+            progress = rows.progress_of(row)
+            book.progress[progress.position_id] = progress
 
     async def _load_executions(
         self, connection: asyncpg.Connection, book: Book, since: object

@@ -20,9 +20,10 @@ _DAY_COLUMNS = "account, day, start_equity, pnl_usd, trades"
 _STATE_COLUMNS = "account, state, reason, changed_by, changed_at"
 _ACCOUNT_COLUMNS = (
     "account, market_time, wallet_balance, unrealized_pnl, available_balance, gross_exposure,"
-    " last_round, in_sample"
+    " last_round, in_sample, high_water"
 )
 _MARK_COLUMNS = "account, symbol, price, marked_at"
+_LATCH_COLUMNS = "account, latched, reason, latched_by, latched_at, request_id"
 _ANSWER_COLUMNS = "account, request_id, ok, result"
 
 _TABLES: dict[str, tuple[str, str, str]] = {
@@ -35,10 +36,12 @@ _TABLES: dict[str, tuple[str, str, str]] = {
     ),
     "volumes": (execution_rows.VOLUME_COLUMNS, "account, symbol", ""),
     "plans": (rows.PLAN_COLUMNS, "", ""),
+    "protections": (rows.PROGRESS_COLUMNS, "position_id", "where t.version < excluded.version"),
     "fills": (rows.FILL_COLUMNS, "", ""),
     "funding": (_FUNDING_COLUMNS, "", ""),
     "daily_counters": (_DAY_COLUMNS, "account, day", ""),
     "trading_state": (_STATE_COLUMNS, "account", ""),
+    "emergency_latch": (_LATCH_COLUMNS, "account", ""),
     "account": (_ACCOUNT_COLUMNS, "account", ""),
     "marks": (_MARK_COLUMNS, "account, symbol", ""),
 }
@@ -92,6 +95,9 @@ class Changes:
             case fx.StorePlan(plan=plan):
                 values = rows.plan_values(plan, account)
                 self._put("plans", plan.position_id, rows.PLAN_COLUMNS, values)
+            case fx.StoreProgress(progress=progress):
+                values = rows.progress_values(progress, account)
+                self._put("protections", progress.position_id, rows.PROGRESS_COLUMNS, values)
             case fx.FundingPaid():
                 self._put_funding(change)
             case fx.StoreDay():
@@ -109,6 +115,8 @@ class Changes:
                 when = to_datetime(change.time)
                 values = (account, change.state.value, change.reason, change.changed_by, when)
                 self._put("trading_state", account, _STATE_COLUMNS, values)
+            case fx.EmergencyStopped() | fx.EmergencyReset():
+                self._put_latch(change.latch, latched=isinstance(change, fx.EmergencyStopped))
             case fx.Answer():
                 values = (account, change.request_id, change.ok, change.result)
                 self._put(_ANSWERS, change.request_id, _ANSWER_COLUMNS, values)
@@ -126,6 +134,11 @@ class Changes:
         )
         self._put("funding", fact.transaction_id, _FUNDING_COLUMNS, values)
 
+    def _put_latch(self, latch: fx.Latch, *, latched: bool) -> None:
+        when = to_datetime(latch.time)
+        values = (self._account, latched, latch.reason, latch.by, when, latch.request_id)
+        self._put("emergency_latch", self._account, _LATCH_COLUMNS, values)
+
     def _put_account(self, fact: fx.AccountSnapshot) -> None:
         moment = to_datetime(fact.time)
         values = (
@@ -137,6 +150,7 @@ class Changes:
             fact.gross_exposure,
             to_datetime(fact.last_round) if fact.last_round else None,
             fact.in_sample,
+            fact.high_water,
         )
         self._put("account", self._account, _ACCOUNT_COLUMNS, values)
         for symbol, price in sorted(fact.prices.items()):

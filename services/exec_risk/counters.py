@@ -21,6 +21,7 @@ class Counters:
         self._opened = metrics.counter("positions_opened_total", "Positions opened.")
         self._closed = metrics.counter("positions_closed_total", "Positions closed.", ("reason",))
         self._alerts = metrics.counter("risk_alerts_total", "Risk alerts raised.", ("severity",))
+        self._stops = metrics.counter("emergency_stops_total", "Emergency stops pulled.")
         self._failed = metrics.counter(
             "execution_errors_total", "Orders whose outcome was an error."
         )
@@ -87,6 +88,8 @@ class Counters:
                 seen["alerts"] += 1
             case fx.ExecutionChanged(execution=execution) if execution.state.final:
                 self._executions.labels(execution.strategy.value, execution.state.value).inc()
+            case fx.EmergencyStopped():
+                self._stops.inc()
             case fx.RiskDecided(rule=rule):
                 self._decisions.labels(rule).inc()
             case fx.AccountSnapshot():

@@ -10,7 +10,14 @@ from decimal import Decimal
 from services.exec_risk.book_reader import BookReader
 from services.exec_risk.commit_statement import COMMIT, Changes
 from services.exec_risk.core import effects as fx
-from services.exec_risk.core.inputs import ClosePosition, Command, SetTradingState, ValidateEntry
+from services.exec_risk.core.inputs import (
+    ClosePosition,
+    Command,
+    EmergencyStop,
+    ResetEmergency,
+    SetTradingState,
+    ValidateEntry,
+)
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import Book
 from services.exec_risk.facts import encode
@@ -133,6 +140,10 @@ def _command(request_id: str, kind: str, arguments: dict[str, str]) -> Command:
     if kind == "set_trading_state":
         state = TradingState(arguments["state"])
         return SetTradingState(request_id, state, arguments["reason"], arguments["changed_by"])
+    if kind == "emergency_stop":
+        return EmergencyStop(request_id, arguments["reason"], arguments["by"])
+    if kind == "reset_emergency":
+        return ResetEmergency(request_id, arguments["reason"], arguments["by"])
     if kind == "close_position":
         return ClosePosition(request_id, arguments["symbol"])
     if kind == "validate_entry":

@@ -39,6 +39,7 @@ class AccountView:
     open_positions: int
     state: TradingState
     in_sample: bool
+    latched: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,9 @@ class Views:
             "select count(*) as n from positions where account = $1 and status = 'open'",
             self._account,
         )
+        latched = await self._row(
+            "select latched from emergency_latch where account = $1", self._account
+        )
         return AccountView(
             time=time,
             wallet=row["wallet_balance"],
@@ -135,6 +139,7 @@ class Views:
             open_positions=held["n"] if held else 0,
             state=TradingState(state["state"]) if state else TradingState.ACTIVE,
             in_sample=row["in_sample"],
+            latched=bool(latched and latched["latched"]),
         )
 
     async def leader(self) -> LeaderView:

@@ -10,11 +10,18 @@ from services.exec_risk.core.entry import Entry
 from services.exec_risk.core.inputs import ClosePosition, SetTradingState, Signal, ValidateEntry
 from services.exec_risk.core.rules import judge
 from services.exec_risk.core.state import Book
-from services.trade.position import ExitReason
+from services.trade.position import ExitReason, TradingState
 
 
 def set_trading_state(book: Book, command: SetTradingState) -> None:
-    """Move the account's switch. It holds from now on and over restarts."""
+    """Move the account's switch. It holds from now on and over restarts.
+
+    A latched account stays HALTED: the emergency stop is to be reset first.
+    """
+    if book.latch is not None and command.state is not TradingState.HALTED:
+        reason = "an emergency stop is latched; reset it first"
+        book.emit(Answer(command.request_id, False, {"reason": reason, "code": "LATCHED"}))
+        return
     previous = book.trading_state
     book.trading_state = command.state
     if previous is not command.state:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from services.exec_risk.core.trailing import Progress
 from services.exec_risk.core.volume_profile import VolumeProfile
 from services.trade.execution import Execution
 from services.trade.order import Fill, Order, OrderPurpose, OrderState
@@ -24,6 +25,8 @@ class EntryPlan:
     price: Decimal
     """Price that the decision was made on: only for slippage, never taken as a fill."""
     decided_time: int
+    atr_fraction: Decimal = Decimal(0)
+    """Average true range at the decision as a fraction of price; 0: not known."""
     signal_id: str = ""
     expires_at: int = 0
     confidence: float = 0.0
@@ -71,6 +74,8 @@ class PositionOpened:
     position: Position
     stop_loss_price: Decimal | None
     take_profit_price: Decimal | None
+    trailing: bool = False
+    """True when its stop will trail the price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +163,9 @@ class AccountSnapshot:
     entries_blocked_by: str = ""
     published: bool = False
     prices: dict[str, Decimal] = field(default_factory=dict)
+    latched: bool = False
+    high_water: Decimal | None = None
+    """Highest equity so far, as the drawdown limit sees it."""
 
     @property
     def equity(self) -> Decimal | None:
@@ -173,6 +181,39 @@ class TradingStateChanged:
     state: TradingState
     reason: str
     changed_by: str
+    time: int
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Latch:
+    """An emergency stop that nobody has reset."""
+
+    reason: str
+    by: str
+    """Rule or person that pulled it."""
+    time: int
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EmergencyStopped:
+    """The emergency stop was pulled; its latch is stored with this fact."""
+
+    latch: Latch
+    severity: str
+    open_positions: int
+    drawdown: Decimal | None
+    """Fraction of the highest equity that is lost; None while equity is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmergencyReset:
+    """A person released the latch."""
+
+    latch: Latch
+    reason: str
+    by: str
     time: int
     request_id: str = ""
 
@@ -215,6 +256,8 @@ Fact = (
     | RiskDecided
     | RoundDecided
     | TradingStateChanged
+    | EmergencyStopped
+    | EmergencyReset
     | ReconcileRepaired
     | Alert
 )
@@ -232,6 +275,13 @@ class StoreVolumes:
     """Keep what symbols trade."""
 
     profiles: tuple[VolumeProfile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreProgress:
+    """Keep how far a position's protection has come."""
+
+    progress: Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +303,7 @@ class Answer:
     result: dict[str, str]
 
 
-Change = Fact | AccountSnapshot | StorePlan | StoreDay | StoreVolumes | Answer
+Change = Fact | AccountSnapshot | StorePlan | StoreProgress | StoreDay | StoreVolumes | Answer
 """What one transaction stores; facts among it also go into the outbox."""
 
 
@@ -307,6 +357,8 @@ FACTS = (
     RiskDecided,
     RoundDecided,
     TradingStateChanged,
+    EmergencyStopped,
+    EmergencyReset,
     ReconcileRepaired,
     Alert,
 )

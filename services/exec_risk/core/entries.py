@@ -11,7 +11,7 @@ from services.exec_risk.core.effects import (
 from services.exec_risk.core.entry import Entry
 from services.exec_risk.core.execution_plan import Wanted, planned
 from services.exec_risk.core.inputs import LeverageAnswered, Signal
-from services.exec_risk.core.rules import judge
+from services.exec_risk.core.rules import blocked_by, judge
 from services.exec_risk.core.sizing import Size
 from services.exec_risk.core.state import Book
 from services.trade import ids
@@ -78,6 +78,7 @@ def _enter(book: Book, entry: Entry, size: Size) -> None:
         take_fraction=entry.take_fraction,
         price=entry.price,
         decided_time=entry.now,
+        atr_fraction=signal.atr_fraction,
         signal_id=signal.signal_id,
         expires_at=signal.expires_at,
         confidence=signal.confidence,
@@ -110,6 +111,10 @@ def leverage_answered(book: Book, answer: LeverageAnswered) -> None:
         if order.state is not OrderState.INTENT:
             continue
         plan = book.plans[order.position_id]
+        gate = blocked_by(book)
+        if gate:
+            orders.move(book, order, OrderState.CANCELED, "gate_closed", reason=gate)
+            continue
         if answer.leverage == plan.leverage:
             orders.submit(book, order)
             continue

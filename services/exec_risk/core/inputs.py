@@ -146,6 +146,27 @@ class SetTradingState:
 
 
 @dataclass(frozen=True, slots=True)
+class EmergencyStop:
+    """Close everything, cancel every entry and latch.
+
+    Without a request id nobody waits for an answer: the shell's own latch, or a limit.
+    """
+
+    request_id: str
+    reason: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResetEmergency:
+    """A person releases the latch of an emergency stop."""
+
+    request_id: str
+    reason: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class ClosePosition:
     """An operator closes a position."""
 
@@ -164,7 +185,7 @@ class ValidateEntry:
     leverage: int = 0
 
 
-Command = SetTradingState | ClosePosition | ValidateEntry
+Command = SetTradingState | EmergencyStop | ResetEmergency | ClosePosition | ValidateEntry
 
 Input = (
     PredictionsArrived

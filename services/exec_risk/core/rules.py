@@ -9,15 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.exec_risk.core import protection
+from services.exec_risk.core import costs, protection
 from services.exec_risk.core.entry import Entry
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import Book
 from services.exec_risk.core.strategies import smart
 from services.trade.order import OrderState
-from services.trade.position import TradingState
+from services.trade.position import PositionSide, TradingState
 
 APPROVED = "approved"
+
+
+def _emergency_latch(entry: Entry) -> str | None:
+    latch = entry.book.latch
+    return None if latch is None else f"emergency stop by {latch.by}: {latch.reason}"
 
 
 def _trading_enabled(entry: Entry) -> str | None:
@@ -129,15 +134,25 @@ def _daily_drawdown(entry: Entry) -> str | None:
 
 def _protection(entry: Entry) -> str | None:
     try:
-        found = protection.fractions(entry.signal.atr_fraction, entry.policy)
+        found = protection.fractions(
+            entry.signal.atr_fraction, entry.signal.confidence, entry.policy.protection
+        )
     except protection.AbsurdDistance as error:
         return str(error)
     entry.stop_fraction, entry.take_fraction = found
     return None
 
 
+def _stop_outside_spread(entry: Entry) -> str | None:
+    least = costs.spread(entry.book, entry.signal.symbol) * entry.policy.protection.stop_spreads
+    if entry.stop_fraction > least:
+        return None
+    return f"stop {entry.stop_fraction} is inside {least}, too near for the spread"
+
+
 def _target_clears_costs(entry: Entry) -> str | None:
-    cost = entry.policy.round_trip_cost
+    side = PositionSide.opened_by(entry.signal.side)
+    cost = costs.round_trip(entry.book, entry.signal.symbol, side, entry.now)
     if entry.take_fraction > cost:
         return None
     return f"target {entry.take_fraction} does not clear costs of {cost}"
@@ -201,6 +216,7 @@ class Rule:
 
 
 RULES: tuple[Rule, ...] = (
+    Rule("emergency_latch", _emergency_latch, unit="switch", source="EmergencyStop"),
     Rule(
         "trading_enabled",
         _trading_enabled,
@@ -241,7 +257,14 @@ RULES: tuple[Rule, ...] = (
         "fraction",
         "MAX_DAILY_DRAWDOWN_PERCENT",
     ),
-    Rule("protection", _protection, lambda p: str(p.max_stop_fraction), "fraction", "design"),
+    Rule("protection", _protection, lambda p: p.protection.summary, "", "DYNAMIC_TPSL_ENABLED"),
+    Rule(
+        "stop_outside_spread",
+        _stop_outside_spread,
+        lambda p: str(p.protection.stop_spreads),
+        "spreads",
+        "design",
+    ),
     Rule(
         "target_clears_costs",
         _target_clears_costs,
@@ -296,6 +319,8 @@ def judge(entry: Entry) -> Verdict:
 def blocked_by(book: Book) -> str:
     """Return the name of the gate that stops all entries now; '' when none does."""
     policy, gates = book.policy, book.gates
+    if book.latch is not None:
+        return "emergency_latch"
     if not policy.trading_enabled:
         return "trading_enabled"
     if book.trading_state is not TradingState.ACTIVE:

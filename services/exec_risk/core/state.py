@@ -10,13 +10,15 @@ from services.exec_risk.core.effects import (
     Alert,
     Effect,
     EntryPlan,
+    Latch,
     StoreDay,
 )
-from services.exec_risk.core.exchange_events import OrderReport
+from services.exec_risk.core.exchange_events import OrderReport, PriceReport
 from services.exec_risk.core.execution_book import ExecutionBook
 from services.exec_risk.core.inputs import Prediction
 from services.exec_risk.core.order_book import Orders
 from services.exec_risk.core.policy import Gates, Policy
+from services.exec_risk.core.trailing import Progress
 from services.trade.execution import Execution
 from services.trade.filters import SymbolFilters
 from services.trade.order import Order, OrderPurpose, OrderState
@@ -73,7 +75,11 @@ class Book:
     connected: bool = True
     """True while the user stream is up."""
     trading_state: TradingState = TradingState.ACTIVE
+    latch: Latch | None = None
+    """Set by an emergency stop: no entries until a person resets it."""
     wallet: Decimal | None = None
+    high_water: Decimal | None = None
+    """Highest equity so far; drawdown is measured from it."""
     filters: dict[str, SymbolFilters] = field(default_factory=dict)
     leverage: dict[str, int] = field(default_factory=dict)
     """Leverage that a read-back has confirmed, by symbol."""
@@ -91,6 +97,10 @@ class Book:
     seen_fills: dict[tuple[str, str], int] = field(default_factory=dict)
     """Market time of applied fills by (symbol, trade id)."""
     seen_funding: dict[str, int] = field(default_factory=dict)
+    progress: dict[str, Progress] = field(default_factory=dict)
+    """How far the protection of open positions has come, by position id."""
+    quotes: dict[str, PriceReport] = field(default_factory=dict)
+    """Last price report by symbol, where the policy follows them."""
     commissions: dict[str, Decimal] = field(default_factory=dict)
     """Commission so far by client order id."""
     announced: dict[str, OrderReport] = field(default_factory=dict)
@@ -150,6 +160,13 @@ class Book:
     def equity(self) -> Decimal | None:
         """Return wallet plus unrealised profit; None while the wallet is not known."""
         return None if self.wallet is None else self.wallet + self.unrealized()
+
+    def drawdown(self) -> Decimal | None:
+        """Return the lost fraction of the highest equity; None while equity is not known."""
+        equity, peak = self.equity(), self.high_water
+        if equity is None or peak is None or peak <= 0:
+            return None
+        return max((peak - equity) / peak, Decimal(0))
 
     def live_orders(self, symbol: str | None = None) -> list[Order]:
         """Return orders that are not final, in the order in which they were made."""
@@ -237,6 +254,8 @@ class Book:
                 in_sample=self.in_sample,
                 published=published,
                 prices={s: p for s, (p, _) in self.prices.items()} if with_prices else {},
+                latched=self.latch is not None,
+                high_water=self.high_water,
             )
         )
 

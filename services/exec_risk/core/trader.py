@@ -7,9 +7,11 @@ from typing import Any
 
 from services.exec_risk.core import (
     commands,
+    emergency,
     entries,
     executing,
     fills,
+    following,
     guard,
     orders,
     reconcile,
@@ -35,6 +37,7 @@ from services.exec_risk.core.execution_book import Quote
 from services.exec_risk.core.inputs import (
     CancelAnswered,
     ClosePosition,
+    EmergencyStop,
     FiltersRead,
     GatesChanged,
     Input,
@@ -43,6 +46,7 @@ from services.exec_risk.core.inputs import (
     PlaceAnswered,
     PredictionsArrived,
     ProtectionOverdue,
+    ResetEmergency,
     RoundOpened,
     RoundTimedOut,
     SetTradingState,
@@ -88,6 +92,8 @@ class Trader:
             ProtectionOverdue: self._protection_overdue,
             GatesChanged: self._gates_changed,
             SetTradingState: lambda e: commands.set_trading_state(book, e),
+            EmergencyStop: lambda e: emergency.stop(book, e),
+            ResetEmergency: lambda e: emergency.reset(book, e),
             ClosePosition: lambda e: commands.close_position(book, e),
             ValidateEntry: lambda e: commands.validate_entry(book, e),
         }
@@ -96,6 +102,8 @@ class Trader:
         """Take one event at market time `now` (ms) and return what follows, in order."""
         self.book.time = max(self.book.time, now)
         self._handlers[type(event)](event)
+        if self.book.latch is not None:
+            emergency.sweep(self.book)
         executing.work(self.book)
         executing.tell(self.book)
         effects, self.book.out = self.book.out, []
@@ -207,6 +215,7 @@ class Trader:
             if report.bid and report.ask:
                 quote = Quote(report.bid, report.ask, report.time)
                 self.book.executing.quotes[report.symbol] = quote
+            following.price_told(self.book, report)
 
     def _stream_state(self, event: StreamStateChanged) -> None:
         if event.stream == "user":

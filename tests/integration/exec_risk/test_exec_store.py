@@ -144,6 +144,24 @@ async def test_requests_are_answered_once(database: Database) -> None:
         await views.ask_leader("r1", "close_position", {"symbol": "X"}, wait_seconds=1)
 
 
+async def test_the_latch_survives_restarts_until_its_reset(database: Database) -> None:
+    """Incident 71: the latch is stored in the commit that closes everything, and loaded again."""
+    store, _ = await _store(database)
+    desk = Desk()
+    desk.open()
+    desk.tell(inputs.EmergencyStop("e1", "drill", "operator"))
+    await store.commit(_changes(desk.effects))
+    book = await store.load(Policy())
+    assert (book.latch, book.trading_state) == (desk.book.latch, TradingState.HALTED)
+    view = await Views(database, "main", SystemClock()).account()
+    assert view is not None and view.latched
+    desk.fill(desk.placed(OrderPurpose.EXIT)[-1])
+    desk.tell(inputs.ResetEmergency("e2", "looked at", "operator"))
+    await store.commit(_changes(desk.effects))
+    book = await store.load(Policy())
+    assert (book.latch, book.trading_state) == (None, TradingState.HALTED)
+
+
 async def test_pages_hold_every_order_once(database: Database) -> None:
     """Lists page from the newest to the oldest without gap or repeat."""
     store, _ = await _store(database)

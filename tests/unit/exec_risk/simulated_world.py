@@ -15,6 +15,7 @@ from services.exec_risk.core.inputs import Command
 from services.exec_risk.core.order_book import Orders
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import Book, Day
+from services.exec_risk.core.trailing import Progress
 from services.exec_risk.core.volume_profile import VolumeProfile
 from services.exec_risk.seams import StoreUnavailable
 from services.trade.candle import Candle
@@ -57,6 +58,7 @@ class MemoryTruth:
         self.positions: dict[str, Position] = {}
         self.fills: dict[tuple[str, str], Fill] = {}
         self.plans: dict[str, fx.EntryPlan] = {}
+        self.progress: dict[str, Progress] = {}
         self.days: dict[str, Day] = {}
         self.executions: dict[str, Execution] = {}
         self.volumes: dict[str, VolumeProfile] = {}
@@ -108,6 +110,8 @@ class MemoryStore:
                     truth.executions[execution.execution_id] = execution
             case fx.StoreVolumes(profiles=profiles):
                 truth.volumes.update({p.symbol: p for p in profiles})
+            case fx.StoreProgress(progress=progress):
+                truth.progress[progress.position_id] = progress
             case fx.StoreDay():
                 day = Day(change.day, change.start_equity, change.pnl, change.trades)
                 truth.days[change.day] = day
@@ -129,6 +133,8 @@ class MemoryStore:
             book.executing.put(execution)
         book.executing.volumes = dict(truth.volumes)
         book.positions = {p.symbol: p for p in truth.positions.values() if p.open}
+        held = {p.position_id for p in book.positions.values()}
+        book.progress = {k: p for k, p in truth.progress.items() if k in held}
         book.seen_fills = {k: f.time for k, f in truth.fills.items()}
         book.days = {d.day: replace(d) for d in truth.days.values()}
         if truth.account is not None:
