@@ -5,28 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from decimal import Decimal
 
 from services.exec_risk.book_reader import BookReader
 from services.exec_risk.commit_statement import COMMIT, Changes
 from services.exec_risk.core import effects as fx
-from services.exec_risk.core.inputs import (
-    ClosePosition,
-    Command,
-    EmergencyStop,
-    ResetEmergency,
-    SetTradingState,
-    ValidateEntry,
-)
+from services.exec_risk.core.inputs import Command
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import Book
 from services.exec_risk.facts import encode
+from services.exec_risk.request_commands import command_of
 from services.exec_risk.seams import StoreUnavailable
 from services.kit import outbox
 from services.kit.db import TRANSIENT, Database
 from services.kit.lease import Lease
-from services.trade.order import Side
-from services.trade.position import TradingState
 
 REQUEST_LIFE = timedelta(seconds=10)
 """How long after it was last asked a request is carried out."""
@@ -113,7 +104,7 @@ class PostgresStore:
             )
         except TRANSIENT as error:
             raise StoreUnavailable(str(error)) from error
-        return [_command(r["request_id"], r["kind"], json.loads(r["arguments"])) for r in found]
+        return [command_of(r["request_id"], r["kind"], json.loads(r["arguments"])) for r in found]
 
     async def load(self, policy: Policy) -> Book:
         """Read the account back as the last commit left it."""
@@ -134,24 +125,3 @@ def _told(changes: Sequence[fx.Change]) -> list[fx.Fact | fx.AccountSnapshot]:
         elif isinstance(change, fx.FACTS):
             found.append(change)
     return found
-
-
-def _command(request_id: str, kind: str, arguments: dict[str, str]) -> Command:
-    if kind == "set_trading_state":
-        state = TradingState(arguments["state"])
-        return SetTradingState(request_id, state, arguments["reason"], arguments["changed_by"])
-    if kind == "emergency_stop":
-        return EmergencyStop(request_id, arguments["reason"], arguments["by"])
-    if kind == "reset_emergency":
-        return ResetEmergency(request_id, arguments["reason"], arguments["by"])
-    if kind == "close_position":
-        return ClosePosition(request_id, arguments["symbol"])
-    if kind == "validate_entry":
-        return ValidateEntry(
-            request_id,
-            arguments["symbol"],
-            Side(arguments["side"]),
-            Decimal(arguments["size_usd"]),
-            int(arguments["leverage"]),
-        )
-    raise ValueError(f"request {request_id}: unknown kind {kind!r}")

@@ -29,6 +29,9 @@ class Entry:
     strategy: ExecutionStrategy | None = None
     """How it would be executed; None: as the policy says."""
     max_slippage: Decimal | None = None
+    stop_asked: Decimal | None = None
+    """Distance that a caller asks for; None: by the policy."""
+    take_asked: Decimal | None = None
 
     @property
     def policy(self) -> Policy:

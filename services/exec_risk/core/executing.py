@@ -248,7 +248,7 @@ def _waits(book: Book, execution: Execution) -> bool:
 
 def _view(book: Book, execution: Execution) -> View | None:
     symbol = execution.symbol
-    filters, last = book.filters.get(symbol), book.price(symbol)
+    filters, last = book.filters.get(symbol), book.last_price(symbol)
     if filters is None or last is None:
         return None
     quote = book.executing.quotes.get(symbol)

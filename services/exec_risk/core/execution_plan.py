@@ -45,7 +45,9 @@ def execution_id(account: str, decision: str) -> str:
 def planned(book: Book, wanted: Wanted) -> Execution:
     """Return the execution, not begun; the symbol's filters and price must be known."""
     policy, filters = book.policy.execution, book.filters[wanted.symbol]
-    price = book.prices[wanted.symbol][0]
+    price = book.last_price(wanted.symbol)
+    if price is None:
+        raise ValueError(f"no price of {wanted.symbol} is known")
     profile = book.executing.volumes.get(wanted.symbol)
     spread = book.executing.quoted_spread(wanted.symbol)
     moved = impact.expected(wanted.quantity, profile, spread)
@@ -57,7 +59,8 @@ def planned(book: Book, wanted: Wanted) -> Execution:
     deadline = book.time + duration
     if wanted.latest is not None:
         deadline = min(deadline, wanted.latest)
-    least = _least(filters, price)
+    # the exchange's least notional does not hold for what reduces
+    least = filters.min_quantity if wanted.reduce_only else _least(filters, price)
     parts: tuple[Slice, ...] = ()
     if strategy in _SLICED:
         count = smart.slices_for(moved, cap, policy)

@@ -42,6 +42,26 @@ def fractions(
     return stop, take
 
 
+def asked(
+    found: tuple[Decimal, Decimal],
+    stop: Decimal | None,
+    take: Decimal | None,
+    policy: ProtectionPolicy,
+) -> tuple[Decimal, Decimal]:
+    """Return the distances with those that a caller asked for in their place.
+
+    AbsurdDistance outside what the policy allows; nothing is corrected silently.
+    """
+    if stop is not None and not policy.min_stop_fraction <= stop <= policy.max_stop_fraction:
+        raise AbsurdDistance(
+            f"stop distance {stop} is not between {policy.min_stop_fraction} and"
+            f" {policy.max_stop_fraction}"
+        )
+    if take is not None and not 0 < take <= policy.max_take_fraction:
+        raise AbsurdDistance(f"target distance {take} is not above 0 and up to its largest")
+    return found[0] if stop is None else stop, found[1] if take is None else take
+
+
 def levels(
     side: PositionSide,
     entry: Decimal,

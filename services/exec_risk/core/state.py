@@ -147,6 +147,11 @@ class Book:
         found = self.prices.get(symbol)
         return found[0] if found else None
 
+    def last_price(self, symbol: str) -> Decimal | None:
+        """Return the last price, else the average entry of the symbol's position."""
+        position = self.positions.get(symbol)
+        return self.price(symbol) or (position.entry_price if position else None)
+
     def mark(self, position: Position) -> Decimal:
         """Return the price that values a position: the last one, else its entry."""
         found = self.price(position.symbol)

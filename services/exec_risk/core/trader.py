@@ -16,6 +16,7 @@ from services.exec_risk.core import (
     orders,
     reconcile,
     rounds,
+    submit,
 )
 from services.exec_risk.core.effects import Effect, Reconcile
 from services.exec_risk.core.exchange_events import (
@@ -36,6 +37,7 @@ from services.exec_risk.core.exchange_events import (
 from services.exec_risk.core.execution_book import Quote
 from services.exec_risk.core.inputs import (
     CancelAnswered,
+    CancelOrder,
     ClosePosition,
     EmergencyStop,
     FiltersRead,
@@ -51,6 +53,7 @@ from services.exec_risk.core.inputs import (
     RoundTimedOut,
     SetTradingState,
     SnapshotRead,
+    SubmitExecution,
     Tick,
     ValidateEntry,
 )
@@ -96,6 +99,8 @@ class Trader:
             ResetEmergency: lambda e: emergency.reset(book, e),
             ClosePosition: lambda e: commands.close_position(book, e),
             ValidateEntry: lambda e: commands.validate_entry(book, e),
+            SubmitExecution: lambda e: submit.submit_execution(book, e),
+            CancelOrder: lambda e: submit.cancel_order(book, e),
         }
 
     def handle(self, event: Event, now: int) -> list[Effect]:
