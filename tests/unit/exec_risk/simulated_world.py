@@ -17,8 +17,10 @@ from services.exec_risk.core.order_book import Orders
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import Book, Day
 from services.exec_risk.core.trailing import Progress
+from services.exec_risk.core.volume_profile import VolumeProfile
 from services.exec_risk.seams import StoreUnavailable, Switches
 from services.trade.candle import Candle
+from services.trade.execution import Execution
 from services.trade.filters import SymbolFilters
 from services.trade.order import Fill, Order, OrderPurpose, OrderState, OrderType
 from services.trade.position import Position, TradingState
@@ -59,6 +61,8 @@ class MemoryTruth:
         self.plans: dict[str, fx.EntryPlan] = {}
         self.progress: dict[str, Progress] = {}
         self.days: dict[str, Day] = {}
+        self.executions: dict[str, Execution] = {}
+        self.volumes: dict[str, VolumeProfile] = {}
         self.account: fx.AccountSnapshot | None = None
         self.alerts: list[fx.Alert] = []
         self.answers: dict[str, fx.Answer] = {}
@@ -129,6 +133,12 @@ class MemoryStore:
                 truth.fills.setdefault((fill.symbol, fill.trade_id), fill)
             case fx.StorePlan(plan=plan):
                 truth.plans.setdefault(plan.position_id, plan)
+            case fx.ExecutionChanged(execution=execution):
+                before = truth.executions.get(execution.execution_id)
+                if before is None or before.version < execution.version:
+                    truth.executions[execution.execution_id] = execution
+            case fx.StoreVolumes(profiles=profiles):
+                truth.volumes.update({p.symbol: p for p in profiles})
             case fx.StoreProgress(progress=progress):
                 truth.progress[progress.position_id] = progress
             case fx.StoreDay():
@@ -157,6 +167,9 @@ class MemoryStore:
         for order in book.orders.values():
             key = (order.position_id, order.purpose)
             book.counts[key] = book.counts.get(key, 0) + 1
+        for execution in truth.executions.values():
+            book.executing.put(execution)
+        book.executing.volumes = dict(truth.volumes)
         book.positions = {p.symbol: p for p in truth.positions.values() if p.open}
         book.progress = dict(truth.progress)
         book.seen_fills = {k: f.time for k, f in truth.fills.items()}
