@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from services.exec_risk.core import guard, lifecycle, orders
+from services.exec_risk.core import executing, guard, lifecycle, orders
 from services.exec_risk.core.effects import (
     EntryPlan,
     FillRecorded,
@@ -112,6 +112,7 @@ def _to_order(book: Book, order: Order, fill: Fill, cause: str) -> None:
             f"{order.client_order_id} was {order.state} and filled {fill.quantity} more",
             symbol=order.symbol,
         )
+    executing.filled(book, changed, fill)
     orders.settle_announced(book, changed)
 
 
@@ -129,6 +130,8 @@ def _to_position(book: Book, fill: Fill, order: Order | None) -> str:
 def _own_plan(book: Book, order: Order | None) -> EntryPlan | None:
     if order is None or order.purpose is not OrderPurpose.ENTRY or order.state.final:
         return None
+    if any(e.filled_quantity for e in book.executing.of_position(order.position_id)):
+        return None  # what it opened is closed again: this one is nobody's
     return book.plans.get(order.position_id)
 
 
@@ -159,7 +162,7 @@ def _open(book: Book, fill: Fill, plan: EntryPlan) -> str:
     known = book.closed.pop(plan.position_id, None)
     if known is not None:
         return _reopen(book, fill, known)
-    own = plan.signal_id != ""
+    own = plan.signal_id != "" or bool(book.executing.of_position(plan.position_id))
     position = Position(
         position_id=plan.position_id,
         account=book.policy.account,
@@ -233,7 +236,6 @@ def _reduce(book: Book, position: Position, fill: Fill, order: Order | None) -> 
     book.closed[position.position_id] = closed
     book.last_closed[fill.symbol] = fill.time
     book.exit_hold.discard(position.position_id)
-    book.progress.pop(position.position_id, None)
     day.trades += 1
     book.store_day(day)
     book.emit(PositionClosed(closed))
