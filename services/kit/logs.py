@@ -60,8 +60,13 @@ def configure(service: str, instance: str, level: str, fmt: str) -> None:
 
 
 def silence() -> None:
-    """Let only what is critical pass, as cheaply as can be: for many runs in one process."""
+    """Let nothing pass, as cheaply as can be: for many simulated runs in one process."""
+
+    def drop(_logger: WrappedLogger, _name: str, _event: EventDict) -> EventDict:
+        raise structlog.DropEvent
+
     structlog.configure(
+        processors=[drop],
         wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL),
         cache_logger_on_first_use=False,
     )

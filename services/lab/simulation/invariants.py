@@ -16,6 +16,7 @@ from services.exec_risk.core import lifecycle
 from services.exec_risk.core.fills import REST
 from services.exec_risk.core.policy import Policy
 from services.lab.simulation.ledger import Ledger
+from services.lab.simulation.market import VENUE
 from services.lab.simulation.script import Script
 from services.lab.simulation.store import Rows
 from services.lab.simulation.venue import BALANCE, Venue
@@ -50,6 +51,7 @@ INVARIANTS = {
     "settled": "Every order reaches a final state, but the protection of open positions.",
     "answered": "Every operator's request that was read is answered.",
     "point_answered": "The venue's point is answered with idle.",
+    "core_sound": "The core never fails.",
     "runs": "The run itself ends without an error.",
     "leader_lives": "A leader ends by a lost lease, never by a defect.",
 }
@@ -76,8 +78,10 @@ def accepted_once(accepted: Counter[str], order: Order) -> str | None:
     return f"{order.client_order_id} was accepted {times} times" if times > 1 else None
 
 
-def committed_before_sent(rows: Rows, order: Order) -> str | None:
-    """Nothing is sent before its intent is committed."""
+def committed_before_sent(rows: Rows, order: Order, *, without_store: bool) -> str | None:
+    """Nothing is sent before its intent is committed; without a store only what reduces is."""
+    if without_store and order.reduce_only:
+        return None
     row = rows.orders.get(order.client_order_id)
     if row is None:
         return f"{order.client_order_id} is sent, but not stored"
@@ -137,10 +141,16 @@ def entry_allowed(
 ) -> str | None:
     """No entry is decided while halted, stale, unknown or occupied."""
     name, symbol = order.client_order_id, order.symbol
+    again = any(
+        o.position_id == order.position_id and o.client_order_id != name
+        for o in overlay.orders.values()
+    )
     signal = script.signals.get(order.signal_id)
-    if signal is None or symbol not in symbols:
+    if symbol not in symbols or (signal is None and not order.execution_id):
         return f"{name} has no signal of ours, or no known symbol"
-    if signal.venue != "paper" or signal.expires_at < order.decided_time:
+    # a decision is made once; what of it is sent later, in parts or again, follows from it
+    begun = _begun(order, overlay)
+    if signal is not None and (signal.venue != VENUE or signal.expires_at < begun):
         return f"{name} follows a signal of {signal.venue} that expired at {signal.expires_at}"
     if rows.trading_state is not TradingState.ACTIVE:
         return f"{name} is decided while {rows.trading_state}"
@@ -148,13 +158,21 @@ def entry_allowed(
         return f"{name} is decided while an emergency stop is latched"
     if rows.account is None or rows.account.wallet_balance is None:
         return f"{name} is decided without a known wallet"
-    if symbol in overlay.positions:
+    held = overlay.positions.get(symbol)
+    if held is not None and (held.position_id != order.position_id or not again):
         return f"{name} is decided while a position of {symbol} is open"
     for other in overlay.orders.values():
         same = other.client_order_id == name
+        if other.position_id == order.position_id and other.reduce_only:
+            continue
         if other.symbol == symbol and not other.state.final and not same:
             return f"{name} is decided while {other.client_order_id} is {other.state}"
     return None
+
+
+def _begun(order: Order, overlay: Overlay) -> int:
+    times = [o.decided_time for o in overlay.orders.values() if o.signal_id == order.signal_id]
+    return min([order.decided_time, *times])
 
 
 def within_limits(
@@ -175,6 +193,7 @@ def within_limits(
         and not o.state.final
         and o.client_order_id != order.client_order_id
     ]
+    entries = [o for o in entries if o.position_id != order.position_id]
     used = {o.symbol for o in entries} | set(overlay.positions) | {order.symbol}
     if len(used) > policy.max_positions:
         return f"{sorted(used)} are more than {policy.max_positions} positions"

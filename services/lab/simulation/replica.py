@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 from services.exec_risk.core.effects import Effect
@@ -62,6 +63,7 @@ class Replica:
     def wire(
         self,
         *,
+        disk: Path,
         policy: Policy,
         clock: ReplicaClock,
         lease_row: LeaseRow,
@@ -73,7 +75,12 @@ class Replica:
         """Put the real shell together as `app.build` does."""
         self.clock, self.exchange = clock, exchange
         self.lease = Lease(
-            cast("Database", lease_row), "account.main", self.owner, clock, ttl=LEASE_SECONDS
+            cast("Database", lease_row),
+            "account.main",
+            self.owner,
+            clock,
+            ttl=LEASE_SECONDS,
+            outlasts=True,
         )
         kept = store(self.lease)
 
@@ -84,7 +91,7 @@ class Replica:
                 store=kept,
                 candles=candles,
                 clock=clock,
-                limits=LIMITS,
+                limits=replace(LIMITS, latch_file=disk / self.name / "latch"),
                 gates=lambda: self.gates,
                 on_effects=on_effects,
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from services.exec_risk.core import effects as fx
@@ -13,10 +14,12 @@ from services.exec_risk.core.order_book import Orders
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import Book, Day
 from services.exec_risk.core.trailing import Progress
-from services.exec_risk.seams import StoreUnavailable
+from services.exec_risk.core.volume_profile import VolumeProfile
+from services.exec_risk.seams import StoreUnavailable, Switches
 from services.kit import lease as leases
 from services.lab.simulation.faults import Fault, Faults
 from services.lab.simulation.network import Network
+from services.trade.execution import Execution
 from services.trade.order import Fill, Order
 from services.trade.position import Position, TradingState
 
@@ -52,6 +55,8 @@ class Rows:
     trading_state: TradingState = TradingState.ACTIVE
     latch: fx.Latch | None = None
     progress: dict[str, Progress] = field(default_factory=dict)
+    executions: dict[str, Execution] = field(default_factory=dict)
+    volumes: dict[str, VolumeProfile] = field(default_factory=dict)
     marks: dict[str, tuple[Any, int]] = field(default_factory=dict)
     requests: dict[str, tuple[Command, float]] = field(default_factory=dict)
     answers: dict[str, fx.Answer] = field(default_factory=dict)
@@ -64,6 +69,11 @@ class Rows:
         return {p.symbol: p for p in self.positions.values() if p.open}
 
 
+def wall(seconds: float) -> datetime:
+    """Return the database's own wall time."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
 class LeaseRow:
     """The lease's row behind the two calls that `kit.lease` makes of a pool."""
 
@@ -71,21 +81,24 @@ class LeaseRow:
         self._rows, self._network = rows, network
         self.pool = self
 
-    async def fetchval(self, query: str, resource: str, *arguments: Any) -> Any:
+    async def fetchval(self, query: str, *arguments: Any) -> Any:
         """Carry out one statement of the lease."""
-        del resource
-        return await self._network.ask(lambda: self._run(query, *arguments), longest=0.005)
+        return await self._network.ask(lambda: self._run(query, *arguments[1:]), longest=0.005)
 
-    async def execute(self, query: str, resource: str, *arguments: Any) -> None:
+    async def execute(self, query: str, *arguments: Any) -> None:
         """Carry out one statement of the lease."""
-        await self.fetchval(query, resource, *arguments)
+        await self.fetchval(query, *arguments)
 
     def _run(self, query: str, *arguments: Any) -> Any:
         rows, now = self._rows, self._network.loop.time()
         if now < rows.away_until:
             raise ConnectionRefusedError("the database is away")
+        if query == leases._NOW:
+            return wall(now)
         if query == leases._TAKE:
-            owner, ttl = arguments
+            owner, ttl, latest = arguments
+            if wall(now) >= latest:
+                return None
             if rows.token and rows.expires >= now:
                 return None
             rows.taken_over += bool(rows.owner) and owner[0] != rows.owner[0]
@@ -135,17 +148,19 @@ class MemoryStore:
         self._faults = faults
         self._witness = witness
 
-    async def commit(self, changes: Sequence[fx.Change]) -> None:
+    async def commit(self, changes: Sequence[fx.Change]) -> Switches | None:
         """Apply all changes; a fault leaves it open whether they held."""
         kept = list(changes)
         if self._faults.strikes(Fault.STORE_BEFORE, 0.02):
             await asyncio.sleep(self._network.hop())
             raise StoreUnavailable("before")
         token = self._lease.token
+        before = Switches(self._rows.trading_state, self._rows.latch)
         held = await self._ask(lambda: self._apply(token, kept))
         if self._faults.strikes(Fault.STORE_AFTER, 0.02):
             raise StoreUnavailable("after")
         self._lease.check(held=held)
+        return before
 
     async def _ask(self, act: Callable[[], Any]) -> Any:
         def unless_away() -> Any:
@@ -236,6 +251,12 @@ def apply(rows: Rows, change: fx.Change) -> None:
             old_progress = rows.progress.get(progress.position_id)
             if old_progress is None or old_progress.version < progress.version:
                 rows.progress[progress.position_id] = progress
+        case fx.ExecutionChanged(execution=execution):
+            running = rows.executions.get(execution.execution_id)
+            if running is None or running.version < execution.version:
+                rows.executions[execution.execution_id] = execution
+        case fx.StoreVolumes(profiles=profiles):
+            rows.volumes.update({p.symbol: p for p in profiles})
         case fx.Answer():
             rows.answers.setdefault(change.request_id, change)
         case _:
@@ -270,6 +291,9 @@ def read(rows: Rows, policy: Policy) -> Book:
     book.seen_funding = {key: paid.time for key, paid in rows.funding.items()}
     book.days = {d.day: replace(d) for d in rows.days.values()}
     book.prices = dict(rows.marks)
+    for execution in rows.executions.values():
+        book.executing.put(execution)
+    book.executing.volumes = dict(rows.volumes)
     for position in book.positions.values():
         if position.position_id in rows.progress:
             book.progress[position.position_id] = rows.progress[position.position_id]

@@ -228,7 +228,7 @@ def _request(order: Order) -> OrderRequest:
         quantity=order.quantity,
         client_id=order.client_order_id,
         price=order.price,
-        time_in_force=TimeInForce.GTC,
+        time_in_force=TimeInForce(order.time_in_force or "GTC"),
         reduce_only=order.reduce_only,
     )
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import tempfile
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
@@ -56,6 +60,8 @@ class World:
         self.ledger = Ledger()
         self.script = Script(plan.seed, self.market.symbols)
         self.replicas: dict[str, Replica] = {}
+        self.disk = Path(tempfile.gettempdir()) / f"simulated-{os.getpid()}-{plan.seed}"
+        """Where a replica keeps what outlives it when the database is away."""
         self.placed: dict[str, Order] = {}
         self.venue_away_until = [0.0]
         self.bus_away_until = 0.0
@@ -92,6 +98,7 @@ class World:
             outcome.failure = Failure("runs", detail, self.loop.time(), self.venue.time)
         finally:
             self._bury()
+            shutil.rmtree(self.disk, ignore_errors=True)
         self.counts["rounds"] = self.venue.number // 4
         self.counts["fills"] = len(self.venue.fills)
         self.counts["orders"] = sum(self.venue.accepted.values())
@@ -225,6 +232,7 @@ class World:
             away_until=self.venue_away_until,
         )
         replica.wire(
+            disk=self.disk,
             policy=self.policy,
             clock=clock,
             lease_row=LeaseRow(self.rows, self.network),
@@ -483,7 +491,11 @@ class World:
 
     def sending(self, replica: str, order: Order) -> None:
         """An order is handed to the network."""
-        self._must("committed_before_sent", must.committed_before_sent(self.rows, order))
+        term = self.replicas[replica].leader.term
+        away = term is not None and term.store_away
+        problem = must.committed_before_sent(self.rows, order, without_store=away)
+        self.counts["sent without a store"] += away
+        self._must("committed_before_sent", problem)
         if order.purpose is OrderPurpose.EXIT:
             self._exits[order.symbol] = self._exits.get(order.symbol, 0) + 1
         self.placed[order.client_order_id] = order
@@ -547,6 +559,9 @@ class World:
         self.network.later(GLANCE_SECONDS, self._glance)
 
     def _look_at(self, replica: Replica) -> None:
+        term = replica.leader.term
+        if replica.alive and term is not None and term.fault:
+            self.broken("core_sound", term.fault)
         for task in replica.tasks:
             if task.done() and not task.cancelled() and task.exception() is not None:
                 self.broken("leader_lives", f"{replica.owner} died: {task.exception()!r}")
