@@ -25,6 +25,7 @@ from services.venue.markets.market import Market
 from services.venue.markets.recorded import RecordedMarket, RecordingError
 from services.venue.pacing import Clockwork, Source
 from services.venue.server.account_routes import AccountRoutes
+from services.venue.server.bulk_routes import BulkRoutes
 from services.venue.server.candles import Candles
 from services.venue.server.fault_host import FaultHost
 from services.venue.server.fault_routes import FaultRoutes
@@ -221,6 +222,7 @@ def _server(
     routes = {
         **MarketRoutes(exchange, candles, quotes, limits, host.wall_ms).table(),
         **TradeRoutes(exchange).table(),
+        **BulkRoutes(exchange).table(),
         **AccountRoutes(exchange, listen_key).table(),
     }
     server = HttpServer(
