@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
@@ -78,7 +79,10 @@ async def test_a_batch_has_a_result_for_each_order(trader: Any, venue: RunningVe
         assert trader.last_response_headers["X-MBX-ORDER-COUNT-10S"] == "3"
         await clock.step()
         gone = await trader.cancel_orders([resting["id"], "1"], BTC)
-        assert {one["info"].get("code", one["clientOrderId"]) for one in gone} == {"rest", -2011}
+        assert [one["clientOrderId"] for one in gone] == ["rest"]
+        named = {"symbol": "BTCUSDT", "origClientOrderIdList": ["nothing"]}
+        with pytest.raises(ccxt.OrderNotFound, match="-2011"):
+            await trader.fapiPrivateDeleteBatchOrders(named)
         with pytest.raises(ccxt.BadRequest):
             await trader.fapiPrivatePostBatchOrders({"batchOrders": "[]"})
 
@@ -237,3 +241,36 @@ async def test_everything_new_survives_a_restart(tmp_path: Path) -> None:
         assert known["hedged"] and len(known["holdings"]) == 2 and known["countdowns"]
     async with start_venue(settings) as venue:
         assert export(venue.exchange.engine.state) == known
+
+
+async def test_the_book_is_whole_and_the_streams_keep_it_so(
+    trader: Any, venue: RunningVenue
+) -> None:
+    watching = asyncio.create_task(trader.watch_order_book(BTC))
+    async with Lockstep.connect(venue.url) as clock, asyncio.timeout(20):
+        while not watching.done():
+            await clock.step()
+            await asyncio.sleep(0.05)
+        await watching
+        for _ in range(4):
+            await asyncio.sleep(0.3)
+            after = asyncio.create_task(trader.watch_order_book(BTC))
+            await clock.step()
+            book = await after
+            asked = await trader.fetch_order_book(BTC, 50)
+            assert book["nonce"] == venue.exchange.number == asked["nonce"]
+            assert (book["bids"], book["asks"]) == (asked["bids"], asked["asks"])
+            ticker = (await trader.fetch_bids_asks([BTC]))[BTC]
+            assert [ticker["bid"], ticker["bidVolume"]] == asked["bids"][0][:2]
+            assert [ticker["ask"], ticker["askVolume"]] == asked["asks"][0][:2]
+
+
+async def test_public_trades_are_streamed(trader: Any, venue: RunningVenue) -> None:
+    async with Lockstep.connect(venue.url) as clock, asyncio.timeout(20):
+        await clock.step()
+        watching = asyncio.create_task(trader.watch_trades(BTC))
+        while not watching.done():
+            await asyncio.sleep(0.3)
+            await clock.step()
+        (trade, *_) = await watching
+        assert trade["price"] > 0 and trade["amount"] > 0
