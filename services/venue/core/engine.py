@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 
-from services.trade.order import OrderType
 from services.venue.core import checks, rejections
 from services.venue.core.account import ZERO, Account
-from services.venue.core.chance import identity
 from services.venue.core.disturbances import Disturbance, bend
 from services.venue.core.events import AccountEvent, VenueEvent
 from services.venue.core.execution import Execution
@@ -22,7 +20,6 @@ from services.venue.core.orders import (
     AmendRequest,
     Conditional,
     ConditionalRequest,
-    Kind,
     OrderRequest,
     Status,
     VenueOrder,
@@ -30,6 +27,7 @@ from services.venue.core.orders import (
 from services.venue.core.rules import SymbolRules, VenueRules
 from services.venue.core.state import State
 from services.venue.core.steps import Step
+from services.venue.core.taking import conditional_order, plain_order
 
 
 class Engine:
@@ -62,7 +60,7 @@ class Engine:
         if len(state.book.orders) >= state.rules.max_open_orders:
             raise rejections.Rejection(-1015, "Reach max open order limit.")
         self._check_closable(request)
-        order = self._order(request)
+        order = plain_order(request, state)
         if not request.reduce_only:
             self._check_margin(order)
         state.book.put(order)
@@ -105,7 +103,7 @@ class Engine:
         if state.book.find_conditional(client_id=request.client_id):
             raise rejections.client_id_duplicate()
         self._check_closable(request)
-        order = _conditional(request, state)
+        order = conditional_order(request, state)
         if order.reached(mark):
             raise rejections.would_trigger()
         state.book.put_conditional(order)
@@ -246,25 +244,6 @@ class Engine:
             if order.symbol in due and order.cancel_from < 0:
                 state.book.put(replace(order, cancel_from=state.time))
 
-    def _order(self, request: OrderRequest) -> VenueOrder:
-        state = self.state
-        return VenueOrder(
-            order_id=identity("order", state.seed, request.symbol, request.client_id, state.number),
-            client_id=request.client_id,
-            symbol=request.symbol,
-            side=request.side,
-            type=request.type,
-            original_type=Kind(request.type),
-            position_side=request.position_side,
-            quantity=request.quantity,
-            time_in_force=request.time_in_force,
-            reduce_only=request.reduce_only,
-            close_position=False,
-            decided_time=state.time,
-            price=request.price if request.type is OrderType.LIMIT else None,
-            update_time=state.time,
-        )
-
     def _liquidate(self, run: Execution) -> None:
         """Close everything when the margin balance is down to the maintenance margin."""
         state = self.state
@@ -287,28 +266,3 @@ class Engine:
             run.fills.events.append(
                 AccountEvent("INSURANCE_CLEAR", state.time, account.wallet, missing)
             )
-
-
-def _conditional(request: ConditionalRequest, state: State) -> Conditional:
-    kind = Kind(request.type)
-    trailing = kind is Kind.TRAILING_STOP_MARKET
-    return Conditional(
-        algo_id=identity("algo", state.seed, request.client_id, state.number),
-        client_id=request.client_id,
-        symbol=request.symbol,
-        side=request.side,
-        type=kind,
-        trigger_price=ZERO if trailing else request.trigger_price,
-        quantity=request.quantity or ZERO,
-        reduce_only=request.reduce_only,
-        close_position=request.close_position,
-        working_type=request.working_type,
-        price_protect=request.price_protect,
-        decided_time=state.time,
-        update_time=state.time,
-        position_side=request.position_side,
-        price=request.price if kind.limited else None,
-        time_in_force=request.time_in_force,
-        callback_rate=request.callback_rate if trailing else None,
-        activation_price=request.activation_price if trailing else None,
-    )
