@@ -24,6 +24,10 @@ ACCOUNT_SNAPSHOT = "account.snapshot"
 TRADING_STATE_CHANGED = "trading_state.changed"
 RECONCILE_REPAIRED = "reconcile.repaired"
 RISK_ALERT = "risk.alert"
+EXECUTION_CHANGED = "execution.changed"
+EMERGENCY_STOP = "emergency.stop"
+EMERGENCY_RESET = "emergency.reset"
+SAFETY_LEVEL_CHANGED = "safety_level.changed"
 HEALTH_STATUS = "health.status"
 ROUND_OBSERVED = "round.observed"
 
@@ -44,6 +48,10 @@ MESSAGES: dict[str, type[Message]] = {
     TRADING_STATE_CHANGED: exec_risk_pb2.TradingStateChanged,
     RECONCILE_REPAIRED: exec_risk_pb2.ReconcileRepaired,
     RISK_ALERT: exec_risk_pb2.RiskAlert,
+    EXECUTION_CHANGED: exec_risk_pb2.ExecutionChanged,
+    EMERGENCY_STOP: exec_risk_pb2.EmergencyStopped,
+    EMERGENCY_RESET: exec_risk_pb2.EmergencyReset,
+    SAFETY_LEVEL_CHANGED: exec_risk_pb2.SafetyLevelChanged,
     HEALTH_STATUS: analytics_pb2.HealthStatus,
     ROUND_OBSERVED: analytics_pb2.RoundObserved,
 }

@@ -53,6 +53,36 @@ class GatewayClient:
         answer = await self._exec_risk.ListOrders(request, timeout=ANSWER_SECONDS)
         return list(answer.orders)
 
+    async def emergency_stop(self, reason: str, request_id: str) -> exec_pb.EmergencyStopResponse:
+        """Close everything and latch."""
+        request = exec_pb.EmergencyStopRequest(reason=reason, request_id=request_id)
+        answer: exec_pb.EmergencyStopResponse = await self._exec_risk.EmergencyStop(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer
+
+    async def reset_emergency(self, reason: str, request_id: str) -> exec_pb.ResetEmergencyResponse:
+        """Release the latch."""
+        request = exec_pb.ResetEmergencyRequest(reason=reason, request_id=request_id)
+        answer: exec_pb.ResetEmergencyResponse = await self._exec_risk.ResetEmergency(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer
+
+    async def set_trading_state(
+        self, state: str, reason: str, request_id: str
+    ) -> exec_pb.SetTradingStateResponse:
+        """Move the account's switch; `state` without its prefix."""
+        request = exec_pb.SetTradingStateRequest(
+            state=trading_pb2.TradingState.Value(f"TRADING_STATE_{state}"),
+            reason=reason,
+            request_id=request_id,
+        )
+        answer: exec_pb.SetTradingStateResponse = await self._exec_risk.SetTradingState(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer
+
     async def predictions(self) -> list[signal_pb2.Prediction]:
         """Return the last prediction of each symbol."""
         request = ai_pb.GetPredictionsRequest()

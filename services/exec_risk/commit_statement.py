@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
-from services.exec_risk import rows
+from services.exec_risk import execution_rows, rows
 from services.exec_risk.core import effects as fx
 from services.kit import lease, outbox
 from services.trade.times import to_datetime
@@ -20,19 +20,28 @@ _DAY_COLUMNS = "account, day, start_equity, pnl_usd, trades"
 _STATE_COLUMNS = "account, state, reason, changed_by, changed_at"
 _ACCOUNT_COLUMNS = (
     "account, market_time, wallet_balance, unrealized_pnl, available_balance, gross_exposure,"
-    " last_round, in_sample"
+    " last_round, in_sample, high_water"
 )
 _MARK_COLUMNS = "account, symbol, price, marked_at"
+_LATCH_COLUMNS = "account, latched, reason, latched_by, latched_at, request_id"
 _ANSWER_COLUMNS = "account, request_id, ok, result"
 
 _TABLES: dict[str, tuple[str, str, str]] = {
     "orders": (rows.ORDER_COLUMNS, "client_order_id", "where t.version < excluded.version"),
     "positions": (rows.POSITION_COLUMNS, "position_id", "where t.version < excluded.version"),
+    "executions": (
+        execution_rows.EXECUTION_COLUMNS,
+        "execution_id",
+        "where t.version < excluded.version",
+    ),
+    "volumes": (execution_rows.VOLUME_COLUMNS, "account, symbol", ""),
     "plans": (rows.PLAN_COLUMNS, "", ""),
+    "protections": (rows.PROGRESS_COLUMNS, "position_id", "where t.version < excluded.version"),
     "fills": (rows.FILL_COLUMNS, "", ""),
     "funding": (_FUNDING_COLUMNS, "", ""),
     "daily_counters": (_DAY_COLUMNS, "account, day", ""),
     "trading_state": (_STATE_COLUMNS, "account", ""),
+    "emergency_latch": (_LATCH_COLUMNS, "account", ""),
     "account": (_ACCOUNT_COLUMNS, "account", ""),
     "marks": (_MARK_COLUMNS, "account, symbol", ""),
 }
@@ -75,9 +84,20 @@ class Changes:
             case fx.FillRecorded(fill=fill):
                 key = (fill.symbol, fill.trade_id)
                 self._put("fills", key, rows.FILL_COLUMNS, rows.fill_values(change))
+            case fx.ExecutionChanged(execution=execution):
+                values = execution_rows.execution_values(execution)
+                columns = execution_rows.EXECUTION_COLUMNS
+                self._put("executions", execution.execution_id, columns, values)
+            case fx.StoreVolumes():
+                for profile in change.profiles:
+                    values = execution_rows.volume_values(profile, account)
+                    self._put("volumes", profile.symbol, execution_rows.VOLUME_COLUMNS, values)
             case fx.StorePlan(plan=plan):
                 values = rows.plan_values(plan, account)
                 self._put("plans", plan.position_id, rows.PLAN_COLUMNS, values)
+            case fx.StoreProgress(progress=progress):
+                values = rows.progress_values(progress, account)
+                self._put("protections", progress.position_id, rows.PROGRESS_COLUMNS, values)
             case fx.FundingPaid():
                 self._put_funding(change)
             case fx.StoreDay():
@@ -95,6 +115,8 @@ class Changes:
                 when = to_datetime(change.time)
                 values = (account, change.state.value, change.reason, change.changed_by, when)
                 self._put("trading_state", account, _STATE_COLUMNS, values)
+            case fx.EmergencyStopped() | fx.EmergencyReset():
+                self._put_latch(change.latch, latched=isinstance(change, fx.EmergencyStopped))
             case fx.Answer():
                 values = (account, change.request_id, change.ok, change.result)
                 self._put(_ANSWERS, change.request_id, _ANSWER_COLUMNS, values)
@@ -112,6 +134,11 @@ class Changes:
         )
         self._put("funding", fact.transaction_id, _FUNDING_COLUMNS, values)
 
+    def _put_latch(self, latch: fx.Latch, *, latched: bool) -> None:
+        when = to_datetime(latch.time)
+        values = (self._account, latched, latch.reason, latch.by, when, latch.request_id)
+        self._put("emergency_latch", self._account, _LATCH_COLUMNS, values)
+
     def _put_account(self, fact: fx.AccountSnapshot) -> None:
         moment = to_datetime(fact.time)
         values = (
@@ -123,6 +150,7 @@ class Changes:
             fact.gross_exposure,
             to_datetime(fact.last_round) if fact.last_round else None,
             fact.in_sample,
+            fact.high_water,
         )
         self._put("account", self._account, _ACCOUNT_COLUMNS, values)
         for symbol, price in sorted(fact.prices.items()):
@@ -155,13 +183,22 @@ put_answers as (
     where r.account = a.account and r.request_id = a.request_id and r.answered_at is null
 ),
 told as ({outbox.insert("fence", answers + 1)})
-select held.yes, told.id, told.message_id
-from (select exists (select from fence) as yes) as held left join told on true
+select held.yes, told.id, told.message_id, switch.state,
+    latch.reason as latch_reason, latch.latched_by, latch.latched_at
+from (select exists (select from fence) as yes) as held
+left join told on true
+left join (select state from trading_state where account = ${answers + 5}) as switch on true
+left join (
+    select reason, latched_by, latched_at from emergency_latch where account = ${answers + 5}
+    and latched
+) as latch on true
 """  # noqa: S608 - all names are ours
 
 
 COMMIT = _statement()
-"""Arguments: resource, token, `Changes.arguments()`, `outbox.arguments()`.
+"""Arguments: resource, token, `Changes.arguments()`, `outbox.arguments()`, account.
 
-Nothing is written unless the fence holds. Returns whether it held and the new outbox rows.
+Nothing is written unless the fence holds. Returns whether it held, the new outbox rows, and the
+trading state and the latch as they stood before this statement, so that a switch that was moved in
+the database itself acts with the next write.
 """

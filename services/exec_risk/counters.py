@@ -21,12 +21,16 @@ class Counters:
         self._opened = metrics.counter("positions_opened_total", "Positions opened.")
         self._closed = metrics.counter("positions_closed_total", "Positions closed.", ("reason",))
         self._alerts = metrics.counter("risk_alerts_total", "Risk alerts raised.", ("severity",))
+        self._stops = metrics.counter("emergency_stops_total", "Emergency stops pulled.")
         self._failed = metrics.counter(
             "execution_errors_total", "Orders whose outcome was an error."
         )
         self._published = metrics.counter("events_published_total", "Facts put into the outbox.")
         self._decisions = metrics.counter(
             "risk_decisions_total", "Signals judged, by the rule that decided.", ("rule",)
+        )
+        self._executions = metrics.counter(
+            "executions_total", "Executions that ended.", ("strategy", "state")
         )
         self._errors = metrics.counter("errors_total", "Errors of any kind.")
         self._open = metrics.gauge("open_positions", "Open positions.")
@@ -82,6 +86,10 @@ class Counters:
             case fx.Alert(severity=severity):
                 self._alerts.labels(severity).inc()
                 seen["alerts"] += 1
+            case fx.ExecutionChanged(execution=execution) if execution.state.final:
+                self._executions.labels(execution.strategy.value, execution.state.value).inc()
+            case fx.EmergencyStopped():
+                self._stops.inc()
             case fx.RiskDecided(rule=rule):
                 self._decisions.labels(rule).inc()
             case fx.AccountSnapshot():

@@ -20,6 +20,7 @@ from services.trade.codec import (
     average_to_pb,
     decimal_to_pb,
     enum_to_pb,
+    execution_to_pb,
     fill_to_pb,
     order_to_pb,
     position_to_pb,
@@ -104,6 +105,7 @@ def _opened(fact: fx.PositionOpened, _: Scope) -> Parts:
         is_long=position.side is PositionSide.LONG,
         stop_loss_price=decimal_to_pb(fact.stop_loss_price),
         take_profit_price=decimal_to_pb(fact.take_profit_price),
+        trailing_stop_active=fact.trailing,
         position_id=position.position_id,
         entry_confidence=position.entry_confidence,
         entry_model=position.entry_model,
@@ -169,6 +171,13 @@ def _result(fact: fx.ExecutionResult, _: Scope) -> Parts:
     return message, order.symbol, order.updated_time, fact.trace_id, named
 
 
+def _execution(fact: fx.ExecutionChanged, _: Scope) -> Parts:
+    execution = fact.execution
+    message = pb.ExecutionChanged(execution=execution_to_pb(execution), cause=fact.cause)
+    named = (execution.execution_id, execution.version)
+    return message, execution.symbol, execution.updated_time, fact.trace_id, named
+
+
 def _risk(fact: fx.RiskDecided, scope: Scope) -> Parts:
     message = pb.RiskDecided(
         signal_id=fact.signal_id,
@@ -217,6 +226,7 @@ def _account(fact: fx.AccountSnapshot, scope: Scope) -> Parts:
             time=time_to_pb(fact.time),
             trading_state=enum_to_pb(fact.trading_state),
             in_sample=fact.in_sample,
+            emergency_latched=fact.latched,
         )
     )
     named = (fact.time, str(fact.wallet_balance), str(fact.unrealized_pnl))
@@ -233,6 +243,30 @@ def _state(fact: fx.TradingStateChanged, scope: Scope) -> Parts:
         time=time_to_pb(fact.time),
     )
     return message, "account", fact.time, "", (fact.time, fact.state, fact.request_id)
+
+
+def _stopped(fact: fx.EmergencyStopped, scope: Scope) -> Parts:
+    latch = fact.latch
+    message = pb.EmergencyStopped(
+        account=scope.account,
+        trigger_reason=latch.reason,
+        triggered_by=latch.by,
+        severity=fact.severity,
+        open_positions=fact.open_positions,
+        drawdown=decimal_to_pb(fact.drawdown),
+        time=time_to_pb(latch.time),
+    )
+    return message, "account", latch.time, "", (latch.time, latch.request_id)
+
+
+def _reset(fact: fx.EmergencyReset, scope: Scope) -> Parts:
+    message = pb.EmergencyReset(
+        account=scope.account,
+        reason=fact.reason,
+        reset_by=fact.by,
+        time=time_to_pb(fact.time),
+    )
+    return message, "account", fact.time, "", (fact.time, fact.request_id)
 
 
 def _repaired(fact: fx.ReconcileRepaired, scope: Scope) -> Parts:
@@ -269,10 +303,13 @@ _ENCODERS: dict[type, Callable[[Any, Scope], Parts]] = {
     fx.PositionChanged: _changed,
     fx.PositionClosed: _closed,
     fx.ExecutionResult: _result,
+    fx.ExecutionChanged: _execution,
     fx.RiskDecided: _risk,
     fx.RoundDecided: _round,
     fx.AccountSnapshot: _account,
     fx.TradingStateChanged: _state,
+    fx.EmergencyStopped: _stopped,
+    fx.EmergencyReset: _reset,
     fx.ReconcileRepaired: _repaired,
     fx.Alert: _alert,
 }

@@ -16,8 +16,10 @@ from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.rules import RULES
 from services.exec_risk.counters import Counters
 from services.exec_risk.facts import shown
+from services.exec_risk.servicer_emergency import EmergencyRpcs
+from services.exec_risk.servicer_orders import OrderRpcs
 from services.exec_risk.views import Views
-from services.kit.errors import InvalidArgument, NotFound, Unavailable
+from services.kit.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from services.kit.process import Process
 from services.trade.codec import (
     decimal_to_pb,
@@ -35,7 +37,7 @@ WAIT_SECONDS = 5.0
 LARGEST_USD = Decimal(10) ** 12
 
 
-class ExecRiskServicer(rpc.ExecRiskServiceServicer):
+class ExecRiskServicer(OrderRpcs, EmergencyRpcs, rpc.ExecRiskServiceServicer):
     """Answers from PostgreSQL, so that every replica says the same; the leader does the rest."""
 
     def __init__(
@@ -84,6 +86,7 @@ class ExecRiskServicer(rpc.ExecRiskServiceServicer):
             answer.daily_trades = account.daily_trades
             answer.trading_state = account.state.value.lower()
             answer.in_sample = account.in_sample
+            answer.emergency_latched = account.latched
         if not leader.connected:
             reasons.append("exchange: not connected" if leader.fresh else "leader: silent")
             status = "critical"
@@ -147,6 +150,7 @@ class ExecRiskServicer(rpc.ExecRiskServiceServicer):
                 time=time_to_pb(account.time),
                 trading_state=enum_to_pb(account.state),
                 in_sample=account.in_sample,
+                emergency_latched=account.latched,
             )
         )
 
@@ -205,7 +209,7 @@ class ExecRiskServicer(rpc.ExecRiskServiceServicer):
         self, request: pb.SetTradingStateRequest, context: Any
     ) -> pb.SetTradingStateResponse:
         """Move the account's switch."""
-        _, result = await self._views.ask_leader(
+        ok, result = await self._views.ask_leader(
             request.request_id,
             "set_trading_state",
             {
@@ -215,6 +219,8 @@ class ExecRiskServicer(rpc.ExecRiskServiceServicer):
             },
             wait_seconds=self._wait_seconds,
         )
+        if not ok:
+            raise FailedPrecondition(result["reason"], reason=result["code"])
         return pb.SetTradingStateResponse(
             previous_state=enum_to_pb(TradingState(result["previous"])),
             state=enum_to_pb(TradingState(result["state"])),

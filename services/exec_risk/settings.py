@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from services.exec_risk.core.execution_policy import ExecutionPolicy
 from services.exec_risk.core.policy import Policy
+from services.exec_risk.core.protection_policy import Partial, ProtectionPolicy
 from services.exec_risk.exchange_settings import ExchangeSettings
 from services.exec_risk.sender import SenderLimits
 from services.exec_risk.term import TermLimits
 from services.kit.settings import ProcessSettings
+from services.trade.execution import ExecutionStrategy
 from services.trade.times import timeframe_ms
 
 PAPER_KEY, PAPER_SECRET = "paper-key", "paper-secret"
@@ -49,14 +53,41 @@ class Settings(ProcessSettings):
     entry_cooldown_seconds: int = Field(default=180, ge=0)
     max_price_age_seconds: int = Field(default=300, gt=0)
     max_holding_minutes: int = Field(default=60, gt=0)
+    dynamic_tpsl_enabled: bool = True
+    """True: stop by volatility, target by confidence; False: fixed distances."""
+    stop_loss_atr: Decimal = Field(default=Decimal(2), gt=0, le=20)
+    stop_loss_percent: Decimal = Field(default=Decimal(1), gt=0, le=10)
+    """Distance of the stop where DYNAMIC_TPSL_ENABLED is false."""
+    min_reward_risk: Decimal = Field(default=Decimal("1.5"), gt=0, le=100)
+    max_reward_risk: Decimal = Field(default=Decimal(4), gt=0, le=100)
+    partial_take_profits: str = "50@1.5"
+    """Targets before the last: percent of the position @ distance in R, separated by commas."""
+    break_even_r: Decimal = Field(default=Decimal(1), ge=0)
+    """Profit in R from which the stop covers entry and costs; 0: never."""
+    trailing_stop_enabled: bool = True
+    trailing_activation_r: Decimal = Field(default=Decimal("1.5"), ge=0)
+    trailing_distance_atr: Decimal = Field(default=Decimal(2), gt=0, le=20)
+    trailing_on_prices: bool | None = None
+    """True: prices between closes move stops too. Unset: on demo and live, not on paper, where
+    the same market must trade the same way."""
     taker_fee_percent: Decimal = Field(default=Decimal("0.05"), ge=0)
     adopt_positions: bool = True
     """True: an unknown position of the exchange is protected; False: it is closed."""
     exec_max_concurrent_orders: int = Field(default=10, ge=1, le=100)
     exec_timeout_seconds: float = Field(default=5.0, gt=0)
     exec_retry_attempts: int = Field(default=3, ge=0, le=10)
+    exchange_exit_share_percent: int = Field(default=25, ge=0, le=90)
+    """Share of each rate limit of the exchange that only exits, stops and cancels may use."""
+    default_execution_mode: ExecutionStrategy = ExecutionStrategy.MARKET
+    """Strategy of entries that a signal leads to."""
+    max_slippage_percent: Decimal = Field(default=Decimal("0.5"), gt=0, le=10)
+    execution_timeout_seconds: int = Field(default=300, ge=1, le=86_400)
+    """Market time until an execution ends that was given no duration."""
+    execution_reprice_seconds: int = Field(default=15, ge=1, le=3_600)
     round_wait_seconds: float = Field(default=2.0, gt=0)
     round_wait_lockstep_seconds: float = Field(default=30.0, gt=0)
+    emergency_latch_file: Path = Path("/tmp/emergency_latch")  # noqa: S108 - beside drain_mode
+    """Where an emergency stop is kept while PostgreSQL does not take it; the account is added."""
     lease_seconds: float = Field(default=2.0, gt=0.2)
 
     @model_validator(mode="after")
@@ -81,6 +112,7 @@ class Settings(ProcessSettings):
             )
         timeframe_ms(self.timeframe)
         self.exchange()
+        self.protection()
         return self
 
     def policy(self) -> Policy:
@@ -101,9 +133,37 @@ class Settings(ProcessSettings):
             max_price_age_ms=self.max_price_age_seconds * 1000,
             risk_per_trade=self.risk_per_trade,
             taker_fee=self.taker_fee_percent / 100,
-            max_holding_ms=self.max_holding_minutes * 60_000,
+            protection=self.protection(),
             retry_attempts=self.exec_retry_attempts,
+            execution=self.execution(),
             adopt_positions=self.adopt_positions,
+        )
+
+    def execution(self) -> ExecutionPolicy:
+        """Return how quantities are brought to the exchange."""
+        return ExecutionPolicy(
+            entry_strategy=self.default_execution_mode,
+            max_slippage=self.max_slippage_percent / 100,
+            timeout_ms=self.execution_timeout_seconds * 1000,
+            reprice_ms=self.execution_reprice_seconds * 1000,
+        )
+
+    def protection(self) -> ProtectionPolicy:
+        """Return how positions are protected; ValueError names a contradiction."""
+        on_prices = self.trailing_on_prices
+        return ProtectionPolicy(
+            dynamic=self.dynamic_tpsl_enabled,
+            stop_atr=self.stop_loss_atr,
+            fixed_stop_fraction=self.stop_loss_percent / 100,
+            min_reward=self.min_reward_risk,
+            max_reward=self.max_reward_risk,
+            partials=partials(self.partial_take_profits),
+            break_even_reward=self.break_even_r,
+            trailing=self.trailing_stop_enabled,
+            trail_reward=self.trailing_activation_r,
+            trail_atr=self.trailing_distance_atr,
+            follow_prices=self.exchange_venue != "paper" if on_prices is None else on_prices,
+            max_holding_ms=self.max_holding_minutes * 60_000,
         )
 
     def exchange(self) -> ExchangeSettings:
@@ -120,6 +180,7 @@ class Settings(ProcessSettings):
             api_secret=secret or (PAPER_SECRET if paper else ""),
             account=self.account,
             timeout_seconds=self.exec_timeout_seconds,
+            exit_share_percent=self.exchange_exit_share_percent,
         )
 
     def term(self) -> TermLimits:
@@ -127,9 +188,24 @@ class Settings(ProcessSettings):
         return TermLimits(
             round_wait_lockstep=self.round_wait_lockstep_seconds,
             round_wait_free=self.round_wait_seconds,
+            latch_file=self.emergency_latch_file,
             sender=SenderLimits(
                 concurrent=self.exec_max_concurrent_orders,
                 # the exchange client has the same limit inside; ours is the outer one
                 timeout_seconds=self.exec_timeout_seconds + 1.0,
             ),
         )
+
+
+def partials(text: str) -> tuple[Partial, ...]:
+    """Read `percent@R, percent@R`; empty means none. ValueError says what is wrong."""
+    found = []
+    for part in (p.strip() for p in text.split(",") if p.strip()):
+        percent, separator, reward = part.partition("@")
+        try:
+            found.append(Partial(Decimal(percent) / 100, Decimal(reward)))
+        except InvalidOperation:
+            separator = ""
+        if not separator:
+            raise ValueError(f"PARTIAL_TAKE_PROFITS: {part!r} is not percent@R, such as 50@1.5")
+    return tuple(found)

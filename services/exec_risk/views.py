@@ -12,10 +12,11 @@ from typing import Any
 
 import asyncpg
 
-from services.exec_risk import rows
+from services.exec_risk import execution_rows, rows
 from services.kit.clock import Clock
 from services.kit.db import TRANSIENT, Database
 from services.kit.errors import AlreadyExists, InvalidArgument, Unavailable
+from services.trade.execution import Execution
 from services.trade.order import Order
 from services.trade.position import Position, TradingState
 from services.trade.times import from_datetime, utc_day
@@ -39,6 +40,7 @@ class AccountView:
     open_positions: int
     state: TradingState
     in_sample: bool
+    latched: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,15 @@ class Views:
         )
         return None if row is None else rows.order_of(row)
 
+    async def execution(self, execution_id: str) -> Execution | None:
+        """Return one execution."""
+        row = await self._row(
+            f"select {execution_rows.EXECUTION_COLUMNS} from executions"  # noqa: S608
+            " where execution_id = $1",
+            execution_id,
+        )
+        return None if row is None else execution_rows.execution_of(row)
+
     async def marks(self) -> dict[str, Decimal]:
         """Return the last stored price of each symbol."""
         found = await self._rows(
@@ -124,6 +135,9 @@ class Views:
             "select count(*) as n from positions where account = $1 and status = 'open'",
             self._account,
         )
+        latched = await self._row(
+            "select latched from emergency_latch where account = $1", self._account
+        )
         return AccountView(
             time=time,
             wallet=row["wallet_balance"],
@@ -135,6 +149,7 @@ class Views:
             open_positions=held["n"] if held else 0,
             state=TradingState(state["state"]) if state else TradingState.ACTIVE,
             in_sample=row["in_sample"],
+            latched=bool(latched and latched["latched"]),
         )
 
     async def leader(self) -> LeaderView:

@@ -38,6 +38,16 @@ class OrderType(StrEnum):
         return self in (OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_MARKET)
 
 
+class TimeInForce(StrEnum):
+    """How long a limit order may rest."""
+
+    GTC = "GTC"
+    IOC = "IOC"
+    FOK = "FOK"
+    GTX = "GTX"
+    """Post-only: refused when it would take."""
+
+
 class OrderPurpose(StrEnum):
     """Why an order exists."""
 
@@ -95,6 +105,10 @@ class Order:
     updated_time: int = 0
     reason: str = ""
     version: int = 1
+    time_in_force: TimeInForce | None = None
+    """Only for LIMIT."""
+    execution_id: str = ""
+    """Execution that it belongs to; empty when none."""
 
     @property
     def reduce_only(self) -> bool:

@@ -7,14 +7,27 @@ from decimal import Decimal
 from services.exec_risk.core import guard
 from services.exec_risk.core.effects import Answer, TradingStateChanged
 from services.exec_risk.core.entry import Entry
-from services.exec_risk.core.inputs import ClosePosition, SetTradingState, Signal, ValidateEntry
+from services.exec_risk.core.inputs import (
+    ClosePosition,
+    SetTradingState,
+    Signal,
+    SwitchesRead,
+    ValidateEntry,
+)
 from services.exec_risk.core.rules import judge
 from services.exec_risk.core.state import Book
-from services.trade.position import ExitReason
+from services.trade.position import ExitReason, TradingState
 
 
 def set_trading_state(book: Book, command: SetTradingState) -> None:
-    """Move the account's switch. It holds from now on and over restarts."""
+    """Move the account's switch. It holds from now on and over restarts.
+
+    A latched account stays HALTED: the emergency stop is to be reset first.
+    """
+    if book.latch is not None and command.state is not TradingState.HALTED:
+        reason = "an emergency stop is latched; reset it first"
+        book.emit(Answer(command.request_id, False, {"reason": reason, "code": "LATCHED"}))
+        return
     previous = book.trading_state
     book.trading_state = command.state
     if previous is not command.state:
@@ -32,6 +45,20 @@ def set_trading_state(book: Book, command: SetTradingState) -> None:
     book.emit(
         Answer(command.request_id, True, {"previous": str(previous), "state": str(command.state)})
     )
+
+
+def take_switches(book: Book, read: SwitchesRead) -> None:
+    """Follow a switch that was moved in the database itself, for example by an operator's SQL."""
+    previous = book.trading_state
+    if read.trading_state is previous or read.instead_of is not previous:
+        return
+    book.trading_state = read.trading_state
+    book.emit(
+        TradingStateChanged(
+            previous, read.trading_state, "found in the database", "database", book.time
+        )
+    )
+    book.store_account()
 
 
 def close_position(book: Book, command: ClosePosition) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from services.exec_risk.core.trailing import Progress
+from services.exec_risk.core.volume_profile import VolumeProfile
+from services.trade.execution import Execution
 from services.trade.order import Fill, Order, OrderPurpose, OrderState
 from services.trade.position import Position, PositionSide, TradingState
 
@@ -22,6 +25,8 @@ class EntryPlan:
     price: Decimal
     """Price that the decision was made on: only for slippage, never taken as a fill."""
     decided_time: int
+    atr_fraction: Decimal = Decimal(0)
+    """Average true range at the decision as a fraction of price; 0: not known."""
     signal_id: str = ""
     expires_at: int = 0
     confidence: float = 0.0
@@ -69,6 +74,8 @@ class PositionOpened:
     position: Position
     stop_loss_price: Decimal | None
     take_profit_price: Decimal | None
+    trailing: bool = False
+    """True when its stop will trail the price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +102,15 @@ class ExecutionResult:
     slippage: Decimal | None
     commission: Decimal = Decimal(0)
     """Commission in USD over all fills of the order; negative when a rebate."""
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionChanged:
+    """An execution began, went on or ended."""
+
+    execution: Execution
+    cause: str
     trace_id: str = ""
 
 
@@ -147,6 +163,9 @@ class AccountSnapshot:
     entries_blocked_by: str = ""
     published: bool = False
     prices: dict[str, Decimal] = field(default_factory=dict)
+    latched: bool = False
+    high_water: Decimal | None = None
+    """Highest equity so far, as the drawdown limit sees it."""
 
     @property
     def equity(self) -> Decimal | None:
@@ -162,6 +181,39 @@ class TradingStateChanged:
     state: TradingState
     reason: str
     changed_by: str
+    time: int
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Latch:
+    """An emergency stop that nobody has reset."""
+
+    reason: str
+    by: str
+    """Rule or person that pulled it."""
+    time: int
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EmergencyStopped:
+    """The emergency stop was pulled; its latch is stored with this fact."""
+
+    latch: Latch
+    severity: str
+    open_positions: int
+    drawdown: Decimal | None
+    """Fraction of the highest equity that is lost; None while equity is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmergencyReset:
+    """A person released the latch."""
+
+    latch: Latch
+    reason: str
+    by: str
     time: int
     request_id: str = ""
 
@@ -200,9 +252,12 @@ Fact = (
     | PositionChanged
     | PositionClosed
     | ExecutionResult
+    | ExecutionChanged
     | RiskDecided
     | RoundDecided
     | TradingStateChanged
+    | EmergencyStopped
+    | EmergencyReset
     | ReconcileRepaired
     | Alert
 )
@@ -213,6 +268,20 @@ class StorePlan:
     """Keep a plan."""
 
     plan: EntryPlan
+
+
+@dataclass(frozen=True, slots=True)
+class StoreVolumes:
+    """Keep what symbols trade."""
+
+    profiles: tuple[VolumeProfile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreProgress:
+    """Keep how far a position's protection has come."""
+
+    progress: Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +303,7 @@ class Answer:
     result: dict[str, str]
 
 
-Change = Fact | AccountSnapshot | StorePlan | StoreDay | Answer
+Change = Fact | AccountSnapshot | StorePlan | StoreProgress | StoreDay | StoreVolumes | Answer
 """What one transaction stores; facts among it also go into the outbox."""
 
 
@@ -284,9 +353,12 @@ FACTS = (
     PositionChanged,
     PositionClosed,
     ExecutionResult,
+    ExecutionChanged,
     RiskDecided,
     RoundDecided,
     TradingStateChanged,
+    EmergencyStopped,
+    EmergencyReset,
     ReconcileRepaired,
     Alert,
 )

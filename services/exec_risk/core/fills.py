@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from services.exec_risk.core import guard, lifecycle, orders
+from services.exec_risk.core import executing, guard, lifecycle, orders
 from services.exec_risk.core.effects import (
     EntryPlan,
     FillRecorded,
@@ -17,7 +17,7 @@ from services.exec_risk.core.effects import (
     StorePlan,
 )
 from services.exec_risk.core.exchange_events import FundingReport
-from services.exec_risk.core.protection import AbsurdDistance, levels
+from services.exec_risk.core.protection import AbsurdDistance
 from services.exec_risk.core.state import Book, Day
 from services.trade import ids
 from services.trade.order import Fill, Order, OrderPurpose
@@ -99,6 +99,7 @@ def _to_order(book: Book, order: Order, fill: Fill, cause: str) -> None:
             f"{order.client_order_id} was {order.state} and filled {fill.quantity} more",
             symbol=order.symbol,
         )
+    executing.filled(book, changed, fill)
     orders.settle_announced(book, changed)
 
 
@@ -118,6 +119,8 @@ def _to_position(book: Book, fill: Fill, order: Order | None) -> str:
 def _own_plan(book: Book, order: Order | None) -> EntryPlan | None:
     if order is None or order.purpose is not OrderPurpose.ENTRY or order.state.final:
         return None
+    if any(e.filled_quantity for e in book.executing.of_position(order.position_id)):
+        return None  # what it opened is closed again: this one is nobody's
     return book.plans.get(order.position_id)
 
 
@@ -130,8 +133,8 @@ def _adopt(book: Book, fill: Fill) -> EntryPlan:
         symbol=fill.symbol,
         side=PositionSide.opened_by(fill.side),
         leverage=book.leverage.get(fill.symbol, policy.leverage),
-        stop_fraction=policy.min_stop_fraction * 2,
-        take_fraction=policy.min_take_fraction * 2,
+        stop_fraction=policy.protection.min_stop_fraction * 2,
+        take_fraction=policy.protection.min_take_fraction * 2,
         price=fill.price,
         decided_time=fill.time,
     )
@@ -145,7 +148,7 @@ def _open(book: Book, fill: Fill, plan: EntryPlan) -> str:
     if plan.position_id not in book.plans:
         book.plans[plan.position_id] = plan
         book.emit(StorePlan(plan))
-    own = plan.signal_id != ""
+    own = plan.signal_id != "" or bool(book.executing.of_position(plan.position_id))
     position = Position(
         position_id=plan.position_id,
         account=book.policy.account,
@@ -163,25 +166,18 @@ def _open(book: Book, fill: Fill, plan: EntryPlan) -> str:
     ).with_fill(fill)
     book.positions[fill.symbol] = position
     _count(book, fill.time, position.net_pnl)
-    stop, take = planned_levels(book, position, plan)
-    book.emit(PositionOpened(position, stop, take))
+    stop, take = planned_levels(book, position)
+    book.emit(PositionOpened(position, stop, take, book.policy.protection.trailing))
     return position.position_id
 
 
-def planned_levels(
-    book: Book, position: Position, plan: EntryPlan
-) -> tuple[Decimal | None, Decimal | None]:
-    """Return stop and target from the average fill; None where they cannot be had."""
-    filters = book.filters.get(position.symbol)
-    if filters is None or position.entry_price is None:
-        return None, None
+def planned_levels(book: Book, position: Position) -> tuple[Decimal | None, Decimal | None]:
+    """Return stop and nearest target from the average fill; None where they cannot be had."""
     try:
-        found = levels(
-            position.side, position.entry_price, plan.stop_fraction, plan.take_fraction, filters
-        )
+        found = guard.wanted(book, position)
     except AbsurdDistance:
         return None, None
-    return found.stop, found.take
+    return found.stop, found.targets[0].price if found.targets else None
 
 
 def _grow(book: Book, position: Position, fill: Fill) -> str:
@@ -196,13 +192,15 @@ def _reduce(book: Book, position: Position, fill: Fill, order: Order | None) -> 
     changed = position.with_fill(fill)
     day = _count(book, fill.time, changed.net_pnl - position.net_pnl)
     if changed.quantity:
+        if order is not None and order.purpose is OrderPurpose.TAKE_PROFIT:
+            guard.note_taken(book, position, fill.quantity)
         book.positions[fill.symbol] = changed
         book.emit(PositionChanged(changed))
         return position.position_id
     closed = replace(
         changed,
         closed_time=fill.time,
-        exit_reason=_exit_reason(position, order),
+        exit_reason=_exit_reason(book, position, order),
         stop_loss_price=None,
         take_profit_price=None,
     )
@@ -230,11 +228,12 @@ def _flip(book: Book, position: Position, fill: Fill, order: Order | None) -> st
     return closed_id
 
 
-def _exit_reason(position: Position, order: Order | None) -> ExitReason:
+def _exit_reason(book: Book, position: Position, order: Order | None) -> ExitReason:
     if order is None or order.purpose is OrderPurpose.ENTRY:
         return ExitReason.LIQUIDATION if order is None else ExitReason.MANUAL
     if order.purpose is OrderPurpose.STOP_LOSS:
-        return ExitReason.STOP_LOSS
+        moved = guard.stop_was_moved(book, position, order.trigger_price)
+        return ExitReason.TRAILING_STOP if moved else ExitReason.STOP_LOSS
     if order.purpose is OrderPurpose.TAKE_PROFIT:
         return ExitReason.TAKE_PROFIT
     return position.exit_reason or ExitReason.MANUAL

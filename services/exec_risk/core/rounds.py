@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from services.exec_risk.core import entries, guard
-from services.exec_risk.core.effects import RoundDecided
+from services.exec_risk.core import entries, exits, following, isolation
+from services.exec_risk.core.effects import RoundDecided, StoreVolumes
 from services.exec_risk.core.inputs import PredictionsArrived, Signal
 from services.exec_risk.core.state import Book, Round
 from services.trade.candle import Candle
-from services.trade.position import ExitReason
 
 _KEPT = 16
 
@@ -31,9 +30,11 @@ def candle_closed(book: Book, candle: Candle) -> None:
     known = book.prices.get(candle.symbol)
     if known is None or known[1] <= time:
         book.prices[candle.symbol] = (candle.close, time)
+    book.executing.saw(candle)
     found = round_at(book, time)
     if found is not None:
         found.closes[candle.symbol] = candle.close
+    following.candle_closed(book, candle)
 
 
 def opened(book: Book, time: int, symbols: tuple[str, ...]) -> None:
@@ -79,9 +80,8 @@ def _decide(book: Book, found: Round) -> None:
     book.day(found.time)
     equity, wallet = book.equity(), book.wallet
     signals = _ordered(found)
-    for signal in signals:
-        entries.consider(book, signal, found.time)
-    _time_exits(book, found.time)
+    isolation.each(book, signals, lambda b, signal: entries.consider(b, signal, found.time))
+    exits.leave_by_rule(book, found.time)
     if found.missing:
         text = f"round {found.time}: no answer for {', '.join(found.missing)}"
         book.alert("LOW", "PREDICTIONS_MISSING", text)
@@ -98,6 +98,10 @@ def _decide(book: Book, found: Round) -> None:
             in_sample=book.in_sample,
         )
     )
+    volumes = book.executing.volumes
+    profiles = tuple(volumes[s] for s in sorted(found.closes) if s in volumes)
+    if profiles:
+        book.emit(StoreVolumes(profiles))
     book.store_account(with_prices=True)
 
 
@@ -105,10 +109,3 @@ def _ordered(found: Round) -> list[Signal]:
     symbols = set(found.symbols or ())
     signals = [a.signal for a in found.answers.values() if a.signal and a.symbol in symbols]
     return sorted(signals, key=lambda s: (-s.confidence, s.symbol, s.timeframe))
-
-
-def _time_exits(book: Book, now: int) -> None:
-    for symbol in sorted(book.positions):
-        position = book.positions[symbol]
-        if now - position.opened_time >= book.policy.max_holding_ms and not position.exit_reason:
-            guard.close(book, position, ExitReason.TIMEOUT, "held for the longest time")

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,9 @@ from quantum.market.v1 import market_pb2
 from services.catalog import subjects
 from services.ctl.servers.command import Command
 from services.kit.bus import Bus, Message, Outgoing
-from services.trade import ids
 from services.trade.candle import Candle
 from services.trade.codec import candle_from_pb, time_to_pb
+from tests.support.advice import batch_of
 
 ROOT = Path(__file__).resolve().parents[3]
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
@@ -89,6 +89,7 @@ class Adviser:
         self._bus = bus
         self._candles: asyncio.Queue[Candle] = asyncio.Queue()
         self._history: dict[str, int] = {}
+        self.advise: Callable[[Candle], signal_pb2.PredictionBatch] = batch_of
         self.answering = asyncio.Event()
         self.answering.set()
 
@@ -121,7 +122,7 @@ class Adviser:
                 [
                     Outgoing(
                         subjects.prediction(candle.venue, candle.timeframe),
-                        batch_of(candle).SerializeToString(),
+                        self.advise(candle).SerializeToString(),
                         f"prediction-{candle.key}",
                     ),
                     Outgoing(
@@ -131,44 +132,6 @@ class Adviser:
                     ),
                 ]
             )
-
-
-def batch_of(candle: Candle) -> signal_pb2.PredictionBatch:
-    """Advise by the candle's name: a quarter BUY, a quarter SELL, else HOLD."""
-    drawn = int(ids.digest("advice", candle.key, length=4), 16) % 4
-    action = {0: signal_pb2.ACTION_BUY, 1: signal_pb2.ACTION_SELL}.get(
-        drawn, signal_pb2.ACTION_HOLD
-    )
-    signal_id = ids.signal_id(candle.venue, candle.symbol, candle.timeframe, candle.open_time)
-    times: dict[str, Any] = {
-        "candle_open_time": time_to_pb(candle.open_time),
-        "candle_close_time": time_to_pb(candle.close_time),
-    }
-    batch = signal_pb2.PredictionBatch(venue=candle.venue, model_version="adviser")
-    held = action == signal_pb2.ACTION_HOLD
-    batch.predictions.add(
-        symbol=candle.symbol,
-        timeframe=candle.timeframe,
-        action=action,
-        confidence=0.8,
-        signal_id="" if held else signal_id,
-        **times,
-    )
-    if not held:
-        batch.signals.add(
-            signal_id=signal_id,
-            venue=candle.venue,
-            symbol=candle.symbol,
-            action=action,
-            confidence=0.8,
-            timeframe=candle.timeframe,
-            expires_at=time_to_pb(candle.close_time + 300_000),
-            price=str(candle.close),
-            atr_fraction=0.001,
-            model_version="adviser",
-            **times,
-        )
-    return batch
 
 
 class Book:

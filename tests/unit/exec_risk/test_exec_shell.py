@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from services.exec_risk.core.inputs import Prediction, PredictionsArrived
 from services.exec_risk.core.policy import Gates, Policy
+from services.exec_risk.core.protection_policy import ProtectionPolicy
 from services.exec_risk.leader import Leader
 from services.exec_risk.sender import SenderLimits
 from services.exec_risk.term import Term, TermLimits
@@ -23,7 +26,11 @@ from tests.unit.exec_risk.simulated_world import (
     SoleLease,
 )
 
-LIMITS = TermLimits(observed_wait=0.0, sender=SenderLimits(timeout_seconds=5.0))
+LIMITS = TermLimits(
+    latch_file=Path(tempfile.mkdtemp(), "latch"),
+    observed_wait=0.0,
+    sender=SenderLimits(timeout_seconds=5.0),
+)
 
 
 class World:
@@ -57,7 +64,7 @@ class World:
 
     def _term(self) -> Term:
         return Term(
-            policy=Policy(cooldown_ms=0, max_holding_ms=5 * 60_000),
+            policy=Policy(cooldown_ms=0, protection=ProtectionPolicy(max_holding_ms=5 * 60_000)),
             exchange=self.exchange,
             store=MemoryStore(self.truth, self.dice, faults=self.faults),
             candles=NoCandles(),

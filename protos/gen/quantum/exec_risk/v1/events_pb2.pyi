@@ -687,3 +687,155 @@ class RiskAlert(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RiskAlert: _TypeAlias = RiskAlert  # noqa: Y015
+
+@_typing.final
+class ExecutionChanged(_message.Message):
+    """ExecutionChanged (execution.changed): an execution began, went on or ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    cause: _builtins.str
+    """What caused the change, for example "slice_due" or "fill"."""
+    @_builtins.property
+    def execution(self) -> _trading_pb2.Execution:
+        """The execution after the change."""
+
+    def __init__(
+        self,
+        *,
+        execution: _trading_pb2.Execution | None = ...,
+        cause: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "execution", b"execution"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExecutionChanged: _TypeAlias = ExecutionChanged  # noqa: Y015
+
+@_typing.final
+class EmergencyStopped(_message.Message):
+    """EmergencyStopped (emergency.stop): everything is closed and entries are latched until a person resets it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    TRIGGER_REASON_FIELD_NUMBER: _builtins.int
+    TRIGGERED_BY_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    OPEN_POSITIONS_FIELD_NUMBER: _builtins.int
+    DRAWDOWN_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    """Account."""
+    trigger_reason: _builtins.str
+    """Why, for example "EQUITY_DRAWDOWN" or what the operator wrote."""
+    triggered_by: _builtins.str
+    """Rule or person that pulled it."""
+    severity: _builtins.str
+    """EMERGENCY or CRITICAL."""
+    open_positions: _builtins.int
+    """Open positions that are being closed."""
+    drawdown: _builtins.str
+    """Drawdown of the equity as a fraction; empty when not known."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """Market time from which it holds."""
+
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        trigger_reason: _builtins.str = ...,
+        triggered_by: _builtins.str = ...,
+        severity: _builtins.str = ...,
+        open_positions: _builtins.int = ...,
+        drawdown: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "drawdown", b"drawdown", "open_positions", b"open_positions", "severity", b"severity", "time", b"time", "trigger_reason", b"trigger_reason", "triggered_by", b"triggered_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmergencyStopped: _TypeAlias = EmergencyStopped  # noqa: Y015
+
+@_typing.final
+class EmergencyReset(_message.Message):
+    """EmergencyReset (emergency.reset): a person released the latch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    RESET_BY_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    """Account."""
+    reason: _builtins.str
+    """Why."""
+    reset_by: _builtins.str
+    """Who."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """Market time."""
+
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        reset_by: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "reason", b"reason", "reset_by", b"reset_by", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmergencyReset: _TypeAlias = EmergencyReset  # noqa: Y015
+
+@_typing.final
+class SafetyLevelChanged(_message.Message):
+    """SafetyLevelChanged (safety_level.changed): the account became more or less careful."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    PREVIOUS_LEVEL_FIELD_NUMBER: _builtins.int
+    NEW_LEVEL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    """Account."""
+    previous_level: _trading_pb2.SafetyLevel.ValueType
+    """Level before."""
+    new_level: _trading_pb2.SafetyLevel.ValueType
+    """Level now."""
+    reason: _builtins.str
+    """Sentence with the numbers that decided."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """Market time."""
+
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        previous_level: _trading_pb2.SafetyLevel.ValueType = ...,
+        new_level: _trading_pb2.SafetyLevel.ValueType = ...,
+        reason: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "new_level", b"new_level", "previous_level", b"previous_level", "reason", b"reason", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SafetyLevelChanged: _TypeAlias = SafetyLevelChanged  # noqa: Y015

@@ -133,6 +133,8 @@ class GetHealthResponse(_message.Message):
     IN_SAMPLE_FIELD_NUMBER: _builtins.int
     TIMESTAMP_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
+    SAFETY_LEVEL_FIELD_NUMBER: _builtins.int
+    EMERGENCY_LATCHED_FIELD_NUMBER: _builtins.int
     status: _builtins.str
     """"healthy", "degraded", "critical" or "starting"."""
     service: _builtins.str
@@ -163,6 +165,10 @@ class GetHealthResponse(_message.Message):
     """Highest leverage that the system uses: the least of all its sources."""
     in_sample: _builtins.bool
     """True while market time lies in the model's training range, so that profit proves nothing."""
+    safety_level: _builtins.str
+    """How careful the account is, lower case."""
+    emergency_latched: _builtins.bool
+    """True after an emergency stop, until a person resets it."""
     @_builtins.property
     def metrics(self) -> Global___ExecutionMetrics:
         """Counters since start."""
@@ -196,10 +202,12 @@ class GetHealthResponse(_message.Message):
         in_sample: _builtins.bool = ...,
         timestamp: _timestamp_pb2.Timestamp | None = ...,
         reasons: _abc.Iterable[_builtins.str] | None = ...,
+        safety_level: _builtins.str = ...,
+        emergency_latched: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metrics", b"metrics", "timestamp", b"timestamp"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binance_connected", b"binance_connected", "build", b"build", "daily_pnl", b"daily_pnl", "daily_trades", b"daily_trades", "effective_leverage_cap", b"effective_leverage_cap", "entries_blocked_by", b"entries_blocked_by", "in_sample", b"in_sample", "leader", b"leader", "metrics", b"metrics", "open_positions", b"open_positions", "reasons", b"reasons", "service", b"service", "status", b"status", "timestamp", b"timestamp", "trading_state", b"trading_state", "uptime_seconds", b"uptime_seconds", "venue", b"venue", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binance_connected", b"binance_connected", "build", b"build", "daily_pnl", b"daily_pnl", "daily_trades", b"daily_trades", "effective_leverage_cap", b"effective_leverage_cap", "emergency_latched", b"emergency_latched", "entries_blocked_by", b"entries_blocked_by", "in_sample", b"in_sample", "leader", b"leader", "metrics", b"metrics", "open_positions", b"open_positions", "reasons", b"reasons", "safety_level", b"safety_level", "service", b"service", "status", b"status", "timestamp", b"timestamp", "trading_state", b"trading_state", "uptime_seconds", b"uptime_seconds", "venue", b"venue", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -619,3 +627,371 @@ class SetTradingStateResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetTradingStateResponse: _TypeAlias = SetTradingStateResponse  # noqa: Y015
+
+@_typing.final
+class SubmitExecutionRequest(_message.Message):
+    """SubmitExecutionRequest says what is to be executed and how."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    NOTIONAL_USD_FIELD_NUMBER: _builtins.int
+    MARGIN_USD_FIELD_NUMBER: _builtins.int
+    LEVERAGE_FIELD_NUMBER: _builtins.int
+    REDUCE_ONLY_FIELD_NUMBER: _builtins.int
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    LIMIT_PRICE_FIELD_NUMBER: _builtins.int
+    TIME_IN_FORCE_FIELD_NUMBER: _builtins.int
+    DURATION_SECONDS_FIELD_NUMBER: _builtins.int
+    SLIPPAGE_TOLERANCE_FIELD_NUMBER: _builtins.int
+    STOP_LOSS_FRACTION_FIELD_NUMBER: _builtins.int
+    TAKE_PROFIT_FRACTION_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Makes a repeated request answer with the first result."""
+    symbol: _builtins.str
+    """Symbol."""
+    side: _trading_pb2.Side.ValueType
+    """Direction."""
+    quantity: _builtins.str
+    """Quantity in the base asset, a decimal string."""
+    notional_usd: _builtins.str
+    """Notional in USD, a decimal string."""
+    margin_usd: _builtins.str
+    """Margin in USD, a decimal string; the notional is margin times leverage."""
+    leverage: _builtins.int
+    """Leverage; the policy's when 0. Not used when reduce_only."""
+    reduce_only: _builtins.bool
+    """True when it may only make a position smaller; no risk rule is asked then."""
+    strategy: _trading_pb2.ExecutionStrategy.ValueType
+    """Strategy; SMART when UNSPECIFIED."""
+    limit_price: _builtins.str
+    """Limit price, a decimal string; with LIMIT the worst price, empty: priced by the book."""
+    time_in_force: _trading_pb2.TimeInForce.ValueType
+    """How long limit orders rest; GTC when UNSPECIFIED."""
+    duration_seconds: _builtins.int
+    """Seconds of market time until it ends; the setting when 0."""
+    slippage_tolerance: _builtins.str
+    """Largest slippage as a fraction of the reference price, a decimal string; the setting when empty."""
+    stop_loss_fraction: _builtins.str
+    """Stop's distance from the average fill as a fraction; by the policy when empty."""
+    take_profit_fraction: _builtins.str
+    """Target's distance from the average fill as a fraction; by the policy when empty."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        symbol: _builtins.str = ...,
+        side: _trading_pb2.Side.ValueType = ...,
+        quantity: _builtins.str = ...,
+        notional_usd: _builtins.str = ...,
+        margin_usd: _builtins.str = ...,
+        leverage: _builtins.int = ...,
+        reduce_only: _builtins.bool = ...,
+        strategy: _trading_pb2.ExecutionStrategy.ValueType = ...,
+        limit_price: _builtins.str = ...,
+        time_in_force: _trading_pb2.TimeInForce.ValueType = ...,
+        duration_seconds: _builtins.int = ...,
+        slippage_tolerance: _builtins.str = ...,
+        stop_loss_fraction: _builtins.str = ...,
+        take_profit_fraction: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["margin_usd", b"margin_usd", "notional_usd", b"notional_usd", "quantity", b"quantity", "size", b"size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration_seconds", b"duration_seconds", "leverage", b"leverage", "limit_price", b"limit_price", "margin_usd", b"margin_usd", "notional_usd", b"notional_usd", "quantity", b"quantity", "reduce_only", b"reduce_only", "request_id", b"request_id", "side", b"side", "size", b"size", "slippage_tolerance", b"slippage_tolerance", "stop_loss_fraction", b"stop_loss_fraction", "strategy", b"strategy", "symbol", b"symbol", "take_profit_fraction", b"take_profit_fraction", "time_in_force", b"time_in_force"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_size: _TypeAlias = _typing.Literal["quantity", "notional_usd", "margin_usd"]  # noqa: Y015
+    _WhichOneofArgType_size: _TypeAlias = _typing.Literal["size", b"size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_size) -> _WhichOneofReturnType_size | None: ...
+
+Global___SubmitExecutionRequest: _TypeAlias = SubmitExecutionRequest  # noqa: Y015
+
+@_typing.final
+class SubmitExecutionResponse(_message.Message):
+    """SubmitExecutionResponse is what became of the request so far."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVED_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    EXECUTION_FIELD_NUMBER: _builtins.int
+    approved: _builtins.bool
+    """True when it is being executed."""
+    rule: _builtins.str
+    """Rule that decided, "approved" when none refused."""
+    reason: _builtins.str
+    """Sentence with the numbers that decided."""
+    @_builtins.property
+    def execution(self) -> _trading_pb2.Execution:
+        """The execution; absent when refused."""
+
+    def __init__(
+        self,
+        *,
+        approved: _builtins.bool = ...,
+        rule: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        execution: _trading_pb2.Execution | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved", b"approved", "execution", b"execution", "reason", b"reason", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitExecutionResponse: _TypeAlias = SubmitExecutionResponse  # noqa: Y015
+
+@_typing.final
+class CancelOrderRequest(_message.Message):
+    """CancelOrderRequest names the order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIENT_ORDER_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    client_order_id: _builtins.str
+    """Id that this system gave to the order."""
+    request_id: _builtins.str
+    """Makes a repeated request answer with the first result."""
+    def __init__(
+        self,
+        *,
+        client_order_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_order_id", b"client_order_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelOrderRequest: _TypeAlias = CancelOrderRequest  # noqa: Y015
+
+@_typing.final
+class CancelOrderResponse(_message.Message):
+    """CancelOrderResponse shows the order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def order(self) -> _trading_pb2.Order:
+        """The order as it stands; its end comes with the exchange's report."""
+
+    def __init__(
+        self,
+        *,
+        order: _trading_pb2.Order | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelOrderResponse: _TypeAlias = CancelOrderResponse  # noqa: Y015
+
+@_typing.final
+class EmergencyStopRequest(_message.Message):
+    """EmergencyStopRequest says why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why."""
+    request_id: _builtins.str
+    """Makes a repeated request answer with the first result."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmergencyStopRequest: _TypeAlias = EmergencyStopRequest  # noqa: Y015
+
+@_typing.final
+class EmergencyStopResponse(_message.Message):
+    """EmergencyStopResponse tells what was begun; positions close as their exits fill."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LATCHED_FIELD_NUMBER: _builtins.int
+    POSITIONS_CLOSING_FIELD_NUMBER: _builtins.int
+    ORDERS_CANCELLING_FIELD_NUMBER: _builtins.int
+    latched: _builtins.bool
+    """True from now on, until ResetEmergency."""
+    positions_closing: _builtins.int
+    """Positions that are being closed."""
+    orders_cancelling: _builtins.int
+    """Orders that are being cancelled."""
+    def __init__(
+        self,
+        *,
+        latched: _builtins.bool = ...,
+        positions_closing: _builtins.int = ...,
+        orders_cancelling: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["latched", b"latched", "orders_cancelling", b"orders_cancelling", "positions_closing", b"positions_closing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmergencyStopResponse: _TypeAlias = EmergencyStopResponse  # noqa: Y015
+
+@_typing.final
+class ResetEmergencyRequest(_message.Message):
+    """ResetEmergencyRequest says why it is safe again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why."""
+    request_id: _builtins.str
+    """Makes a repeated request answer with the first result."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetEmergencyRequest: _TypeAlias = ResetEmergencyRequest  # noqa: Y015
+
+@_typing.final
+class ResetEmergencyResponse(_message.Message):
+    """ResetEmergencyResponse confirms it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    state: _trading_pb2.TradingState.ValueType
+    """State in force; HALTED: SetTradingState makes the account trade again."""
+    def __init__(
+        self,
+        *,
+        state: _trading_pb2.TradingState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetEmergencyResponse: _TypeAlias = ResetEmergencyResponse  # noqa: Y015
+
+@_typing.final
+class ReconcileRequest(_message.Message):
+    """ReconcileRequest says whether differences are repaired."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPLY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    apply: _builtins.bool
+    """True to repair what differs; false only shows it."""
+    request_id: _builtins.str
+    """Makes a repeated request answer with the first result."""
+    def __init__(
+        self,
+        *,
+        apply: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReconcileRequest: _TypeAlias = ReconcileRequest  # noqa: Y015
+
+@_typing.final
+class Difference(_message.Message):
+    """Difference is one thing in which the exchange and what is stored differ."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    OURS_FIELD_NUMBER: _builtins.int
+    THEIRS_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    symbol: _builtins.str
+    """Symbol; empty for the wallet."""
+    kind: _builtins.str
+    """What differs, for example "position_quantity", "missing_order", "unknown_order", "missed_fill", "leverage"."""
+    ours: _builtins.str
+    """What is stored here."""
+    theirs: _builtins.str
+    """What the exchange says."""
+    action: _builtins.str
+    """What repairing it does, or did."""
+    def __init__(
+        self,
+        *,
+        symbol: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        ours: _builtins.str = ...,
+        theirs: _builtins.str = ...,
+        action: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "kind", b"kind", "ours", b"ours", "symbol", b"symbol", "theirs", b"theirs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Difference: _TypeAlias = Difference  # noqa: Y015
+
+@_typing.final
+class ReconcileResponse(_message.Message):
+    """ReconcileResponse holds the differences."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    APPLIED_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    applied: _builtins.bool
+    """True when they were repaired."""
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___Difference]:
+        """Empty when both sides agree."""
+
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """Market time of the reading."""
+
+    def __init__(
+        self,
+        *,
+        differences: _abc.Iterable[Global___Difference] | None = ...,
+        applied: _builtins.bool = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "differences", b"differences", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReconcileResponse: _TypeAlias = ReconcileResponse  # noqa: Y015

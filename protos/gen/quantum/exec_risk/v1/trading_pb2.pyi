@@ -262,6 +262,250 @@ TRADING_STATE_HALTED: TradingState.ValueType  # 3
 """Exits only, until a person resets it."""
 Global___TradingState: _TypeAlias = TradingState  # noqa: Y015
 
+class _TimeInForce:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TimeInForceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TimeInForce.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TIME_IN_FORCE_UNSPECIFIED: _TimeInForce.ValueType  # 0
+    """Not set: an order that does not rest."""
+    TIME_IN_FORCE_GTC: _TimeInForce.ValueType  # 1
+    """Until it is filled or cancelled."""
+    TIME_IN_FORCE_IOC: _TimeInForce.ValueType  # 2
+    """What does not fill at once is cancelled."""
+    TIME_IN_FORCE_FOK: _TimeInForce.ValueType  # 3
+    """All of it at once, or nothing."""
+    TIME_IN_FORCE_GTX: _TimeInForce.ValueType  # 4
+    """Post-only: refused when it would take."""
+
+class TimeInForce(_TimeInForce, metaclass=_TimeInForceEnumTypeWrapper):
+    """TimeInForce tells how long a limit order may rest."""
+
+TIME_IN_FORCE_UNSPECIFIED: TimeInForce.ValueType  # 0
+"""Not set: an order that does not rest."""
+TIME_IN_FORCE_GTC: TimeInForce.ValueType  # 1
+"""Until it is filled or cancelled."""
+TIME_IN_FORCE_IOC: TimeInForce.ValueType  # 2
+"""What does not fill at once is cancelled."""
+TIME_IN_FORCE_FOK: TimeInForce.ValueType  # 3
+"""All of it at once, or nothing."""
+TIME_IN_FORCE_GTX: TimeInForce.ValueType  # 4
+"""Post-only: refused when it would take."""
+Global___TimeInForce: _TypeAlias = TimeInForce  # noqa: Y015
+
+class _ExecutionStrategy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExecutionStrategyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExecutionStrategy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXECUTION_STRATEGY_UNSPECIFIED: _ExecutionStrategy.ValueType  # 0
+    """Not set; an error wherever it arrives."""
+    EXECUTION_STRATEGY_MARKET: _ExecutionStrategy.ValueType  # 1
+    """One market order."""
+    EXECUTION_STRATEGY_LIMIT: _ExecutionStrategy.ValueType  # 2
+    """Limit orders, re-priced until the time-out."""
+    EXECUTION_STRATEGY_TWAP: _ExecutionStrategy.ValueType  # 3
+    """Equal slices over the time given."""
+    EXECUTION_STRATEGY_VWAP: _ExecutionStrategy.ValueType  # 4
+    """Slices by the symbol's volume profile."""
+    EXECUTION_STRATEGY_ICEBERG: _ExecutionStrategy.ValueType  # 5
+    """One small visible part after another."""
+    EXECUTION_STRATEGY_SMART: _ExecutionStrategy.ValueType  # 6
+    """Chosen by the expected impact."""
+
+class ExecutionStrategy(_ExecutionStrategy, metaclass=_ExecutionStrategyEnumTypeWrapper):
+    """ExecutionStrategy is the way in which a quantity is brought to the exchange."""
+
+EXECUTION_STRATEGY_UNSPECIFIED: ExecutionStrategy.ValueType  # 0
+"""Not set; an error wherever it arrives."""
+EXECUTION_STRATEGY_MARKET: ExecutionStrategy.ValueType  # 1
+"""One market order."""
+EXECUTION_STRATEGY_LIMIT: ExecutionStrategy.ValueType  # 2
+"""Limit orders, re-priced until the time-out."""
+EXECUTION_STRATEGY_TWAP: ExecutionStrategy.ValueType  # 3
+"""Equal slices over the time given."""
+EXECUTION_STRATEGY_VWAP: ExecutionStrategy.ValueType  # 4
+"""Slices by the symbol's volume profile."""
+EXECUTION_STRATEGY_ICEBERG: ExecutionStrategy.ValueType  # 5
+"""One small visible part after another."""
+EXECUTION_STRATEGY_SMART: ExecutionStrategy.ValueType  # 6
+"""Chosen by the expected impact."""
+Global___ExecutionStrategy: _TypeAlias = ExecutionStrategy  # noqa: Y015
+
+class _ExecutionState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExecutionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExecutionState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXECUTION_STATE_UNSPECIFIED: _ExecutionState.ValueType  # 0
+    """Not set; an error wherever it arrives."""
+    EXECUTION_STATE_WORKING: _ExecutionState.ValueType  # 1
+    """Orders are worked."""
+    EXECUTION_STATE_DONE: _ExecutionState.ValueType  # 2
+    """All of it is filled."""
+    EXECUTION_STATE_CANCELED: _ExecutionState.ValueType  # 3
+    """Ended with less than all of it, by a person, a switch, or the time-out."""
+    EXECUTION_STATE_FAILED: _ExecutionState.ValueType  # 4
+    """Nothing filled, and the exchange or a rule refused it."""
+
+class ExecutionState(_ExecutionState, metaclass=_ExecutionStateEnumTypeWrapper):
+    """ExecutionState is a step in the life of an execution."""
+
+EXECUTION_STATE_UNSPECIFIED: ExecutionState.ValueType  # 0
+"""Not set; an error wherever it arrives."""
+EXECUTION_STATE_WORKING: ExecutionState.ValueType  # 1
+"""Orders are worked."""
+EXECUTION_STATE_DONE: ExecutionState.ValueType  # 2
+"""All of it is filled."""
+EXECUTION_STATE_CANCELED: ExecutionState.ValueType  # 3
+"""Ended with less than all of it, by a person, a switch, or the time-out."""
+EXECUTION_STATE_FAILED: ExecutionState.ValueType  # 4
+"""Nothing filled, and the exchange or a rule refused it."""
+Global___ExecutionState: _TypeAlias = ExecutionState  # noqa: Y015
+
+class _SafetyLevel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SafetyLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SafetyLevel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SAFETY_LEVEL_UNSPECIFIED: _SafetyLevel.ValueType  # 0
+    """Not set; an error wherever it arrives."""
+    SAFETY_LEVEL_NORMAL: _SafetyLevel.ValueType  # 1
+    """Full size."""
+    SAFETY_LEVEL_CAUTIOUS: _SafetyLevel.ValueType  # 2
+    """Smaller size."""
+    SAFETY_LEVEL_DEFENSIVE: _SafetyLevel.ValueType  # 3
+    """Half size."""
+    SAFETY_LEVEL_EMERGENCY: _SafetyLevel.ValueType  # 4
+    """No entries."""
+
+class SafetyLevel(_SafetyLevel, metaclass=_SafetyLevelEnumTypeWrapper):
+    """SafetyLevel is how careful the account is, by its own results."""
+
+SAFETY_LEVEL_UNSPECIFIED: SafetyLevel.ValueType  # 0
+"""Not set; an error wherever it arrives."""
+SAFETY_LEVEL_NORMAL: SafetyLevel.ValueType  # 1
+"""Full size."""
+SAFETY_LEVEL_CAUTIOUS: SafetyLevel.ValueType  # 2
+"""Smaller size."""
+SAFETY_LEVEL_DEFENSIVE: SafetyLevel.ValueType  # 3
+"""Half size."""
+SAFETY_LEVEL_EMERGENCY: SafetyLevel.ValueType  # 4
+"""No entries."""
+Global___SafetyLevel: _TypeAlias = SafetyLevel  # noqa: Y015
+
+@_typing.final
+class Execution(_message.Message):
+    """Execution is a quantity that is brought to the exchange by one or more orders. Numbers are decimal strings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    FILLED_QUANTITY_FIELD_NUMBER: _builtins.int
+    AVERAGE_PRICE_FIELD_NUMBER: _builtins.int
+    REFERENCE_PRICE_FIELD_NUMBER: _builtins.int
+    EXPECTED_IMPACT_FIELD_NUMBER: _builtins.int
+    REDUCE_ONLY_FIELD_NUMBER: _builtins.int
+    ORDERS_FIELD_NUMBER: _builtins.int
+    SLICES_FIELD_NUMBER: _builtins.int
+    STARTED_TIME_FIELD_NUMBER: _builtins.int
+    DEADLINE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATED_TIME_FIELD_NUMBER: _builtins.int
+    SIGNAL_ID_FIELD_NUMBER: _builtins.int
+    POSITION_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    execution_id: _builtins.str
+    """Derived from its request or signal."""
+    account: _builtins.str
+    """Account."""
+    symbol: _builtins.str
+    """Symbol."""
+    side: Global___Side.ValueType
+    """Direction."""
+    strategy: Global___ExecutionStrategy.ValueType
+    """Strategy that is followed; for SMART the one that it chose."""
+    state: Global___ExecutionState.ValueType
+    """Step in its life."""
+    quantity: _builtins.str
+    """Quantity in the base asset."""
+    filled_quantity: _builtins.str
+    """Filled so far."""
+    average_price: _builtins.str
+    """Average fill price; empty before the first fill."""
+    reference_price: _builtins.str
+    """Price that slippage is measured from."""
+    expected_impact: _builtins.str
+    """Impact that was expected, a fraction of the price."""
+    reduce_only: _builtins.bool
+    """True when it can only make a position smaller."""
+    orders: _builtins.int
+    """Orders made so far."""
+    slices: _builtins.int
+    """Slices planned; 1 for an unsliced one."""
+    signal_id: _builtins.str
+    """Signal that led to it; empty when none did."""
+    position_id: _builtins.str
+    """Position that it opens or closes."""
+    reason: _builtins.str
+    """Why it is in this state; empty when plain."""
+    version: _builtins.int
+    """Rises by one with each change."""
+    @_builtins.property
+    def started_time(self) -> _timestamp_pb2.Timestamp:
+        """Market time of the decision."""
+
+    @_builtins.property
+    def deadline_time(self) -> _timestamp_pb2.Timestamp:
+        """Market time at which it ends at the latest."""
+
+    @_builtins.property
+    def updated_time(self) -> _timestamp_pb2.Timestamp:
+        """Market time of the last change."""
+
+    def __init__(
+        self,
+        *,
+        execution_id: _builtins.str = ...,
+        account: _builtins.str = ...,
+        symbol: _builtins.str = ...,
+        side: Global___Side.ValueType = ...,
+        strategy: Global___ExecutionStrategy.ValueType = ...,
+        state: Global___ExecutionState.ValueType = ...,
+        quantity: _builtins.str = ...,
+        filled_quantity: _builtins.str = ...,
+        average_price: _builtins.str = ...,
+        reference_price: _builtins.str = ...,
+        expected_impact: _builtins.str = ...,
+        reduce_only: _builtins.bool = ...,
+        orders: _builtins.int = ...,
+        slices: _builtins.int = ...,
+        started_time: _timestamp_pb2.Timestamp | None = ...,
+        deadline_time: _timestamp_pb2.Timestamp | None = ...,
+        updated_time: _timestamp_pb2.Timestamp | None = ...,
+        signal_id: _builtins.str = ...,
+        position_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline_time", b"deadline_time", "started_time", b"started_time", "updated_time", b"updated_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "average_price", b"average_price", "deadline_time", b"deadline_time", "execution_id", b"execution_id", "expected_impact", b"expected_impact", "filled_quantity", b"filled_quantity", "orders", b"orders", "position_id", b"position_id", "quantity", b"quantity", "reason", b"reason", "reduce_only", b"reduce_only", "reference_price", b"reference_price", "side", b"side", "signal_id", b"signal_id", "slices", b"slices", "started_time", b"started_time", "state", b"state", "strategy", b"strategy", "symbol", b"symbol", "updated_time", b"updated_time", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Execution: _TypeAlias = Execution  # noqa: Y015
+
 @_typing.final
 class Order(_message.Message):
     """Order is one order of the account. Quantities and prices are decimal strings."""
@@ -288,6 +532,8 @@ class Order(_message.Message):
     UPDATED_TIME_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    TIME_IN_FORCE_FIELD_NUMBER: _builtins.int
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
     client_order_id: _builtins.str
     """Id that this system gave; the exchange knows the order by it."""
     account: _builtins.str
@@ -324,6 +570,10 @@ class Order(_message.Message):
     """Why it is in this state, for example an exchange error; empty when plain."""
     version: _builtins.int
     """Rises by one with each change of the order."""
+    time_in_force: Global___TimeInForce.ValueType
+    """How long it may rest; UNSPECIFIED for kinds that do not rest at a price."""
+    execution_id: _builtins.str
+    """Execution that it belongs to; empty when none."""
     @_builtins.property
     def decided_time(self) -> _timestamp_pb2.Timestamp:
         """Market time of the decision."""
@@ -355,10 +605,12 @@ class Order(_message.Message):
         updated_time: _timestamp_pb2.Timestamp | None = ...,
         reason: _builtins.str = ...,
         version: _builtins.int = ...,
+        time_in_force: Global___TimeInForce.ValueType = ...,
+        execution_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decided_time", b"decided_time", "updated_time", b"updated_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "average_price", b"average_price", "client_order_id", b"client_order_id", "decided_time", b"decided_time", "exchange_order_id", b"exchange_order_id", "filled_quantity", b"filled_quantity", "position_id", b"position_id", "price", b"price", "purpose", b"purpose", "quantity", b"quantity", "reason", b"reason", "reduce_only", b"reduce_only", "side", b"side", "signal_id", b"signal_id", "state", b"state", "symbol", b"symbol", "trigger_price", b"trigger_price", "type", b"type", "updated_time", b"updated_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "average_price", b"average_price", "client_order_id", b"client_order_id", "decided_time", b"decided_time", "exchange_order_id", b"exchange_order_id", "execution_id", b"execution_id", "filled_quantity", b"filled_quantity", "position_id", b"position_id", "price", b"price", "purpose", b"purpose", "quantity", b"quantity", "reason", b"reason", "reduce_only", b"reduce_only", "side", b"side", "signal_id", b"signal_id", "state", b"state", "symbol", b"symbol", "time_in_force", b"time_in_force", "trigger_price", b"trigger_price", "type", b"type", "updated_time", b"updated_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -577,6 +829,8 @@ class Account(_message.Message):
     TIME_FIELD_NUMBER: _builtins.int
     TRADING_STATE_FIELD_NUMBER: _builtins.int
     IN_SAMPLE_FIELD_NUMBER: _builtins.int
+    SAFETY_LEVEL_FIELD_NUMBER: _builtins.int
+    EMERGENCY_LATCHED_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     """Account name, "main" by default."""
     venue: _builtins.str
@@ -601,6 +855,10 @@ class Account(_message.Message):
     """The account's switch."""
     in_sample: _builtins.bool
     """True while market time lies in the training range of the loaded model."""
+    safety_level: Global___SafetyLevel.ValueType
+    """How careful the account is, by its own results."""
+    emergency_latched: _builtins.bool
+    """True after an emergency stop, until a person resets it."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """Market time of the numbers."""
@@ -621,10 +879,12 @@ class Account(_message.Message):
         time: _timestamp_pb2.Timestamp | None = ...,
         trading_state: Global___TradingState.ValueType = ...,
         in_sample: _builtins.bool = ...,
+        safety_level: Global___SafetyLevel.ValueType = ...,
+        emergency_latched: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "available_balance", b"available_balance", "daily_pnl", b"daily_pnl", "daily_trades", b"daily_trades", "equity", b"equity", "gross_exposure", b"gross_exposure", "in_sample", b"in_sample", "open_positions", b"open_positions", "time", b"time", "trading_state", b"trading_state", "unrealized_pnl", b"unrealized_pnl", "venue", b"venue", "wallet_balance", b"wallet_balance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "available_balance", b"available_balance", "daily_pnl", b"daily_pnl", "daily_trades", b"daily_trades", "emergency_latched", b"emergency_latched", "equity", b"equity", "gross_exposure", b"gross_exposure", "in_sample", b"in_sample", "open_positions", b"open_positions", "safety_level", b"safety_level", "time", b"time", "trading_state", b"trading_state", "unrealized_pnl", b"unrealized_pnl", "venue", b"venue", "wallet_balance", b"wallet_balance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
