@@ -15,6 +15,7 @@ from services.venue.core.disturbances import Disturbance
 from services.venue.core.engine import Engine
 from services.venue.core.events import OrderEvent, VenueEvent
 from services.venue.core.faults import FaultKind
+from services.venue.core.matching import liquidity
 from services.venue.core.orders import (
     AmendRequest,
     ConditionalRequest,
@@ -25,6 +26,7 @@ from services.venue.core.orders import (
 )
 from services.venue.core.rejections import Rejection
 from services.venue.core.snapshot import export, restore
+from services.venue.core.steps import Point
 from tests.unit.venue import world
 
 
@@ -183,6 +185,26 @@ def test_an_amendment_never_changes_what_was_filled(course: list[Turn], cut: str
         assert order.executed == before + step
         assert order.executed <= order.quantity or order.status.value == "CANCELED"
         filled[order.order_id] = order.executed
+
+
+@given(turns())
+@settings(max_examples=120)
+def test_all_fills_of_a_step_share_its_liquidity(course: list[Turn]) -> None:
+    exchange, volume = venue(), "20"
+    for turn in course:
+        events = play(exchange, [turn], volume=volume)
+        state = exchange.state
+        for symbol in (world.SYMBOL, world.OTHER):
+            point = Point(symbol, state.marks[symbol], Decimal(volume), continuous=True)
+            filters = state.symbols[symbol].filters
+            most = liquidity(state.rules, filters, state.seed, point, state.number)
+            filled = [
+                event.trade.quantity
+                for event in events
+                if isinstance(event, OrderEvent) and event.trade and not event.order.liquidation
+                if event.order.symbol == symbol
+            ]
+            assert sum(filled, Decimal(0)) <= most
 
 
 @given(turns(hedged=True), CUTS)
