@@ -72,7 +72,7 @@ class BinanceExchange:
         self._client = build_client(
             settings, on_event=self._streams.take, on_stream=self._streams.state
         )
-        self._time = ExchangeClock(clock)
+        self._time = ExchangeClock(clock, window_ms=settings.recv_window_ms)
         gate = Gate(
             clock,
             self._time,
