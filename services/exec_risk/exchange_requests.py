@@ -83,6 +83,11 @@ class Requests:
         return self._health.down_reason(self._clock.monotonic(), self._gate.banned)
 
     @property
+    def reachable(self) -> bool:
+        """True while probes are answered."""
+        return self._health.reachable
+
+    @property
     def key_refusal(self) -> str:
         """Why the key is taken as refused; empty while it is not."""
         return self._health.key_refusal

@@ -50,7 +50,7 @@ def settings(url: str) -> ExchangeSettings:
         api_key="key",
         api_secret="secret",
         timeout_seconds=0.5,
-        probe_seconds=0.3,
+        probe_seconds=1.0,
         step_wait_seconds=0.4,
     )
 
