@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from services.exec_risk.core import guard
+from services.exec_risk.core import guard, isolation
 from services.exec_risk.core.state import Book
 from services.trade.position import ExitReason, Position
 
@@ -23,13 +23,15 @@ RULES: tuple[tuple[ExitReason, Callable[[Book, Position, int], str | None]], ...
 """Asked once a round, in this order; the first that answers closes the position."""
 
 
-def leave_by_rule(book: Book, symbol: str, now: int) -> None:
-    """Close a symbol's position if a rule wants it closed at a market time."""
-    position = book.positions.get(symbol)
-    if position is None or position.exit_reason is not None:
-        return
+def leave_by_rule(book: Book, now: int) -> None:
+    """Close the positions that a rule wants closed at a market time."""
+    isolation.each(book, sorted(book.positions), lambda b, symbol: _leave(b, symbol, now))
+
+
+def _leave(book: Book, symbol: str, now: int) -> None:
+    position = book.positions[symbol]
     for reason, rule in RULES:
-        why = rule(book, position, now)
+        why = rule(book, position, now) if position.exit_reason is None else None
         if why is not None:
             guard.close(book, position, reason, why)
-            return
+            break

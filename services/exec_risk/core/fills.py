@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from services.exec_risk.core import guard, lifecycle, orders
+from services.exec_risk.core import executing, guard, lifecycle, orders
 from services.exec_risk.core.effects import (
     EntryPlan,
     FillRecorded,
@@ -99,6 +99,7 @@ def _to_order(book: Book, order: Order, fill: Fill, cause: str) -> None:
             f"{order.client_order_id} was {order.state} and filled {fill.quantity} more",
             symbol=order.symbol,
         )
+    executing.filled(book, changed, fill)
     orders.settle_announced(book, changed)
 
 
@@ -118,6 +119,8 @@ def _to_position(book: Book, fill: Fill, order: Order | None) -> str:
 def _own_plan(book: Book, order: Order | None) -> EntryPlan | None:
     if order is None or order.purpose is not OrderPurpose.ENTRY or order.state.final:
         return None
+    if any(e.filled_quantity for e in book.executing.of_position(order.position_id)):
+        return None  # what it opened is closed again: this one is nobody's
     return book.plans.get(order.position_id)
 
 
@@ -145,7 +148,7 @@ def _open(book: Book, fill: Fill, plan: EntryPlan) -> str:
     if plan.position_id not in book.plans:
         book.plans[plan.position_id] = plan
         book.emit(StorePlan(plan))
-    own = plan.signal_id != ""
+    own = plan.signal_id != "" or bool(book.executing.of_position(plan.position_id))
     position = Position(
         position_id=plan.position_id,
         account=book.policy.account,

@@ -147,7 +147,9 @@ def close(book: Book, position: Position, reason: ExitReason, why: str) -> Order
 
 
 def _continue_exit(book: Book, position: Position) -> Order | None:
-    running = book.orders_of(position.position_id, OrderPurpose.EXIT)
+    # an order of an execution may rest; a close never waits for it, the exchange clips a surplus
+    exits = book.orders_of(position.position_id, OrderPurpose.EXIT)
+    running = [o for o in exits if not o.execution_id]
     if running:
         return running[-1]
     if position.position_id in book.exit_hold:

@@ -13,6 +13,7 @@ from services.exec_risk.core import costs, protection
 from services.exec_risk.core.entry import Entry
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import Book
+from services.exec_risk.core.strategies import smart
 from services.trade.order import OrderState
 from services.trade.position import PositionSide, TradingState
 
@@ -39,6 +40,15 @@ def _drain(entry: Entry) -> str | None:
 
 def _maintenance(entry: Entry) -> str | None:
     return "the service is in maintenance" if entry.book.gates.maintenance else None
+
+
+def _postgres(entry: Entry) -> str | None:
+    return "PostgreSQL does not answer" if entry.book.gates.store_away else None
+
+
+def _core_error(entry: Entry) -> str | None:
+    found = entry.book.gates.core_error
+    return f"an exception inside the core: {found}" if found else None
 
 
 def _venue(entry: Entry) -> str | None:
@@ -98,6 +108,8 @@ def _pending(entry: Entry) -> str | None:
     for order in entry.book.live_orders(entry.signal.symbol):
         word = "of unknown outcome" if order.state is OrderState.UNKNOWN else "on its way"
         return f"order {order.client_order_id} is {word}"
+    for execution in entry.book.executing.entering(entry.signal.symbol):
+        return f"execution {execution.execution_id} is at work"
     return None
 
 
@@ -134,6 +146,7 @@ def _protection(entry: Entry) -> str | None:
         found = protection.fractions(
             entry.signal.atr_fraction, entry.signal.confidence, entry.policy.protection
         )
+        found = protection.asked(found, entry.stop_asked, entry.take_asked, entry.policy.protection)
     except protection.AbsurdDistance as error:
         return str(error)
     entry.stop_fraction, entry.take_fraction = found
@@ -187,6 +200,16 @@ def _filters(entry: Entry) -> str | None:
     return None
 
 
+def _slippage(entry: Entry) -> str | None:
+    quantity, cap = entry.sized().quantity, entry.slippage_cap
+    impact = entry.expected_impact(quantity)
+    if impact is None:
+        return f"no volume of {entry.signal.symbol} is known"
+    policy = entry.policy.execution
+    one = smart.impact_of_one(entry.strategy or policy.entry_strategy, impact, cap, policy)
+    return f"expected impact {one:.5f} is above {cap}" if one > cap else None
+
+
 def _none(_: Policy) -> str:
     return ""
 
@@ -214,6 +237,8 @@ RULES: tuple[Rule, ...] = (
     Rule("trading_state", _trading_state, unit="switch", source="SetTradingState"),
     Rule("drain", _drain, unit="switch", source="Drain"),
     Rule("maintenance", _maintenance, unit="switch", source="SetMaintenance"),
+    Rule("postgres", _postgres, unit="switch", source="PostgreSQL"),
+    Rule("core_error", _core_error, unit="switch", source="SetTradingState"),
     Rule("venue", _venue, lambda p: p.venue, "name", "EXCHANGE_VENUE"),
     Rule("stale_signal", _stale, unit="ms", source="Signal.expires_at"),
     Rule("unknown_symbol", _symbol, unit="name", source="exchangeInfo"),
@@ -269,6 +294,13 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("margin", _margin, lambda p: str(p.margin_share), "fraction of equity", "exchange"),
     Rule("filters", _filters, unit="", source="exchangeInfo"),
+    Rule(
+        "slippage",
+        _slippage,
+        lambda p: str(p.execution.max_slippage),
+        "fraction of the price",
+        "MAX_SLIPPAGE_PERCENT",
+    ),
 )
 """All rules in the order in which they are asked."""
 
@@ -309,6 +341,10 @@ def blocked_by(book: Book) -> str:
         return "drain"
     if gates.maintenance:
         return "maintenance"
+    if gates.store_away:
+        return "postgres"
+    if gates.core_error:
+        return "core_error"
     if not policy.venue_ready or not book.connected:
         return "venue"
     return "equity" if book.wallet is None else ""

@@ -9,12 +9,15 @@ from services.exec_risk.core import (
     commands,
     emergency,
     entries,
+    executing,
     fills,
     following,
     guard,
+    isolation,
     orders,
     reconcile,
     rounds,
+    submit,
 )
 from services.exec_risk.core.effects import Effect, Reconcile
 from services.exec_risk.core.exchange_events import (
@@ -32,8 +35,10 @@ from services.exec_risk.core.exchange_events import (
     SymbolsListed,
     WalletReport,
 )
+from services.exec_risk.core.execution_book import Quote
 from services.exec_risk.core.inputs import (
     CancelAnswered,
+    CancelOrder,
     ClosePosition,
     EmergencyStop,
     ExitOverdue,
@@ -50,6 +55,8 @@ from services.exec_risk.core.inputs import (
     RoundTimedOut,
     SetTradingState,
     SnapshotRead,
+    SubmitExecution,
+    SwitchesRead,
     Tick,
     ValidateEntry,
 )
@@ -91,11 +98,14 @@ class Trader:
             ProtectionOverdue: self._protection_overdue,
             ExitOverdue: lambda e: guard.exit_overdue(book, e.position_id),
             GatesChanged: self._gates_changed,
+            SwitchesRead: self._switches_read,
             SetTradingState: lambda e: commands.set_trading_state(book, e),
             EmergencyStop: lambda e: emergency.stop(book, e),
             ResetEmergency: lambda e: emergency.reset(book, e),
             ClosePosition: lambda e: commands.close_position(book, e),
             ValidateEntry: lambda e: commands.validate_entry(book, e),
+            SubmitExecution: lambda e: submit.submit_execution(book, e),
+            CancelOrder: lambda e: submit.cancel_order(book, e),
         }
 
     def handle(self, event: Event, now: int) -> list[Effect]:
@@ -104,6 +114,8 @@ class Trader:
         self._handlers[type(event)](event)
         if self.book.latch is not None:
             emergency.sweep(self.book)
+        executing.work(self.book)
+        executing.tell(self.book)
         effects, self.book.out = self.book.out, []
         return effects
 
@@ -168,9 +180,9 @@ class Trader:
             return
         reason = f"{refused.code} {refused.message}".strip()
         orders.move(self.book, order, OrderState.REJECTED, cause, reason=reason)
-        if order.purpose is OrderPurpose.ENTRY:
-            entries.after_refusal(self.book, order, refused)
-        else:
+        if order.execution_id:
+            executing.refused(self.book, order, refused)
+        elif order.purpose is not OrderPurpose.ENTRY:
             guard.after_refusal(self.book, order, refused)
 
     def _order_found(self, event: OrderFound) -> None:
@@ -214,6 +226,9 @@ class Trader:
         known = self.book.prices.get(report.symbol)
         if known is None or known[1] <= report.time:
             self.book.prices[report.symbol] = (report.mark, report.time)
+            if report.bid and report.ask:
+                quote = Quote(report.bid, report.ask, report.time)
+                self.book.executing.quotes[report.symbol] = quote
             following.price_told(self.book, report)
 
     def _stream_state(self, event: StreamStateChanged) -> None:
@@ -225,8 +240,8 @@ class Trader:
     def _tick(self, _: Tick) -> None:
         book = self.book
         book.exit_hold.clear()
-        for symbol in sorted(book.positions):
-            guard.keep_protected(book, symbol)
+        book.executing.cancel_tried.clear()
+        isolation.each(book, sorted(book.positions), guard.keep_protected)
         for order in book.live_orders():
             if is_protection(order) and order.state not in (
                 OrderState.SUBMITTED,
@@ -247,5 +262,14 @@ class Trader:
                 text = "no live stop within its grace"
                 guard.close(self.book, position, ExitReason.UNPROTECTED, text)
 
+    def _switches_read(self, event: SwitchesRead) -> None:
+        if event.stop is not None and self.book.latch is None:
+            emergency.stop(self.book, event.stop)
+        else:
+            commands.take_switches(self.book, event)
+
     def _gates_changed(self, event: GatesChanged) -> None:
-        self.book.gates = event.gates
+        before, self.book.gates = self.book.gates, event.gates
+        if event.gates.store_away and not before.store_away:
+            text = "PostgreSQL does not answer: no entries; stops rest, exits go on"
+            self.book.alert("HIGH", "POSTGRES_AWAY", text, action="STOP_ENTRIES")
