@@ -198,11 +198,12 @@ def test_a_close_does_not_wait_for_a_resting_exit() -> None:
 
 def test_cancel_takes_back_all_that_is_left() -> None:
     desk = desk_at_market()
-    limit = {"strategy": ExecutionStrategy.LIMIT, "limit_price": D(99)}
+    limit: dict[str, Any] = {"strategy": ExecutionStrategy.LIMIT, "limit_price": D(99)}
     assert submit(desk, name="small", quantity=D("0.05"), **limit)["rule"] == "filters"
     answer = submit(desk, quantity=D("0.2"), **limit)
     (order,) = desk.placed(ENTRY)
     desk.accept(order)
+    desk.tell(ex.PriceReport(BTC, desk.time, D(99)))
     desk.fill(order, order.quantity / 2, D(99))
     desk.tell(CancelOrder("c1", order.client_order_id))
     assert desk.of(fx.Cancel)
