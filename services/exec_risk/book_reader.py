@@ -94,7 +94,7 @@ class BookReader:
         for row in await connection.fetch(
             f"select {rows.PROGRESS_COLUMNS} from protections"  # noqa: S608
             " where position_id = any($1)",
-            sorted(p.position_id for p in book.positions.values()),
+            sorted(wanted),
         ):
             progress = rows.progress_of(row)
             book.progress[progress.position_id] = progress

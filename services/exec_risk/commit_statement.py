@@ -183,13 +183,22 @@ put_answers as (
     where r.account = a.account and r.request_id = a.request_id and r.answered_at is null
 ),
 told as ({outbox.insert("fence", answers + 1)})
-select held.yes, told.id, told.message_id
-from (select exists (select from fence) as yes) as held left join told on true
+select held.yes, told.id, told.message_id, switch.state,
+    latch.reason as latch_reason, latch.latched_by, latch.latched_at
+from (select exists (select from fence) as yes) as held
+left join told on true
+left join (select state from trading_state where account = ${answers + 5}) as switch on true
+left join (
+    select reason, latched_by, latched_at from emergency_latch where account = ${answers + 5}
+    and latched
+) as latch on true
 """  # noqa: S608 - all names are ours
 
 
 COMMIT = _statement()
-"""Arguments: resource, token, `Changes.arguments()`, `outbox.arguments()`.
+"""Arguments: resource, token, `Changes.arguments()`, `outbox.arguments()`, account.
 
-Nothing is written unless the fence holds. Returns whether it held and the new outbox rows.
+Nothing is written unless the fence holds. Returns whether it held, the new outbox rows, and the
+trading state and the latch as they stood before this statement, so that a switch that was moved in
+the database itself acts with the next write.
 """

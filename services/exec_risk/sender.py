@@ -14,7 +14,7 @@ from services.exec_risk.core.effects import (
     Resolve,
     SetLeverage,
 )
-from services.exec_risk.core.exchange_events import RequestOutcome, Unknown
+from services.exec_risk.core.exchange_events import Refused, RequestOutcome, Unknown
 from services.exec_risk.core.inputs import (
     CancelAnswered,
     Input,
@@ -31,6 +31,7 @@ from services.trade.order import Order, OrderPurpose
 log = get_logger(__name__)
 
 _ASK_AGAIN_SECONDS = 0.25
+_DUPLICATE_ID = "-4116"
 _SNAPSHOT_PAUSE_SECONDS = 0.25
 
 
@@ -136,6 +137,9 @@ class Sender:
             # whatever went wrong, it is not known whether the request arrived
             log.exception("request_failed")
             outcome = Unknown(f"{type(error).__name__}: {error}")
+        if isinstance(outcome, Refused) and outcome.code == _DUPLICATE_ID:
+            # an order rests under this id: who sent it died, or leads beside us; it is looked up
+            outcome = Unknown(f"{outcome.code} {outcome.message}")
         self.errors += isinstance(outcome, Unknown)
         return outcome
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
@@ -81,8 +82,12 @@ class Settings(ProcessSettings):
     execution_timeout_seconds: int = Field(default=300, ge=1, le=86_400)
     """Market time until an execution ends that was given no duration."""
     execution_reprice_seconds: int = Field(default=15, ge=1, le=3_600)
+    exchange_exit_share_percent: int = Field(default=25, ge=0, le=90)
+    """Share of each rate limit of the exchange that only exits, stops and cancels may use."""
     round_wait_seconds: float = Field(default=2.0, gt=0)
     round_wait_lockstep_seconds: float = Field(default=30.0, gt=0)
+    emergency_latch_file: Path = Path("/tmp/emergency_latch")  # noqa: S108 - beside drain_mode
+    """Where an emergency stop is kept while PostgreSQL does not take it; the account is added."""
     lease_seconds: float = Field(default=2.0, gt=0.2)
 
     @model_validator(mode="after")
@@ -175,6 +180,7 @@ class Settings(ProcessSettings):
             api_secret=secret or (PAPER_SECRET if paper else ""),
             account=self.account,
             timeout_seconds=self.exec_timeout_seconds,
+            exit_share_percent=self.exchange_exit_share_percent,
         )
 
     def term(self) -> TermLimits:
@@ -182,6 +188,7 @@ class Settings(ProcessSettings):
         return TermLimits(
             round_wait_lockstep=self.round_wait_lockstep_seconds,
             round_wait_free=self.round_wait_seconds,
+            latch_file=self.emergency_latch_file,
             sender=SenderLimits(
                 concurrent=self.exec_max_concurrent_orders,
                 # the exchange client has the same limit inside; ours is the outer one

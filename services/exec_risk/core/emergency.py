@@ -7,7 +7,7 @@ example by a late fill, is closed too.
 
 from __future__ import annotations
 
-from services.exec_risk.core import guard, orders
+from services.exec_risk.core import guard, isolation, orders
 from services.exec_risk.core.effects import (
     Answer,
     EmergencyReset,
@@ -65,10 +65,13 @@ def sweep(book: Book) -> None:
             orders.move(book, order, OrderState.CANCELED, "emergency_stop")
         elif order.state in LIVE_ON_EXCHANGE:
             orders.cancel(book, order)
-    for symbol in sorted(book.positions):
-        position = book.positions[symbol]
-        if position.exit_reason is None:
-            guard.close(book, position, ExitReason.EMERGENCY_STOP, "emergency stop")
+    isolation.each(book, sorted(book.positions), _close)
+
+
+def _close(book: Book, symbol: str) -> None:
+    position = book.positions[symbol]
+    if position.exit_reason is None:
+        guard.close(book, position, ExitReason.EMERGENCY_STOP, "emergency stop")
 
 
 def reset(book: Book, command: ResetEmergency) -> None:

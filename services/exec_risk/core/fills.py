@@ -207,7 +207,6 @@ def _reduce(book: Book, position: Position, fill: Fill, order: Order | None) -> 
     del book.positions[fill.symbol]
     book.last_closed[fill.symbol] = fill.time
     book.exit_hold.discard(position.position_id)
-    book.progress.pop(position.position_id, None)
     day.trades += 1
     book.store_day(day)
     book.emit(PositionClosed(closed))

@@ -167,6 +167,25 @@ def _continue_exit(book: Book, position: Position) -> Order | None:
     )
 
 
+def exit_overdue(book: Book, position_id: str) -> None:
+    """Tell that an exit has not ended in its time, and look again at what became of it.
+
+    No exit is forgotten (incident 10): its order is asked for, the exchange is read whole, and
+    where no order is on its way a new one is sent.
+    """
+    for position in list(book.positions.values()):
+        if position.position_id != position_id or position.exit_reason is None:
+            continue
+        text = f"{position.symbol} was to be closed ({position.exit_reason}) and is still open"
+        book.alert("CRITICAL", "EXIT_OVERDUE", text, symbol=position.symbol)
+        book.exit_hold.discard(position_id)
+        for order in book.orders_of(position_id, OrderPurpose.EXIT):
+            if order.state in (OrderState.SUBMITTED, OrderState.UNKNOWN):
+                orders.lost(book, order, "no answer within the deadline of exits")
+        _continue_exit(book, position)
+        book.emit(Reconcile("an exit is overdue"))
+
+
 def release(book: Book, position_id: str) -> None:
     """Cancel what still rests for a position that is closed."""
     for order in book.live_orders():
@@ -183,8 +202,11 @@ def after_refusal(book: Book, order: Order, refused: Refused) -> None:
         return
     if refused.code == _NO_POSITION:
         book.emit(Reconcile(f"{order.client_order_id} refused: no position to reduce"))
-        book.exit_hold.add(position.position_id)
-        return
+        if order.purpose is OrderPurpose.EXIT:
+            book.exit_hold.add(position.position_id)
+            return
+        # the fill may not have come there yet
+        refused = replace(refused, retryable=True)
     if order.purpose is OrderPurpose.EXIT:
         _exit_refused(book, position, order, refused)
     elif order.purpose is OrderPurpose.STOP_LOSS:

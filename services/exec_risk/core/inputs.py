@@ -130,6 +130,13 @@ class ProtectionOverdue:
 
 
 @dataclass(frozen=True, slots=True)
+class ExitOverdue:
+    """A position that is being closed was still open after the deadline of exits."""
+
+    position_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class GatesChanged:
     """Drain or maintenance was switched."""
 
@@ -165,6 +172,17 @@ class ResetEmergency:
     request_id: str
     reason: str
     by: str
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchesRead:
+    """What the database holds of the account's switches, whoever wrote it."""
+
+    trading_state: TradingState
+    instead_of: TradingState
+    """What the core held when it was read; by a command in between it is out of date."""
+    stop: EmergencyStop | None = None
+    """An emergency stop that is latched there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +265,8 @@ Input = (
     | FiltersRead
     | Tick
     | ProtectionOverdue
+    | ExitOverdue
     | GatesChanged
+    | SwitchesRead
     | Command
 )

@@ -67,3 +67,7 @@ class Gates:
 
     draining: bool = False
     maintenance: bool = False
+    store_away: bool = False
+    """True while PostgreSQL does not take what was decided."""
+    core_error: str = ""
+    """What went wrong inside the core; empty while nothing did."""

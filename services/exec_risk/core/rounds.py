@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.exec_risk.core import entries, exits, following
+from services.exec_risk.core import entries, exits, following, isolation
 from services.exec_risk.core.effects import RoundDecided, StoreVolumes
 from services.exec_risk.core.inputs import PredictionsArrived, Signal
 from services.exec_risk.core.state import Book, Round
@@ -80,8 +80,7 @@ def _decide(book: Book, found: Round) -> None:
     book.day(found.time)
     equity, wallet = book.equity(), book.wallet
     signals = _ordered(found)
-    for signal in signals:
-        entries.consider(book, signal, found.time)
+    isolation.each(book, signals, lambda b, signal: entries.consider(b, signal, found.time))
     exits.leave_by_rule(book, found.time)
     if found.missing:
         text = f"round {found.time}: no answer for {', '.join(found.missing)}"

@@ -42,6 +42,15 @@ def _maintenance(entry: Entry) -> str | None:
     return "the service is in maintenance" if entry.book.gates.maintenance else None
 
 
+def _postgres(entry: Entry) -> str | None:
+    return "PostgreSQL does not answer" if entry.book.gates.store_away else None
+
+
+def _core_error(entry: Entry) -> str | None:
+    found = entry.book.gates.core_error
+    return f"an exception inside the core: {found}" if found else None
+
+
 def _venue(entry: Entry) -> str | None:
     policy = entry.policy
     if entry.signal.venue != policy.venue:
@@ -228,6 +237,8 @@ RULES: tuple[Rule, ...] = (
     Rule("trading_state", _trading_state, unit="switch", source="SetTradingState"),
     Rule("drain", _drain, unit="switch", source="Drain"),
     Rule("maintenance", _maintenance, unit="switch", source="SetMaintenance"),
+    Rule("postgres", _postgres, unit="switch", source="PostgreSQL"),
+    Rule("core_error", _core_error, unit="switch", source="SetTradingState"),
     Rule("venue", _venue, lambda p: p.venue, "name", "EXCHANGE_VENUE"),
     Rule("stale_signal", _stale, unit="ms", source="Signal.expires_at"),
     Rule("unknown_symbol", _symbol, unit="name", source="exchangeInfo"),
@@ -330,6 +341,10 @@ def blocked_by(book: Book) -> str:
         return "drain"
     if gates.maintenance:
         return "maintenance"
+    if gates.store_away:
+        return "postgres"
+    if gates.core_error:
+        return "core_error"
     if not policy.venue_ready or not book.connected:
         return "venue"
     return "equity" if book.wallet is None else ""

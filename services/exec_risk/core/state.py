@@ -98,7 +98,7 @@ class Book:
     """Market time of applied fills by (symbol, trade id)."""
     seen_funding: dict[str, int] = field(default_factory=dict)
     progress: dict[str, Progress] = field(default_factory=dict)
-    """How far the protection of open positions has come, by position id."""
+    """How far the protection of positions has come, by position id."""
     quotes: dict[str, PriceReport] = field(default_factory=dict)
     """Last price report by symbol, where the policy follows them."""
     commissions: dict[str, Decimal] = field(default_factory=dict)
@@ -119,6 +119,8 @@ class Book:
     last_round: int = 0
     """Market time of the last decided round; earlier ones are not decided again."""
     in_sample: bool = False
+    failed: list[str] = field(default_factory=list)
+    """Exceptions that were kept to one symbol, for the shell to tell."""
     out: list[Effect] = field(default_factory=list)
 
     def emit(self, effect: Effect) -> None:
@@ -231,7 +233,8 @@ class Book:
         if name not in self.days:
             self.days[name] = Day(name, start_equity=self.equity())
             self.store_day(self.days[name])
-            for old in sorted(self.days)[:-3]:
+            # a fill may come days late: the day that is asked for stays
+            for old in [d for d in sorted(self.days)[:-3] if d != name]:
                 del self.days[old]
             self._forget(day_start(time) - KEEP_MS)
         return self.days[name]
@@ -276,6 +279,7 @@ class Book:
         self.commissions = {k: c for k, c in self.commissions.items() if k in self.orders}
         kept = held | {o.position_id for o in self.orders.values()}
         self.plans = {k: p for k, p in self.plans.items() if k in kept}
+        self.progress = {k: p for k, p in self.progress.items() if k in kept}
         self.counts = {k: n for k, n in self.counts.items() if k[0] in kept}
         self.executing.forget(before, held)
         self.seen_fills = {k: t for k, t in self.seen_fills.items() if t >= before}

@@ -13,6 +13,7 @@ from services.exec_risk.core import (
     fills,
     following,
     guard,
+    isolation,
     orders,
     reconcile,
     rounds,
@@ -40,6 +41,7 @@ from services.exec_risk.core.inputs import (
     CancelOrder,
     ClosePosition,
     EmergencyStop,
+    ExitOverdue,
     FiltersRead,
     GatesChanged,
     Input,
@@ -54,6 +56,7 @@ from services.exec_risk.core.inputs import (
     SetTradingState,
     SnapshotRead,
     SubmitExecution,
+    SwitchesRead,
     Tick,
     ValidateEntry,
 )
@@ -93,7 +96,9 @@ class Trader:
             FiltersRead: lambda e: book.filters.update(e.filters),
             Tick: self._tick,
             ProtectionOverdue: self._protection_overdue,
+            ExitOverdue: lambda e: guard.exit_overdue(book, e.position_id),
             GatesChanged: self._gates_changed,
+            SwitchesRead: self._switches_read,
             SetTradingState: lambda e: commands.set_trading_state(book, e),
             EmergencyStop: lambda e: emergency.stop(book, e),
             ResetEmergency: lambda e: emergency.reset(book, e),
@@ -121,6 +126,10 @@ class Trader:
             for p in self.book.positions.values()
             if p.exit_reason is None and not guard.protected(self.book, p)
         ]
+
+    def leaving(self) -> list[Position]:
+        """Return open positions that are being closed."""
+        return [p for p in self.book.positions.values() if p.exit_reason is not None]
 
     def unanswered_round(self) -> int | None:
         """Return the market time of the oldest round that waits for answers."""
@@ -232,8 +241,7 @@ class Trader:
         book = self.book
         book.exit_hold.clear()
         book.executing.cancel_tried.clear()
-        for symbol in sorted(book.positions):
-            guard.keep_protected(book, symbol)
+        isolation.each(book, sorted(book.positions), guard.keep_protected)
         for order in book.live_orders():
             if is_protection(order) and order.state not in (
                 OrderState.SUBMITTED,
@@ -254,5 +262,14 @@ class Trader:
                 text = "no live stop within its grace"
                 guard.close(self.book, position, ExitReason.UNPROTECTED, text)
 
+    def _switches_read(self, event: SwitchesRead) -> None:
+        if event.stop is not None and self.book.latch is None:
+            emergency.stop(self.book, event.stop)
+        else:
+            commands.take_switches(self.book, event)
+
     def _gates_changed(self, event: GatesChanged) -> None:
-        self.book.gates = event.gates
+        before, self.book.gates = self.book.gates, event.gates
+        if event.gates.store_away and not before.store_away:
+            text = "PostgreSQL does not answer: no entries; stops rest, exits go on"
+            self.book.alert("HIGH", "POSTGRES_AWAY", text, action="STOP_ENTRIES")

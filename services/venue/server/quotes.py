@@ -55,6 +55,17 @@ class Quotes:
         """Return the rate that will be paid at the next funding time."""
         return self._exchange.market.funding_rate(symbol, self.next_funding())
 
+    def price_of(self, symbol: str) -> dict[str, Any]:
+        """Return a symbol's prices as a point of the paper clock tells them."""
+        quote = self.of(symbol)
+        return {
+            "p": number(quote.mark),
+            "b": number(quote.bid),
+            "a": number(quote.ask),
+            "r": number(self.funding_rate(symbol)),
+            "T": self.next_funding(),
+        }
+
     def book_event(self, symbol: str, step: int) -> dict[str, Any]:
         """Return the best prices as the bookTicker stream tells them."""
         quote, time = self.of(symbol), self._exchange.time

@@ -7,6 +7,7 @@ from typing import Any
 
 from services.trade.times import timeframe_ms
 from services.venue.core.rejections import Rejection
+from services.venue.core.steps import Point
 from services.venue.exchange import Advance, PaperExchange
 from services.venue.server.candles import Candles, closed_bar, kline_event
 from services.venue.server.faulty_streams import FaultyStreams
@@ -55,6 +56,15 @@ class Streams:
                 socket.streams.add(stream)
                 messages += self._current(stream)
         return messages
+
+    def prices(self, points: Iterable[Point]) -> dict[str, dict[str, Any]]:
+        """Return mark, bid, ask, funding rate and next funding of what a step moved."""
+        trading = self._exchange.engine.state.marks
+        return {
+            point.symbol: self._quotes.price_of(point.symbol)
+            for point in points
+            if point.symbol in trading
+        }
 
     async def push(self, advance: Advance) -> int:
         """Send a step's events to all sockets; return how many user events it had.

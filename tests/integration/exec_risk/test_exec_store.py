@@ -15,7 +15,10 @@ from services.exec_risk.app import MIGRATIONS, SCHEMA
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import inputs
 from services.exec_risk.core.execution_policy import ExecutionPolicy
+from services.exec_risk.core.inputs import Tick
 from services.exec_risk.core.policy import Policy
+from services.exec_risk.core.trader import Trader
+from services.exec_risk.core.trailing import Stage
 from services.exec_risk.store import PostgresStore
 from services.exec_risk.views import Views
 from services.kit.clock import SystemClock
@@ -26,7 +29,7 @@ from services.kit.migrate import migrate
 from services.trade.execution import ExecutionStrategy
 from services.trade.order import OrderPurpose, Side
 from services.trade.position import TradingState
-from tests.unit.exec_risk.account_desk import Desk, signal_of
+from tests.unit.exec_risk.account_desk import MINUTE, Desk, signal_of
 
 
 @pytest_asyncio.fixture
@@ -87,6 +90,29 @@ async def test_an_execution_at_work_survives_a_restart(
     assert book.executing.working == desk.book.executing.working
     assert len(book.executing.working) == 1
     assert book.orders == desk.book.orders
+
+
+async def test_how_far_protection_has_come_is_read_back(database: Database) -> None:
+    """Incidents 6 and 12: best price, moved stop and what targets took survive; newest wins."""
+    store, _ = await _store(database)
+    desk = Desk()
+    desk.open()
+    desk.fill(desk.placed(OrderPurpose.TAKE_PROFIT)[0], price=Decimal("101.2"))
+    for close in ("101.5", "102"):
+        desk.time += MINUTE
+        desk.close("BTCUSDT", Decimal(close))
+        desk.accept_all()
+    (progress,) = desk.book.progress.values()
+    assert progress.stage is Stage.TRAILING and progress.taken
+    changes = _changes(desk.effects)
+    await store.commit(changes)
+    await store.commit([e for e in changes if isinstance(e, fx.StoreProgress)][:1])
+    book = await store.load(Policy())
+    assert book.progress == desk.book.progress
+    assert book.plans == desk.book.plans
+    again = Trader(book)
+    again.handle(Tick(), desk.time)
+    assert again.handle(Tick(), desk.time) == []  # nothing is asked for twice
 
 
 async def test_closed_position_is_in_the_table(database: Database) -> None:
