@@ -276,7 +276,7 @@ def _exit_reason(
 ) -> ExitReason:
     if order is None:
         liquidated = client_order_id.startswith(_LIQUIDATION_IDS)
-        return ExitReason.LIQUIDATION if liquidated else ExitReason.MANUAL
+        return ExitReason.LIQUIDATION if liquidated else position.exit_reason or ExitReason.MANUAL
     if order.purpose is OrderPurpose.ENTRY:
         return ExitReason.MANUAL
     if order.purpose is OrderPurpose.STOP_LOSS:
