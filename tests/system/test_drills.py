@@ -78,7 +78,7 @@ async def test_postgres_gone(tmp_path: Path, how: str, seconds: float) -> None:
         await desk.assert_same_books()
 
         async def free() -> bool:
-            return (await health(desk)).entries_blocked_by == ""
+            return not (await health(desk)).entries_blocked_by
 
         await eventually(free, 10, 0.2)
 
