@@ -12,6 +12,7 @@ from services.ctl.commands import (
     operate,
     reconcile,
     run,
+    simulate,
     switches,
     up,
     venue,
@@ -37,6 +38,7 @@ for command in (
     money.pnl,
     money.signals,
     verify.verify,
+    simulate.simulate,
     reconcile.reconcile,
     run.run,
 ):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
-from services.exec_risk import rows
+from services.exec_risk import execution_rows, rows
 from services.exec_risk.core import effects as fx
 from services.kit import lease, outbox
 from services.trade.times import to_datetime
@@ -29,6 +29,12 @@ _ANSWER_COLUMNS = "account, request_id, ok, result"
 _TABLES: dict[str, tuple[str, str, str]] = {
     "orders": (rows.ORDER_COLUMNS, "client_order_id", "where t.version < excluded.version"),
     "positions": (rows.POSITION_COLUMNS, "position_id", "where t.version < excluded.version"),
+    "executions": (
+        execution_rows.EXECUTION_COLUMNS,
+        "execution_id",
+        "where t.version < excluded.version",
+    ),
+    "volumes": (execution_rows.VOLUME_COLUMNS, "account, symbol", ""),
     "plans": (rows.PLAN_COLUMNS, "", ""),
     "protections": (rows.PROGRESS_COLUMNS, "position_id", "where t.version < excluded.version"),
     "fills": (rows.FILL_COLUMNS, "", ""),
@@ -78,6 +84,14 @@ class Changes:
             case fx.FillRecorded(fill=fill):
                 key = (fill.symbol, fill.trade_id)
                 self._put("fills", key, rows.FILL_COLUMNS, rows.fill_values(change))
+            case fx.ExecutionChanged(execution=execution):
+                values = execution_rows.execution_values(execution)
+                columns = execution_rows.EXECUTION_COLUMNS
+                self._put("executions", execution.execution_id, columns, values)
+            case fx.StoreVolumes():
+                for profile in change.profiles:
+                    values = execution_rows.volume_values(profile, account)
+                    self._put("volumes", profile.symbol, execution_rows.VOLUME_COLUMNS, values)
             case fx.StorePlan(plan=plan):
                 values = rows.plan_values(plan, account)
                 self._put("plans", plan.position_id, rows.PLAN_COLUMNS, values)

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from services.exec_risk.leader import Leader
-from services.exec_risk.store import command_of
+from services.exec_risk.request_commands import command_of
 from services.exec_risk.term import Term
 from services.exec_risk.views import Views
 from services.kit.clock import Clock

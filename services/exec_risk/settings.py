@@ -8,12 +8,14 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from services.exec_risk.core.execution_policy import ExecutionPolicy
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.protection_policy import Partial, ProtectionPolicy
 from services.exec_risk.exchange_settings import ExchangeSettings
 from services.exec_risk.sender import SenderLimits
 from services.exec_risk.term import TermLimits
 from services.kit.settings import ProcessSettings
+from services.trade.execution import ExecutionStrategy
 from services.trade.times import timeframe_ms
 
 PAPER_KEY, PAPER_SECRET = "paper-key", "paper-secret"
@@ -80,6 +82,12 @@ class Settings(ProcessSettings):
     exec_retry_attempts: int = Field(default=3, ge=0, le=10)
     exchange_exit_share_percent: int = Field(default=25, ge=0, le=90)
     """Share of each rate limit of the exchange that only exits, stops and cancels may use."""
+    default_execution_mode: ExecutionStrategy = ExecutionStrategy.MARKET
+    """Strategy of entries that a signal leads to."""
+    max_slippage_percent: Decimal = Field(default=Decimal("0.5"), gt=0, le=10)
+    execution_timeout_seconds: int = Field(default=300, ge=1, le=86_400)
+    """Market time until an execution ends that was given no duration."""
+    execution_reprice_seconds: int = Field(default=15, ge=1, le=3_600)
     round_wait_seconds: float = Field(default=2.0, gt=0)
     round_wait_lockstep_seconds: float = Field(default=30.0, gt=0)
     emergency_latch_file: Path = Path("/tmp/emergency_latch")  # noqa: S108 - beside drain_mode
@@ -131,8 +139,18 @@ class Settings(ProcessSettings):
             taker_fee=self.taker_fee_percent / 100,
             protection=self.protection(),
             retry_attempts=self.exec_retry_attempts,
+            execution=self.execution(),
             adopt_positions=self.adopt_positions,
             cancel_foreign_orders=self.cancel_foreign_orders,
+        )
+
+    def execution(self) -> ExecutionPolicy:
+        """Return how quantities are brought to the exchange."""
+        return ExecutionPolicy(
+            entry_strategy=self.default_execution_mode,
+            max_slippage=self.max_slippage_percent / 100,
+            timeout_ms=self.execution_timeout_seconds * 1000,
+            reprice_ms=self.execution_reprice_seconds * 1000,
         )
 
     def protection(self) -> ProtectionPolicy:

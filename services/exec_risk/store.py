@@ -5,29 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 
 from services.exec_risk.book_reader import BookReader
 from services.exec_risk.commit_statement import COMMIT, Changes
 from services.exec_risk.core import effects as fx
-from services.exec_risk.core.inputs import (
-    ClosePosition,
-    Command,
-    EmergencyStop,
-    ReconcileNow,
-    ResetEmergency,
-    SetTradingState,
-    ValidateEntry,
-)
+from services.exec_risk.core.inputs import Command
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import Book
 from services.exec_risk.facts import encode
+from services.exec_risk.request_commands import command_of
 from services.exec_risk.seams import StoreUnavailable, Switches
 from services.kit import outbox
 from services.kit.db import TRANSIENT, Database
 from services.kit.lease import Lease
-from services.trade.order import Side
 from services.trade.position import TradingState
 from services.trade.times import from_datetime
 
@@ -153,27 +144,3 @@ def _told(changes: Sequence[fx.Change]) -> list[fx.Fact | fx.AccountSnapshot]:
         elif isinstance(change, fx.FACTS):
             found.append(change)
     return found
-
-
-def command_of(request_id: str, kind: str, arguments: dict[str, str]) -> Command:
-    """Return a request as the core takes it; ValueError for a kind that is none."""
-    if kind == "set_trading_state":
-        state = TradingState(arguments["state"])
-        return SetTradingState(request_id, state, arguments["reason"], arguments["changed_by"])
-    if kind == "reconcile":
-        return ReconcileNow(request_id, arguments["apply"] == "true")
-    if kind == "emergency_stop":
-        return EmergencyStop(request_id, arguments["reason"], arguments["by"])
-    if kind == "reset_emergency":
-        return ResetEmergency(request_id, arguments["reason"], arguments["by"])
-    if kind == "close_position":
-        return ClosePosition(request_id, arguments["symbol"])
-    if kind == "validate_entry":
-        return ValidateEntry(
-            request_id,
-            arguments["symbol"],
-            Side(arguments["side"]),
-            Decimal(arguments["size_usd"]),
-            int(arguments["leverage"]),
-        )
-    raise ValueError(f"request {request_id}: unknown kind {kind!r}")

@@ -220,6 +220,9 @@ async def test_reply_lost_twice_after_accepting(tmp_path: Path) -> None:
 async def test_an_unknown_position_at_start(tmp_path: Path, adopt: str) -> None:
     """Adopted and protected within the limits, or closed, by ADOPT_POSITIONS."""
     async with drill_desk(tmp_path, speed=4, ADOPT_POSITIONS=adopt) as desk:
+        first = desk.start("exec-0")
+        await desk.ready()
+        first.end()
         await desk.by_hand(BTC, "BUY", "0.05", "web_1")
 
         async def there() -> bool:

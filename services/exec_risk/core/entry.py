@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from services.exec_risk.core import impact
 from services.exec_risk.core.inputs import Signal
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.sizing import Size, of_quantity, room, size
 from services.exec_risk.core.state import Book
+from services.trade.execution import ExecutionStrategy
 from services.trade.filters import SymbolFilters
 
 
@@ -24,6 +26,12 @@ class Entry:
     size: Size | None = None
     stop_fraction: Decimal = Decimal(0)
     take_fraction: Decimal = Decimal(0)
+    strategy: ExecutionStrategy | None = None
+    """How it would be executed; None: as the policy says."""
+    max_slippage: Decimal | None = None
+    stop_asked: Decimal | None = None
+    """Distance that a caller asks for; None: by the policy."""
+    take_asked: Decimal | None = None
 
     @property
     def policy(self) -> Policy:
@@ -49,6 +57,18 @@ class Entry:
     def exposure(self) -> Decimal:
         """Gross notional of positions and of entries on their way."""
         return self.book.gross_exposure() + self.book.reserved()
+
+    @property
+    def slippage_cap(self) -> Decimal:
+        """Largest fraction of the price that may be paid on top; a caller may only lower it."""
+        cap = self.policy.execution.max_slippage
+        return cap if self.max_slippage is None else min(cap, self.max_slippage)
+
+    def expected_impact(self, quantity: Decimal) -> Decimal | None:
+        """Return the impact of a quantity taken at once; None when no volume is known."""
+        executing, symbol = self.book.executing, self.signal.symbol
+        profile = executing.volumes.get(symbol)
+        return impact.expected(quantity, profile, executing.quoted_spread(symbol))
 
     def sized(self) -> Size:
         """Return the size of the entry; computed once."""

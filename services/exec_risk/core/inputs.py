@@ -11,8 +11,9 @@ from services.exec_risk.core.exchange_events import (
     RequestOutcome,
 )
 from services.exec_risk.core.policy import Gates
+from services.trade.execution import ExecutionStrategy
 from services.trade.filters import SymbolFilters
-from services.trade.order import Side
+from services.trade.order import Side, TimeInForce
 from services.trade.position import TradingState
 
 
@@ -216,8 +217,54 @@ class ValidateEntry:
     leverage: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class SubmitExecution:
+    """A caller wants a quantity executed; exactly one of the three sizes is set."""
+
+    request_id: str
+    symbol: str
+    side: Side
+    strategy: ExecutionStrategy
+    quantity: Decimal | None = None
+    notional_usd: Decimal | None = None
+    margin_usd: Decimal | None = None
+    """The notional is margin times leverage."""
+    leverage: int = 0
+    """The policy's when 0."""
+    reduce_only: bool = False
+    limit_price: Decimal | None = None
+    time_in_force: TimeInForce = TimeInForce.GTC
+    duration_ms: int = 0
+    max_slippage: Decimal | None = None
+    stop_fraction: Decimal | None = None
+    take_fraction: Decimal | None = None
+
+    def notional(self, price: Decimal, leverage: int) -> Decimal:
+        """Return the notional in USD that is asked for."""
+        if self.quantity is not None:
+            return self.quantity * price
+        if self.notional_usd is not None:
+            return self.notional_usd
+        return (self.margin_usd or Decimal(0)) * leverage
+
+
+@dataclass(frozen=True, slots=True)
+class CancelOrder:
+    """A caller cancels an order, or all that is left of its execution."""
+
+    request_id: str
+    client_order_id: str
+
+
 Command = (
-    SetTradingState | EmergencyStop | ResetEmergency | ClosePosition | ValidateEntry | ReconcileNow
+    SetTradingState
+    | EmergencyStop
+    | ResetEmergency
+    | ClosePosition
+    | ValidateEntry
+    | SubmitExecution
+    | CancelOrder
+    | ReconcileNow
 )
 
 Input = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from services.exec_risk.core.execution_policy import ExecutionPolicy
 from services.exec_risk.core.protection_policy import ProtectionPolicy
 from services.trade.filters import SymbolFilters
 from services.trade.times import MINUTE_MS
@@ -39,6 +40,7 @@ class Policy:
     taker_fee: Decimal = Decimal("0.0005")
     max_slippage: Decimal = Decimal("0.001")
     retry_attempts: int = 3
+    execution: ExecutionPolicy = field(default_factory=ExecutionPolicy)
     adopt_positions: bool = True
     """True: a position of the exchange that is not ours is protected; False: it is closed."""
     cancel_foreign_orders: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.exec_risk.core import entries, exits, following, isolation
-from services.exec_risk.core.effects import RoundDecided
+from services.exec_risk.core.effects import RoundDecided, StoreVolumes
 from services.exec_risk.core.inputs import PredictionsArrived, Signal
 from services.exec_risk.core.state import Book, Round
 from services.trade.candle import Candle
@@ -30,6 +30,7 @@ def candle_closed(book: Book, candle: Candle) -> None:
     known = book.prices.get(candle.symbol)
     if known is None or known[1] <= time:
         book.prices[candle.symbol] = (candle.close, time)
+    book.executing.saw(candle)
     found = round_at(book, time)
     if found is not None:
         found.closes[candle.symbol] = candle.close
@@ -37,9 +38,9 @@ def candle_closed(book: Book, candle: Candle) -> None:
 
 
 def opened(book: Book, time: int, symbols: tuple[str, ...]) -> None:
-    """Learn which symbols belong to a round."""
-    found = round_at(book, time)
-    if found is not None and symbols and found.symbols is None:
+    """Learn which symbols belong to a round. A point at which none closed is none."""
+    found = round_at(book, time) if symbols else None
+    if found is not None and found.symbols is None:
         found.symbols = tuple(sorted(symbols))
         _decide_when_due(book, found)
 
@@ -79,7 +80,9 @@ def _decide(book: Book, found: Round) -> None:
     book.day(found.time)
     equity, wallet = book.equity(), book.wallet
     signals = _ordered(found)
-    isolation.each(book, signals, lambda b, signal: entries.consider(b, signal, found.time))
+    # a round may be decided late: its signals have aged with the market, not with the round
+    now = max(found.time, book.time)
+    isolation.each(book, signals, lambda b, signal: entries.consider(b, signal, now))
     exits.leave_by_rule(book, found.time)
     if found.missing:
         text = f"round {found.time}: no answer for {', '.join(found.missing)}"
@@ -97,6 +100,10 @@ def _decide(book: Book, found: Round) -> None:
             in_sample=book.in_sample,
         )
     )
+    volumes = book.executing.volumes
+    profiles = tuple(volumes[s] for s in sorted(found.closes) if s in volumes)
+    if profiles:
+        book.emit(StoreVolumes(profiles))
     book.store_account(with_prices=True)
 
 

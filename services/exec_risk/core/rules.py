@@ -13,6 +13,7 @@ from services.exec_risk.core import costs, protection
 from services.exec_risk.core.entry import Entry
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import Book
+from services.exec_risk.core.strategies import smart
 from services.trade.order import OrderState
 from services.trade.position import PositionSide, TradingState
 
@@ -104,9 +105,13 @@ def _position(entry: Entry) -> str | None:
 
 
 def _pending(entry: Entry) -> str | None:
+    if entry.signal.symbol in entry.book.drift:
+        return f"position of {entry.signal.symbol} differs from the exchange's"
     for order in entry.book.live_orders(entry.signal.symbol):
         word = "of unknown outcome" if order.state is OrderState.UNKNOWN else "on its way"
         return f"order {order.client_order_id} is {word}"
+    for execution in entry.book.executing.entering(entry.signal.symbol):
+        return f"execution {execution.execution_id} is at work"
     return None
 
 
@@ -143,6 +148,7 @@ def _protection(entry: Entry) -> str | None:
         found = protection.fractions(
             entry.signal.atr_fraction, entry.signal.confidence, entry.policy.protection
         )
+        found = protection.asked(found, entry.stop_asked, entry.take_asked, entry.policy.protection)
     except protection.AbsurdDistance as error:
         return str(error)
     entry.stop_fraction, entry.take_fraction = found
@@ -194,6 +200,16 @@ def _filters(entry: Entry) -> str | None:
     if filters.floor_quantity(found.quantity) != found.quantity:
         return f"quantity {found.quantity} is no multiple of {filters.step_size}"
     return None
+
+
+def _slippage(entry: Entry) -> str | None:
+    quantity, cap = entry.sized().quantity, entry.slippage_cap
+    impact = entry.expected_impact(quantity)
+    if impact is None:
+        return f"no volume of {entry.signal.symbol} is known"
+    policy = entry.policy.execution
+    one = smart.impact_of_one(entry.strategy or policy.entry_strategy, impact, cap, policy)
+    return f"expected impact {one:.5f} is above {cap}" if one > cap else None
 
 
 def _none(_: Policy) -> str:
@@ -280,6 +296,13 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("margin", _margin, lambda p: str(p.margin_share), "fraction of equity", "exchange"),
     Rule("filters", _filters, unit="", source="exchangeInfo"),
+    Rule(
+        "slippage",
+        _slippage,
+        lambda p: str(p.execution.max_slippage),
+        "fraction of the price",
+        "MAX_SLIPPAGE_PERCENT",
+    ),
 )
 """All rules in the order in which they are asked."""
 

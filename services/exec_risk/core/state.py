@@ -14,10 +14,12 @@ from services.exec_risk.core.effects import (
     StoreDay,
 )
 from services.exec_risk.core.exchange_events import OrderReport, PriceReport
+from services.exec_risk.core.execution_book import ExecutionBook
 from services.exec_risk.core.inputs import Prediction
 from services.exec_risk.core.order_book import Orders
 from services.exec_risk.core.policy import Gates, Policy
 from services.exec_risk.core.trailing import Progress
+from services.trade.execution import Execution
 from services.trade.filters import SymbolFilters
 from services.trade.order import Order, OrderPurpose, OrderState
 from services.trade.position import Position, TradingState
@@ -87,6 +89,7 @@ class Book:
     """Open positions by symbol."""
     orders: Orders = field(default_factory=Orders)
     """Orders by client order id: all that are not final, and the final ones of late."""
+    executing: ExecutionBook = field(default_factory=ExecutionBook)
     plans: dict[str, EntryPlan] = field(default_factory=dict)
     """Plans by position id."""
     counts: dict[tuple[str, OrderPurpose], int] = field(default_factory=dict)
@@ -109,6 +112,10 @@ class Book:
     """Positions whose exit was refused; tried again at the next tick."""
     drift: dict[str, tuple[Decimal, Decimal]] = field(default_factory=dict)
     """Quantities here and there, by symbol, that one reading of the exchange found to differ."""
+    wallet_drift: Decimal | None = None
+    """What the wallet lacked at the last reading of the exchange."""
+    closed: dict[str, Position] = field(default_factory=dict)
+    """Positions closed of late, by id: a late entry fill opens the same position again."""
     last_closed: dict[str, int] = field(default_factory=dict)
     """Market time of the last close by symbol."""
     days: dict[str, Day] = field(default_factory=dict)
@@ -152,6 +159,11 @@ class Book:
         found = self.prices.get(symbol)
         return found[0] if found else None
 
+    def last_price(self, symbol: str) -> Decimal | None:
+        """Return the last price, else the average entry of the symbol's position."""
+        position = self.positions.get(symbol)
+        return self.price(symbol) or (position.entry_price if position else None)
+
     def mark(self, position: Position) -> Decimal:
         """Return the price that values a position: the last one, else its entry."""
         found = self.price(position.symbol)
@@ -184,9 +196,9 @@ class Book:
         ]
 
     def reserved(self) -> Decimal:
-        """Return the notional that live entry orders may still take.
+        """Return the notional that entries on their way may still take.
 
-        It is derived from the orders themselves, so it cannot outlive them.
+        It is derived from orders and executions themselves, so it cannot outlive them.
         """
         total = Decimal(0)
         for order in self.live_orders():
@@ -194,7 +206,17 @@ class Book:
                 plan = self.plans.get(order.position_id)
                 price = self.price(order.symbol) or (plan.price if plan else Decimal(0))
                 total += max(order.remaining, Decimal(0)) * price
+        for execution in self.executing.entering():
+            if execution.sends:
+                price = self.price(execution.symbol) or execution.reference_price
+                total += self._unsent(execution) * price
         return total
+
+    def _unsent(self, execution: Execution) -> Decimal:
+        """Return what an execution may still send besides its order that lives."""
+        order = self.orders.get(execution.child)
+        living = order.remaining if order is not None and not order.state.final else Decimal(0)
+        return max(execution.left - living, Decimal(0))
 
     def gross_exposure(self) -> Decimal:
         """Return the absolute notional of all open positions."""
@@ -212,6 +234,7 @@ class Book:
     def slots_used(self) -> int:
         """Return open positions plus symbols with a live entry order and no position yet."""
         pending = {o.symbol for o in self.live_orders() if o.purpose is OrderPurpose.ENTRY}
+        pending |= {e.symbol for e in self.executing.entering()}
         return len(pending | set(self.positions))
 
     def day(self, time: int) -> Day:
@@ -264,10 +287,12 @@ class Book:
         for key in [k for k, o in self.orders.items() if self._old(o, before, held)]:
             del self.orders[key]
         self.commissions = {k: c for k, c in self.commissions.items() if k in self.orders}
+        self.closed = {k: p for k, p in self.closed.items() if (p.closed_time or 0) >= before}
         kept = held | {o.position_id for o in self.orders.values()}
         self.plans = {k: p for k, p in self.plans.items() if k in kept}
         self.progress = {k: p for k, p in self.progress.items() if k in kept}
         self.counts = {k: n for k, n in self.counts.items() if k[0] in kept}
+        self.executing.forget(before, held)
         self.seen_fills = {k: t for k, t in self.seen_fills.items() if t >= before}
         self.seen_funding = {k: t for k, t in self.seen_funding.items() if t >= before}
 

@@ -9,6 +9,7 @@ from services.exec_risk.core import (
     commands,
     emergency,
     entries,
+    executing,
     fills,
     following,
     guard,
@@ -16,6 +17,7 @@ from services.exec_risk.core import (
     orders,
     reconcile,
     rounds,
+    submit,
 )
 from services.exec_risk.core.effects import Effect, Reconcile
 from services.exec_risk.core.exchange_events import (
@@ -33,8 +35,10 @@ from services.exec_risk.core.exchange_events import (
     SymbolsListed,
     WalletReport,
 )
+from services.exec_risk.core.execution_book import Quote
 from services.exec_risk.core.inputs import (
     CancelAnswered,
+    CancelOrder,
     ClosePosition,
     EmergencyStop,
     ExitOverdue,
@@ -52,6 +56,7 @@ from services.exec_risk.core.inputs import (
     RoundTimedOut,
     SetTradingState,
     SnapshotRead,
+    SubmitExecution,
     SwitchesRead,
     Tick,
     ValidateEntry,
@@ -103,6 +108,8 @@ class Trader:
             ResetEmergency: lambda e: emergency.reset(book, e),
             ClosePosition: lambda e: commands.close_position(book, e),
             ValidateEntry: lambda e: commands.validate_entry(book, e),
+            SubmitExecution: lambda e: submit.submit_execution(book, e),
+            CancelOrder: lambda e: submit.cancel_order(book, e),
         }
 
     def handle(self, event: Event, now: int) -> list[Effect]:
@@ -111,6 +118,8 @@ class Trader:
         self._handlers[type(event)](event)
         if self.book.latch is not None:
             emergency.sweep(self.book)
+        executing.work(self.book)
+        executing.tell(self.book)
         effects, self.book.out = self.book.out, []
         return effects
 
@@ -126,10 +135,9 @@ class Trader:
         """Return open positions that are being closed."""
         return [p for p in self.book.positions.values() if p.exit_reason is not None]
 
-    def unanswered_round(self) -> int | None:
-        """Return the market time of the oldest round that waits for answers."""
-        waiting = [r.time for r in self.book.rounds.values() if r.symbols is not None]
-        return min(waiting, default=None)
+    def unanswered_rounds(self) -> list[int]:
+        """Return the market times of the rounds that wait for answers, oldest first."""
+        return sorted(r.time for r in self.book.rounds.values() if r.symbols is not None)
 
     def _order_report(self, report: OrderReport) -> None:
         self.book.time = max(self.book.time, report.time)
@@ -175,9 +183,9 @@ class Trader:
             return
         reason = f"{refused.code} {refused.message}".strip()
         orders.move(self.book, order, OrderState.REJECTED, cause, reason=reason)
-        if order.purpose is OrderPurpose.ENTRY:
-            entries.after_refusal(self.book, order, refused)
-        else:
+        if order.execution_id:
+            executing.refused(self.book, order, refused)
+        elif order.purpose is not OrderPurpose.ENTRY:
             guard.after_refusal(self.book, order, refused)
 
     def _order_found(self, event: OrderFound) -> None:
@@ -221,6 +229,9 @@ class Trader:
         known = self.book.prices.get(report.symbol)
         if known is None or known[1] <= report.time:
             self.book.prices[report.symbol] = (report.mark, report.time)
+            if report.bid and report.ask:
+                quote = Quote(report.bid, report.ask, report.time)
+                self.book.executing.quotes[report.symbol] = quote
             following.price_told(self.book, report)
 
     def _stream_state(self, event: StreamStateChanged) -> None:
@@ -232,6 +243,7 @@ class Trader:
     def _tick(self, _: Tick) -> None:
         book = self.book
         book.exit_hold.clear()
+        book.executing.cancel_tried.clear()
         isolation.each(book, sorted(book.positions), guard.keep_protected)
         for order in book.live_orders():
             if is_protection(order) and order.state not in (

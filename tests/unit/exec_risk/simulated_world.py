@@ -17,15 +17,18 @@ from services.exec_risk.core.order_book import Orders
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import Book, Day
 from services.exec_risk.core.trailing import Progress
+from services.exec_risk.core.volume_profile import VolumeProfile
 from services.exec_risk.seams import StoreUnavailable, Switches
 from services.trade.candle import Candle
+from services.trade.execution import Execution
 from services.trade.filters import SymbolFilters
-from services.trade.order import Fill, Order, OrderPurpose, OrderState, OrderType
+from services.trade.order import Fill, Order, OrderPurpose, OrderState, OrderType, TimeInForce
 from services.trade.position import Position, TradingState
 from tests.unit.exec_risk.account_desk import MINUTE, START, SYMBOLS, fill_of, filters_of, report
 
 D = Decimal
 SPEED = 40
+_AT_ONCE = (TimeInForce.IOC, TimeInForce.FOK)
 
 
 class QuickClock:
@@ -59,6 +62,8 @@ class MemoryTruth:
         self.plans: dict[str, fx.EntryPlan] = {}
         self.progress: dict[str, Progress] = {}
         self.days: dict[str, Day] = {}
+        self.executions: dict[str, Execution] = {}
+        self.volumes: dict[str, VolumeProfile] = {}
         self.account: fx.AccountSnapshot | None = None
         self.alerts: list[fx.Alert] = []
         self.answers: dict[str, fx.Answer] = {}
@@ -129,6 +134,12 @@ class MemoryStore:
                 truth.fills.setdefault((fill.symbol, fill.trade_id), fill)
             case fx.StorePlan(plan=plan):
                 truth.plans.setdefault(plan.position_id, plan)
+            case fx.ExecutionChanged(execution=execution):
+                before = truth.executions.get(execution.execution_id)
+                if before is None or before.version < execution.version:
+                    truth.executions[execution.execution_id] = execution
+            case fx.StoreVolumes(profiles=profiles):
+                truth.volumes.update({p.symbol: p for p in profiles})
             case fx.StoreProgress(progress=progress):
                 truth.progress[progress.position_id] = progress
             case fx.StoreDay():
@@ -157,6 +168,9 @@ class MemoryStore:
         for order in book.orders.values():
             key = (order.position_id, order.purpose)
             book.counts[key] = book.counts.get(key, 0) + 1
+        for execution in truth.executions.values():
+            book.executing.put(execution)
+        book.executing.volumes = dict(truth.volumes)
         book.positions = {p.symbol: p for p in truth.positions.values() if p.open}
         book.progress = dict(truth.progress)
         book.seen_fills = {k: f.time for k, f in truth.fills.items()}
@@ -302,6 +316,9 @@ class SimulatedExchange:
         for order in list(self.orders.values()):
             if not order.state.final and self._fires(order):
                 self._execute(order)
+            elif not order.state.final and order.time_in_force in _AT_ONCE:
+                self.orders[order.client_order_id] = replace(order, state=OrderState.EXPIRED)
+                self.inbox.put_nowait(self._report(self.orders[order.client_order_id]))
         closed = SYMBOLS if close else ()
         for symbol in closed:
             p = self.prices[symbol]
@@ -314,6 +331,9 @@ class SimulatedExchange:
     def _fires(self, order: Order) -> bool:
         if order.type is OrderType.MARKET:
             return True
+        if order.type is OrderType.LIMIT:
+            assert order.price is not None
+            return (order.price - self.prices[order.symbol]) * order.side.sign >= 0
         assert order.trigger_price is not None
         distance = (self.prices[order.symbol] - order.trigger_price) * order.side.sign
         return distance >= 0 if order.type is OrderType.STOP_MARKET else distance <= 0
