@@ -60,7 +60,7 @@ async def test_without_a_stop_for_two_seconds_it_is_closed(tmp_path: Path) -> No
 @pytest.mark.parametrize("standby", [True, False])
 async def test_the_leader_dies_before_the_stop_is_placed(tmp_path: Path, standby: bool) -> None:
     """Incident 12: SIGKILL between entry and stop, with a standby and without."""
-    async with drill_desk(tmp_path, speed=2) as desk:
+    async with drill_desk(tmp_path, speed=1) as desk:
         desk.start()
         await desk.ready()
         if standby:
@@ -75,4 +75,5 @@ async def test_the_leader_dies_before_the_stop_is_placed(tmp_path: Path, standby
             desk.start()
         seconds, ended = await naked_for(desk, 30)
         more = TAKE_OVER if standby else RESTART
+        assert seconds > SEEN, "it died too late to show anything"
         assert seconds <= GRACE + more + SEEN, f"{ended} after {seconds:.2f} s"
