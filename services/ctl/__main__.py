@@ -6,7 +6,17 @@ import sys
 
 import typer
 
-from services.ctl.commands import models, money, operate, run, switches, up, venue, verify
+from services.ctl.commands import (
+    models,
+    money,
+    operate,
+    run,
+    simulate,
+    switches,
+    up,
+    venue,
+    verify,
+)
 from services.ctl.servers.command import ServerFailed
 from services.ctl.supervisor.home import Refused
 
@@ -27,6 +37,7 @@ for command in (
     money.pnl,
     money.signals,
     verify.verify,
+    simulate.simulate,
     run.run,
 ):
     app.command()(command)

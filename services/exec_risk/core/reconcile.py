@@ -34,25 +34,51 @@ def apply_snapshot(book: Book, snapshot: ExchangeSnapshot, cause: str) -> None:
 
 
 def _history(book: Book, snapshot: ExchangeSnapshot) -> None:
-    """Apply what was missed; on an account that was never read before only remember it."""
+    """Apply what was missed; on an account that was never read before only remember it.
+
+    What is newer than the reading of the account is news also then.
+    """
     fresh = book.wallet is None
-    for fill in sorted(snapshot.fills, key=lambda f: (f.time, f.symbol, f.trade_id)):
-        if fresh:
+    known = snapshot.account.time
+    if fresh:
+        book.wallet = snapshot.account.wallet_balance
+    for fill in sorted(snapshot.fills, key=lambda f: _fill_order(book, f)):
+        if fresh and fill.time <= known:
             book.seen_fills[fill.symbol, fill.trade_id] = fill.time
         else:
             fills.apply_fill(book, fill, "reconcile")
     for report in sorted(snapshot.funding, key=lambda r: (r.time, r.transaction_id)):
-        if fresh:
+        if fresh and report.time <= known:
             book.seen_funding[report.transaction_id] = report.time
         else:
             fills.apply_funding(book, report)
 
 
+def _fill_order(book: Book, fill: Fill) -> tuple[int, str, bool, int, str]:
+    """Entries before exits of the same millisecond: an exit needs what it closes.
+
+    Trade ids are numbers: as texts 10 would come before 9.
+    """
+    order = book.orders.get(fill.client_order_id)
+    exits = order is not None and order.reduce_only
+    number = int(fill.trade_id) if fill.trade_id.isdecimal() else 0
+    return fill.time, fill.symbol, exits, number, fill.trade_id
+
+
 def _wallet(book: Book, wallet: Decimal) -> None:
-    if book.wallet is not None and book.wallet != wallet:
+    missing = wallet - book.wallet if book.wallet is not None else Decimal(0)
+    if book.wallet is None:
+        book.wallet = wallet
+    elif not missing:
+        book.wallet_drift = None
+    elif book.wallet_drift == missing:
+        # one reading may be older than a fill that was applied since; two cannot be
         text = f"wallet was {book.wallet}, the exchange says {wallet}"
         _repaired(book, "", "wallet", text, f"{book.time}.{wallet}")
-    book.wallet = wallet
+        book.wallet, book.wallet_drift = wallet, None
+    else:
+        book.wallet_drift = missing
+        book.emit(Reconcile("wallet differs"))
     today = book.day(book.time)
     if today.start_equity is None:
         today.start_equity = book.equity()

@@ -89,6 +89,16 @@ async def test_an_exit_has_a_deadline_of_wall_time() -> None:
     assert overdue.look(desk.trader, lockstep=False) == []
 
 
+def test_a_stop_that_finds_no_position_is_asked_for_again() -> None:
+    """-2022: the fill may not have come there yet; the exchange is read, the stop tried again."""
+    desk = Desk()
+    desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
+    desk.fill(desk.placed()[0])
+    desk.refuse(desk.placed(STOP)[0], "-2022")
+    assert desk.of(fx.Reconcile)
+    assert len(desk.placed(STOP)) == 2 and not desk.placed(EXIT)
+
+
 def test_a_stop_rests_until_the_exit_has_filled() -> None:
     """Incident 7: while it is being closed a position keeps the stop on the exchange."""
     desk = Desk()
