@@ -10,6 +10,7 @@ from services.ctl.commands import (
     models,
     money,
     operate,
+    reconcile,
     run,
     simulate,
     switches,
@@ -38,6 +39,7 @@ for command in (
     money.signals,
     verify.verify,
     simulate.simulate,
+    reconcile.reconcile,
     run.run,
 ):
     app.command()(command)

@@ -128,7 +128,10 @@ def _to_position(book: Book, fill: Fill, order: Order | None) -> str:
 
 
 def _own_plan(book: Book, order: Order | None) -> EntryPlan | None:
-    if order is None or order.purpose is not OrderPurpose.ENTRY or order.state.final:
+    if order is None or order.purpose is not OrderPurpose.ENTRY:
+        return None
+    execution = book.executing.all.get(order.execution_id)
+    if order.state.final and (execution is None or execution.state.final):
         return None
     if any(e.filled_quantity for e in book.executing.of_position(order.position_id)):
         return None  # what it opened is closed again: this one is nobody's
@@ -273,7 +276,7 @@ def _exit_reason(
 ) -> ExitReason:
     if order is None:
         liquidated = client_order_id.startswith(_LIQUIDATION_IDS)
-        return ExitReason.LIQUIDATION if liquidated else ExitReason.MANUAL
+        return ExitReason.LIQUIDATION if liquidated else position.exit_reason or ExitReason.MANUAL
     if order.purpose is OrderPurpose.ENTRY:
         return ExitReason.MANUAL
     if order.purpose is OrderPurpose.STOP_LOSS:

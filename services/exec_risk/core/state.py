@@ -123,6 +123,12 @@ class Book:
     last_round: int = 0
     """Market time of the last decided round; earlier ones are not decided again."""
     in_sample: bool = False
+    suspected: frozenset[tuple[str, str, str]] = frozenset()
+    """Differences that the last verifying reading found: kind, symbol, key."""
+    reported: set[tuple[str, str, str]] = field(default_factory=set)
+    """Differences that a person was told of and that last."""
+    asks: dict[str, bool] = field(default_factory=dict)
+    """Who waits for a comparison, by request id; True to have it repaired."""
     failed: list[str] = field(default_factory=list)
     """Exceptions that were kept to one symbol, for the shell to tell."""
     out: list[Effect] = field(default_factory=list)
