@@ -73,6 +73,10 @@ class Settings(ProcessSettings):
     taker_fee_percent: Decimal = Field(default=Decimal("0.05"), ge=0)
     adopt_positions: bool = True
     """True: an unknown position of the exchange is protected; False: it is closed."""
+    cancel_foreign_orders: bool = False
+    """True: a resting order that is not ours is cancelled; False: it is told."""
+    reconcile_seconds: float = Field(default=30.0, ge=1)
+    """Pause between two comparisons of all that is stored with the exchange."""
     exec_max_concurrent_orders: int = Field(default=10, ge=1, le=100)
     exec_timeout_seconds: float = Field(default=5.0, gt=0)
     exec_retry_attempts: int = Field(default=3, ge=0, le=10)
@@ -137,6 +141,7 @@ class Settings(ProcessSettings):
             retry_attempts=self.exec_retry_attempts,
             execution=self.execution(),
             adopt_positions=self.adopt_positions,
+            cancel_foreign_orders=self.cancel_foreign_orders,
         )
 
     def execution(self) -> ExecutionPolicy:
@@ -188,6 +193,7 @@ class Settings(ProcessSettings):
         return TermLimits(
             round_wait_lockstep=self.round_wait_lockstep_seconds,
             round_wait_free=self.round_wait_seconds,
+            reconcile_every=self.reconcile_seconds,
             latch_file=self.emergency_latch_file,
             sender=SenderLimits(
                 concurrent=self.exec_max_concurrent_orders,
