@@ -72,7 +72,7 @@ class BinanceExchange:
         self._client = build_client(
             settings, on_event=self._streams.take, on_stream=self._streams.state
         )
-        self._time = ExchangeClock(clock)
+        self._time = ExchangeClock(clock, window_ms=settings.recv_window_ms)
         gate = Gate(
             clock,
             self._time,
@@ -317,4 +317,9 @@ class BinanceExchange:
     async def _probe(self) -> None:
         while True:
             await self._clock.sleep(self._settings.probe_seconds)
+            reachable = self._requests.reachable
             await self._requests.probe()
+            if reachable and not self._requests.reachable:
+                # a socket may stay open and answer pings while nothing is told on it: who heard
+                # nothing from the exchange for so long must not trust what it was told before
+                self._client.drop("user", "requests are not answered")

@@ -73,17 +73,21 @@ class Settings(ProcessSettings):
     taker_fee_percent: Decimal = Field(default=Decimal("0.05"), ge=0)
     adopt_positions: bool = True
     """True: an unknown position of the exchange is protected; False: it is closed."""
+    cancel_foreign_orders: bool = False
+    """True: a resting order that is not ours is cancelled; False: it is told."""
+    reconcile_seconds: float = Field(default=30.0, ge=1)
+    """Pause between two comparisons of all that is stored with the exchange."""
     exec_max_concurrent_orders: int = Field(default=10, ge=1, le=100)
     exec_timeout_seconds: float = Field(default=5.0, gt=0)
     exec_retry_attempts: int = Field(default=3, ge=0, le=10)
+    exchange_exit_share_percent: int = Field(default=25, ge=0, le=90)
+    """Share of each rate limit of the exchange that only exits, stops and cancels may use."""
     default_execution_mode: ExecutionStrategy = ExecutionStrategy.MARKET
     """Strategy of entries that a signal leads to."""
     max_slippage_percent: Decimal = Field(default=Decimal("0.5"), gt=0, le=10)
     execution_timeout_seconds: int = Field(default=300, ge=1, le=86_400)
     """Market time until an execution ends that was given no duration."""
     execution_reprice_seconds: int = Field(default=15, ge=1, le=3_600)
-    exchange_exit_share_percent: int = Field(default=25, ge=0, le=90)
-    """Share of each rate limit of the exchange that only exits, stops and cancels may use."""
     round_wait_seconds: float = Field(default=2.0, gt=0)
     round_wait_lockstep_seconds: float = Field(default=30.0, gt=0)
     emergency_latch_file: Path = Path("/tmp/emergency_latch")  # noqa: S108 - beside drain_mode
@@ -137,6 +141,7 @@ class Settings(ProcessSettings):
             retry_attempts=self.exec_retry_attempts,
             execution=self.execution(),
             adopt_positions=self.adopt_positions,
+            cancel_foreign_orders=self.cancel_foreign_orders,
         )
 
     def execution(self) -> ExecutionPolicy:
@@ -188,6 +193,7 @@ class Settings(ProcessSettings):
         return TermLimits(
             round_wait_lockstep=self.round_wait_lockstep_seconds,
             round_wait_free=self.round_wait_seconds,
+            reconcile_every=self.reconcile_seconds,
             latch_file=self.emergency_latch_file,
             sender=SenderLimits(
                 concurrent=self.exec_max_concurrent_orders,

@@ -48,8 +48,8 @@ class Script:
     def __call__(self, candle: Candle) -> signal_pb2.PredictionBatch:
         """Advise on a candle; stops are so wide that only the drill ends a position."""
         batch = batch_with(candle, self.says.get(candle.symbol, HOLD))
-        for signal in batch.signals:
-            signal.atr_fraction = WIDE
+        for advised in batch.signals:
+            advised.atr_fraction = WIDE
         return batch
 
 

@@ -10,7 +10,7 @@ from services.exec_risk.core.effects import PositionChanged, Reconcile, StorePro
 from services.exec_risk.core.exchange_events import Refused
 from services.exec_risk.core.protection import AbsurdDistance, levels, tighter
 from services.exec_risk.core.refusals import may_try
-from services.exec_risk.core.state import Book, is_protection
+from services.exec_risk.core.state import LIVE_ON_EXCHANGE, Book, is_protection
 from services.exec_risk.core.target_orders import nearest_target, take_at_market
 from services.exec_risk.core.targets import Rung, ladder
 from services.exec_risk.core.trailing import Progress, Ride, Stage, stop_of, usable
@@ -147,20 +147,24 @@ def close(book: Book, position: Position, reason: ExitReason, why: str) -> Order
 
 
 def _continue_exit(book: Book, position: Position) -> Order | None:
+    """Have an exit under way for all that is held; what still enters is called back."""
+    for entry in book.orders_of(position.position_id, OrderPurpose.ENTRY):
+        if entry.state in LIVE_ON_EXCHANGE:
+            orders.cancel(book, entry)
     # an order of an execution may rest; a close never waits for it, the exchange clips a surplus
     exits = book.orders_of(position.position_id, OrderPurpose.EXIT)
     running = [o for o in exits if not o.execution_id]
-    if running:
-        return running[-1]
-    if position.position_id in book.exit_hold:
-        return None
+    # an entry may fill on after its exit was sized
+    missing = position.quantity - sum((o.remaining for o in running), Decimal(0))
+    if missing <= 0 or position.position_id in book.exit_hold:
+        return running[-1] if running else None
     return orders.create(
         book,
         symbol=position.symbol,
         side=position.side.exit_side,
         kind=OrderType.MARKET,
         purpose=OrderPurpose.EXIT,
-        quantity=position.quantity,
+        quantity=missing,
         position_id=position.position_id,
         signal_id=position.signal_id,
         reason=str(position.exit_reason),

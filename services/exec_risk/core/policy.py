@@ -43,6 +43,8 @@ class Policy:
     execution: ExecutionPolicy = field(default_factory=ExecutionPolicy)
     adopt_positions: bool = True
     """True: a position of the exchange that is not ours is protected; False: it is closed."""
+    cancel_foreign_orders: bool = False
+    """True: a resting order that is not ours is cancelled; False: it is told."""
 
     def leverage_cap(self, filters: SymbolFilters | None) -> int:
         """Return the one effective cap: the least of all its sources."""

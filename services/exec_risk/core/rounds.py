@@ -80,7 +80,9 @@ def _decide(book: Book, found: Round) -> None:
     book.day(found.time)
     equity, wallet = book.equity(), book.wallet
     signals = _ordered(found)
-    isolation.each(book, signals, lambda b, signal: entries.consider(b, signal, found.time))
+    # a round may be decided late: its signals have aged with the market, not with the round
+    now = max(found.time, book.time)
+    isolation.each(book, signals, lambda b, signal: entries.consider(b, signal, now))
     exits.leave_by_rule(book, found.time)
     if found.missing:
         text = f"round {found.time}: no answer for {', '.join(found.missing)}"

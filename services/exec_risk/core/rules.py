@@ -105,6 +105,8 @@ def _position(entry: Entry) -> str | None:
 
 
 def _pending(entry: Entry) -> str | None:
+    if entry.signal.symbol in entry.book.drift:
+        return f"position of {entry.signal.symbol} differs from the exchange's"
     for order in entry.book.live_orders(entry.signal.symbol):
         word = "of unknown outcome" if order.state is OrderState.UNKNOWN else "on its way"
         return f"order {order.client_order_id} is {word}"

@@ -112,6 +112,10 @@ class Book:
     """Positions whose exit was refused; tried again at the next tick."""
     drift: dict[str, tuple[Decimal, Decimal]] = field(default_factory=dict)
     """Quantities here and there, by symbol, that one reading of the exchange found to differ."""
+    wallet_drift: Decimal | None = None
+    """What the wallet lacked at the last reading of the exchange."""
+    closed: dict[str, Position] = field(default_factory=dict)
+    """Positions closed of late, by id: a late entry fill opens the same position again."""
     last_closed: dict[str, int] = field(default_factory=dict)
     """Market time of the last close by symbol."""
     days: dict[str, Day] = field(default_factory=dict)
@@ -119,6 +123,12 @@ class Book:
     last_round: int = 0
     """Market time of the last decided round; earlier ones are not decided again."""
     in_sample: bool = False
+    suspected: frozenset[tuple[str, str, str]] = frozenset()
+    """Differences that the last verifying reading found: kind, symbol, key."""
+    reported: set[tuple[str, str, str]] = field(default_factory=set)
+    """Differences that a person was told of and that last."""
+    asks: dict[str, bool] = field(default_factory=dict)
+    """Who waits for a comparison, by request id; True to have it repaired."""
     failed: list[str] = field(default_factory=list)
     """Exceptions that were kept to one symbol, for the shell to tell."""
     out: list[Effect] = field(default_factory=list)
@@ -277,6 +287,7 @@ class Book:
         for key in [k for k, o in self.orders.items() if self._old(o, before, held)]:
             del self.orders[key]
         self.commissions = {k: c for k, c in self.commissions.items() if k in self.orders}
+        self.closed = {k: p for k, p in self.closed.items() if (p.closed_time or 0) >= before}
         kept = held | {o.position_id for o in self.orders.values()}
         self.plans = {k: p for k, p in self.plans.items() if k in kept}
         self.progress = {k: p for k, p in self.progress.items() if k in kept}

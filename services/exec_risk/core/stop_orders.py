@@ -55,7 +55,9 @@ def _place(book: Book, position: Position, stop: Decimal, existing: list[Order])
         return  # the overdue rule closes
     plan = book.plans[position.position_id]
     assert position.entry_price is not None  # noqa: S101 - it has a first fill
-    check_stop(position.side, position.entry_price, stop, None, plan.stop_fraction)
+    tick = book.filters[position.symbol].tick_size
+    farthest = position.entry_price * plan.stop_fraction + tick
+    check_stop(position.side, position.entry_price, stop, None, farthest)
     orders.create(
         book,
         symbol=position.symbol,

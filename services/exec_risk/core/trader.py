@@ -50,6 +50,7 @@ from services.exec_risk.core.inputs import (
     PlaceAnswered,
     PredictionsArrived,
     ProtectionOverdue,
+    ReconcileNow,
     ResetEmergency,
     RoundOpened,
     RoundTimedOut,
@@ -59,6 +60,7 @@ from services.exec_risk.core.inputs import (
     SwitchesRead,
     Tick,
     ValidateEntry,
+    VerifyDue,
 )
 from services.exec_risk.core.state import Book, is_protection
 from services.trade.order import Order, OrderPurpose, OrderState
@@ -91,6 +93,8 @@ class Trader:
             CancelAnswered: self._cancel_answered,
             OrderFound: self._order_found,
             LeverageAnswered: lambda e: entries.leverage_answered(book, e),
+            VerifyDue: lambda _: book.emit(Reconcile(reconcile.VERIFY)),
+            ReconcileNow: lambda e: reconcile.ask(book, e),
             SnapshotRead: lambda e: reconcile.apply_snapshot(book, e.snapshot, e.cause),
             SymbolsListed: lambda e: book.filters.update(e.filters),
             FiltersRead: lambda e: book.filters.update(e.filters),

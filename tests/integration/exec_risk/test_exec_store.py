@@ -75,23 +75,6 @@ async def test_a_restart_reads_back_what_was_committed(database: Database) -> No
     assert told == sum(isinstance(c, fx.FACTS) for c in changes)
 
 
-@pytest.mark.parametrize("strategy", list(ExecutionStrategy))
-async def test_an_execution_at_work_survives_a_restart(
-    database: Database, strategy: ExecutionStrategy
-) -> None:
-    """Parts, deadline, price limits and the order under way are read back as they were."""
-    store, _ = await _store(database)
-    desk = Desk(Policy(execution=ExecutionPolicy(entry_strategy=strategy)))
-    desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
-    entry = desk.placed(OrderPurpose.ENTRY)[0]
-    desk.fill(entry, entry.quantity / 2)
-    await store.commit(_changes(desk.effects))
-    book = await store.load(Policy())
-    assert book.executing.working == desk.book.executing.working
-    assert len(book.executing.working) == 1
-    assert book.orders == desk.book.orders
-
-
 async def test_how_far_protection_has_come_is_read_back(database: Database) -> None:
     """Incidents 6 and 12: best price, moved stop and what targets took survive; newest wins."""
     store, _ = await _store(database)
@@ -113,6 +96,23 @@ async def test_how_far_protection_has_come_is_read_back(database: Database) -> N
     again = Trader(book)
     again.handle(Tick(), desk.time)
     assert again.handle(Tick(), desk.time) == []  # nothing is asked for twice
+
+
+@pytest.mark.parametrize("strategy", list(ExecutionStrategy))
+async def test_an_execution_at_work_survives_a_restart(
+    database: Database, strategy: ExecutionStrategy
+) -> None:
+    """Parts, deadline, price limits and the order under way are read back as they were."""
+    store, _ = await _store(database)
+    desk = Desk(Policy(execution=ExecutionPolicy(entry_strategy=strategy)))
+    desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
+    entry = desk.placed(OrderPurpose.ENTRY)[0]
+    desk.fill(entry, entry.quantity / 2)
+    await store.commit(_changes(desk.effects))
+    book = await store.load(Policy())
+    assert book.executing.working == desk.book.executing.working
+    assert len(book.executing.working) == 1
+    assert book.orders == desk.book.orders
 
 
 async def test_closed_position_is_in_the_table(database: Database) -> None:

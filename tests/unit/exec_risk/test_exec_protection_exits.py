@@ -89,6 +89,16 @@ async def test_an_exit_has_a_deadline_of_wall_time() -> None:
     assert overdue.look(desk.trader, lockstep=False) == []
 
 
+def test_a_stop_that_finds_no_position_is_asked_for_again() -> None:
+    """-2022: the fill may not have come there yet; the exchange is read, the stop tried again."""
+    desk = Desk()
+    desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
+    desk.fill(desk.placed()[0])
+    desk.refuse(desk.placed(STOP)[0], "-2022")
+    assert desk.of(fx.Reconcile)
+    assert len(desk.placed(STOP)) == 2 and not desk.placed(EXIT)
+
+
 def test_a_stop_rests_until_the_exit_has_filled() -> None:
     """Incident 7: while it is being closed a position keeps the stop on the exchange."""
     desk = Desk()
@@ -122,7 +132,7 @@ def test_absurd_and_wrong_side_stops_are_refused(
     if (side, stop) == (PositionSide.SHORT, "98"):
         told = D(100)
     with pytest.raises(AbsurdDistance):
-        check_stop(side, D(100), D(stop), told, D("0.05"))
+        check_stop(side, D(100), D(stop), told, D(5))
 
 
 @pytest.mark.parametrize(
@@ -224,3 +234,17 @@ def test_a_target_that_is_gone_is_placed_again_without_closing() -> None:
     desk.tell(report(target, OrderState.CANCELED))
     (again,) = desk.placed()
     assert (again.purpose, again.quantity) == (TAKE, target.quantity)
+
+
+@pytest.mark.parametrize("side", [Side.BUY, Side.SELL])
+def test_a_coarse_tick_does_not_make_a_stop_absurd(side: Side) -> None:
+    """Incident 40: rounding to the exchange's tick, away from the entry, is not an error."""
+    desk = Desk()
+    desk.book.filters["BTCUSDT"] = replace(desk.book.filters["BTCUSDT"], tick_size=D("0.5"))
+    desk.round(signal_of("BTCUSDT", side, desk.time, atr="0.002"))
+    (entry,) = desk.placed(OrderPurpose.ENTRY)
+    desk.accept(entry)
+    desk.fill(entry, price=D("99.7"))
+    (stop,) = desk.placed(STOP)
+    assert stop.trigger_price is not None and stop.trigger_price % D("0.5") == 0
+    assert not desk.placed(EXIT)

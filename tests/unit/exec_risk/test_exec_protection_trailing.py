@@ -52,6 +52,28 @@ def test_a_stop_never_loosens_whatever_the_path(
         stop = after
 
 
+@given(
+    side=SIDES,
+    steps=st.lists(st.tuples(st.integers(-300, 300), st.integers(-50, 50)), max_size=40),
+    trail=st.sampled_from(["0.5", "2", "12"]),
+)
+def test_a_moved_stop_never_loosens_when_its_terms_change(
+    side: PositionSide, steps: list[tuple[int, int]], trail: str
+) -> None:
+    """Incident 6: late entry fills move the average, a restart may bring other settings."""
+    progress, price = Progress("p"), D(100)
+    for number, (move, average) in enumerate(steps):
+        price = max(price * (1 + D(move) / 10_000), D(1))
+        terms = ride(side, D(100) + D(average) / 10)
+        policy = ProtectionPolicy(trail_atr=D(trail) if number % 2 else D(2))
+        before = progress.stop_price
+        progress = trailing.moved(trailing.seen(progress, terms, price, D(0)), terms, policy)
+        if progress.stop_price != before:
+            assert progress.stop_price is not None
+            stood = terms.first if before is None else before
+            assert tighter(side, progress.stop_price, stood)
+
+
 @given(side=SIDES, size=st.integers(1, 10_000), price=st.decimals("90", "110", places=2))
 def test_profit_in_r_does_not_depend_on_size(side: PositionSide, size: int, price: Decimal) -> None:
     """Incident 89: R is per unit; the money made over the money risked is the same number."""
@@ -164,9 +186,12 @@ def test_small_moves_replace_nothing() -> None:
     rise(desk, Side.BUY, "2")
     desk.accept_all()
     desk.effects.clear()
+    (before,) = desk.book.progress.values()
     for step in range(1, 10):
         rise(desk, Side.BUY, f"2.0{step}")
+    (after_all,) = desk.book.progress.values()
     assert not stops(desk)
+    assert before.stop_price == after_all.stop_price
 
 
 @pytest.mark.parametrize("older", [False, True])
@@ -213,6 +238,9 @@ def test_candles_of_before_the_position_say_nothing() -> None:
     desk.open()
     desk.effects.clear()
     desk.close("BTCUSDT", D(100), high=D(104))
+    for _ in range(2):
+        desk.close("BTCUSDT", D(104))
+        desk.time -= MINUTE
     assert not stops(desk) and not desk.placed(EXIT)
 
 
