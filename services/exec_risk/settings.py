@@ -9,16 +9,16 @@ from pydantic import Field, SecretStr, model_validator
 
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.exchange_settings import ExchangeSettings
+from services.exec_risk.risk_settings import RiskSettings
 from services.exec_risk.sender import SenderLimits
 from services.exec_risk.term import TermLimits
-from services.kit.settings import ProcessSettings
 from services.trade.times import timeframe_ms
 
 PAPER_KEY, PAPER_SECRET = "paper-key", "paper-secret"
 """What the paper venue takes where nothing is set: they guard nothing."""
 
 
-class Settings(ProcessSettings):
+class Settings(RiskSettings):
     """What one exec_risk replica needs to know."""
 
     exec_risk_postgres_url: SecretStr = SecretStr(
@@ -104,6 +104,7 @@ class Settings(ProcessSettings):
             max_holding_ms=self.max_holding_minutes * 60_000,
             retry_attempts=self.exec_retry_attempts,
             adopt_positions=self.adopt_positions,
+            risk=self.risk(),
         )
 
     def exchange(self) -> ExchangeSettings:

@@ -24,7 +24,7 @@ from services.trade.order import (
     Side,
     TimeInForce,
 )
-from services.trade.position import ExitReason, Position, PositionSide, TradingState
+from services.trade.position import ExitReason, Position, PositionSide, SafetyLevel, TradingState
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -36,6 +36,7 @@ _PREFIXES: dict[type[StrEnum], tuple[Any, str]] = {
     PositionSide: (trading_pb2.PositionSide, "POSITION_SIDE_"),
     ExitReason: (trading_pb2.ExitReason, "EXIT_REASON_"),
     TradingState: (trading_pb2.TradingState, "TRADING_STATE_"),
+    SafetyLevel: (trading_pb2.SafetyLevel, "SAFETY_LEVEL_"),
     TimeInForce: (trading_pb2.TimeInForce, "TIME_IN_FORCE_"),
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.exec_risk.core import guard, orders
+from services.exec_risk.core import guard, leverage, orders, protection
 from services.exec_risk.core.effects import (
     EntryPlan,
     RiskDecided,
@@ -38,8 +38,7 @@ def consider(book: Book, signal: Signal, now: int) -> None:
             )
         )
         return
-    filters = book.filters.get(signal.symbol)
-    entry = Entry(book, signal, now, book.policy.entry_leverage(filters))
+    entry = Entry(book, signal, now, leverage_of(book, signal))
     verdict = judge(entry)
     size = entry.size if verdict.approved else None
     book.emit(
@@ -58,6 +57,18 @@ def consider(book: Book, signal: Signal, now: int) -> None:
     )
     if size is not None:
         _enter(book, entry, size)
+
+
+def leverage_of(book: Book, signal: Signal) -> int:
+    """Return the leverage that an entry on this signal uses; the rules refuse what is absurd."""
+    filters = book.filters.get(signal.symbol)
+    if filters is None:
+        return book.policy.leverage
+    try:
+        stop, _ = protection.fractions(signal.atr_fraction, book.policy)
+    except protection.AbsurdDistance:
+        return book.policy.entry_leverage(filters)
+    return leverage.of_entry(book, filters, stop)
 
 
 def _enter(book: Book, entry: Entry, size: Size) -> None:

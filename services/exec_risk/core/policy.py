@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
+from services.exec_risk.core.risk_policy import RiskPolicy
 from services.trade.filters import SymbolFilters
 from services.trade.times import MINUTE_MS
 
@@ -44,6 +45,7 @@ class Policy:
     max_slippage: Decimal = Decimal("0.001")
     max_holding_ms: int = 60 * MINUTE_MS
     retry_attempts: int = 3
+    risk: RiskPolicy = field(default_factory=RiskPolicy)
     adopt_positions: bool = True
     """True: a position of the exchange that is not ours is protected; False: it is closed."""
 
@@ -57,6 +59,11 @@ class Policy:
     def entry_leverage(self, filters: SymbolFilters | None) -> int:
         """Return the leverage that an entry uses."""
         return min(self.leverage, self.leverage_cap(filters))
+
+    @property
+    def quotes_needed(self) -> bool:
+        """True where the exchange tells bid, ask and funding, so that not knowing them refuses."""
+        return self.venue != "paper"
 
     @property
     def round_trip_cost(self) -> Decimal:

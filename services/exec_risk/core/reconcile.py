@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from services.exec_risk.core import fills, guard, orders
+from services.exec_risk.core import emergency, fills, guard, orders
 from services.exec_risk.core.effects import Reconcile, ReconcileRepaired
 from services.exec_risk.core.exchange_events import ExchangePosition, ExchangeSnapshot
 from services.exec_risk.core.state import LIVE_ON_EXCHANGE, Book
@@ -28,6 +28,8 @@ def apply_snapshot(book: Book, snapshot: ExchangeSnapshot, cause: str) -> None:
     _positions(book, snapshot)
     _orders(book, snapshot, started=cause == START)
     _wallet(book, snapshot.account.wallet_balance)
+    emergency.note_peak(book)
+    emergency.watch(book)
     book.exit_hold.clear()
     for symbol in sorted(book.positions):
         guard.keep_protected(book, symbol)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.exec_risk.core import entries, guard
+from services.exec_risk.core import emergency, entries, guard, safety
 from services.exec_risk.core.effects import RoundDecided
 from services.exec_risk.core.inputs import PredictionsArrived, Signal
 from services.exec_risk.core.state import Book, Round
@@ -77,6 +77,9 @@ def _decide(book: Book, found: Round) -> None:
     for old in [t for t in book.rounds if t <= found.time]:
         del book.rounds[old]
     book.day(found.time)
+    emergency.note_peak(book)
+    emergency.watch(book)
+    safety.review(book)
     equity, wallet = book.equity(), book.wallet
     signals = _ordered(found)
     for signal in signals:

@@ -15,11 +15,13 @@ from services.exec_risk.core.effects import (
 )
 from services.exec_risk.core.exchange_events import OrderReport
 from services.exec_risk.core.inputs import Prediction
+from services.exec_risk.core.market import Quote
 from services.exec_risk.core.order_book import Orders
 from services.exec_risk.core.policy import Gates, Policy
+from services.exec_risk.core.results import Results
 from services.trade.filters import SymbolFilters
 from services.trade.order import Order, OrderPurpose, OrderState
-from services.trade.position import Position, TradingState
+from services.trade.position import Position, SafetyLevel, TradingState
 from services.trade.times import DAY_MS, day_start, utc_day
 
 KEEP_MS = 2 * DAY_MS
@@ -36,6 +38,10 @@ class Day:
     """Profit of the day after commission and funding, from fills."""
     trades: int = 0
     """Positions closed."""
+    opened: int = 0
+    """Positions opened."""
+    losses: int = 0
+    """Positions closed that cost money."""
 
 
 @dataclass(slots=True)
@@ -82,6 +88,14 @@ class Book:
     """Leverage that a read-back has confirmed, by symbol."""
     prices: dict[str, tuple[Decimal, int]] = field(default_factory=dict)
     """Last price and its market time, by symbol."""
+    quotes: dict[str, Quote] = field(default_factory=dict)
+    """Best bid and ask and funding rate, by symbol."""
+    priced: int = 0
+    """Market time of the newest price report."""
+    results: Results = field(default_factory=Results)
+    safety: SafetyLevel = SafetyLevel.NORMAL
+    safety_since: int = 0
+    """Market time at which the safety level began."""
     positions: dict[str, Position] = field(default_factory=dict)
     """Open positions by symbol."""
     orders: Orders = field(default_factory=Orders)
@@ -178,10 +192,14 @@ class Book:
         total = Decimal(0)
         for order in self.live_orders():
             if order.purpose is OrderPurpose.ENTRY:
-                plan = self.plans.get(order.position_id)
-                price = self.price(order.symbol) or (plan.price if plan else Decimal(0))
-                total += max(order.remaining, Decimal(0)) * price
+                total += self.pending_notional(order)
         return total
+
+    def pending_notional(self, order: Order) -> Decimal:
+        """Return the notional that a live entry order may still take."""
+        plan = self.plans.get(order.position_id)
+        price = self.price(order.symbol) or (plan.price if plan else Decimal(0))
+        return max(order.remaining, Decimal(0)) * price
 
     def gross_exposure(self) -> Decimal:
         """Return the absolute notional of all open positions."""
@@ -193,13 +211,40 @@ class Book:
         total = Decimal(0)
         for position in self.positions.values():
             total += position.notional(self.mark(position)) / max(position.leverage, 1)
-        leverage = max(self.policy.leverage, 1)
-        return total + self.reserved() / leverage
+        for order in self.live_orders():
+            if order.purpose is OrderPurpose.ENTRY:
+                plan = self.plans.get(order.position_id)
+                leverage = plan.leverage if plan else 1
+                total += self.pending_notional(order) / max(leverage, 1)
+        return total
 
     def slots_used(self) -> int:
         """Return open positions plus symbols with a live entry order and no position yet."""
         pending = {o.symbol for o in self.live_orders() if o.purpose is OrderPurpose.ENTRY}
         return len(pending | set(self.positions))
+
+    def entries_today(self) -> int:
+        """Return positions opened this UTC day plus entries on their way to one."""
+        held = {p.position_id for p in self.positions.values()}
+        pending = {o.position_id for o in self.live_orders() if o.purpose is OrderPurpose.ENTRY}
+        return self.days.get(utc_day(self.time), Day("")).opened + len(pending - held)
+
+    def entries_since(self, span: int) -> int:
+        """Return how many entries were decided within the last `span` ms of market time."""
+        found = self.orders.since(self.time - span + 1)
+        return len({o.position_id for o in found if o.purpose is OrderPurpose.ENTRY})
+
+    def failed_entries(self, span: int) -> int:
+        """Return how many entry orders of the last `span` ms were refused or are unknown."""
+        found = self.orders.since(self.time - span + 1)
+        return sum(o.purpose is OrderPurpose.ENTRY and o.state in FAILED for o in found)
+
+    def day_loss(self) -> Decimal | None:
+        """Return the fraction of the UTC day's first equity that is lost; None if not known."""
+        day, equity = self.days.get(utc_day(self.time)), self.equity()
+        if equity is None or day is None or not day.start_equity or day.start_equity < 0:
+            return None
+        return max((day.start_equity - equity) / day.start_equity, Decimal(0))
 
     def day(self, time: int) -> Day:
         """Return the counters of the UTC day that holds the market time."""
@@ -214,7 +259,7 @@ class Book:
 
     def store_day(self, day: Day) -> None:
         """Keep the counters of a day."""
-        self.emit(StoreDay(day.day, day.start_equity, day.pnl, day.trades))
+        self.emit(StoreDay(day.day, day.start_equity, day.pnl, day.trades, day.opened, day.losses))
 
     def store_account(self, *, published: bool = False, with_prices: bool = False) -> None:
         """Keep the account's numbers; `published` also tells them to others."""
@@ -235,7 +280,9 @@ class Book:
                 in_sample=self.in_sample,
                 published=published,
                 prices={s: p for s, (p, _) in self.prices.items()} if with_prices else {},
+                quotes=dict(self.quotes) if with_prices else {},
                 latched=self.latch is not None,
+                safety=self.safety,
                 high_water=self.high_water,
             )
         )
@@ -266,5 +313,7 @@ def is_protection(order: Order) -> bool:
     return order.purpose in (OrderPurpose.STOP_LOSS, OrderPurpose.TAKE_PROFIT)
 
 
+FAILED = (OrderState.REJECTED, OrderState.UNKNOWN)
+"""States of an order that did not come to anything, or nobody knows."""
 LIVE_ON_EXCHANGE = (OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED)
 """States in which the exchange surely holds the order."""

@@ -1,0 +1,103 @@
+"""Rules about the symbol's market: price, spread, funding, volatility, protection.
+
+The paper venue tells neither bid and ask nor funding rates; there what is not known passes. On
+demo and live what is not known or old refuses.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from services.exec_risk.core import protection
+from services.exec_risk.core.entry import Entry
+from services.exec_risk.core.market import Quote
+from services.exec_risk.core.rules.rule import Rule
+
+
+def _price(entry: Entry) -> str | None:
+    found = entry.book.prices.get(entry.signal.symbol)
+    if found is None or found[0] <= 0:
+        return f"no price of {entry.signal.symbol}"
+    age = entry.now - found[1]
+    limit = entry.policy.max_price_age_ms
+    return f"price is {age} ms old, limit {limit}" if age > limit else None
+
+
+def _fresh_quote(entry: Entry) -> Quote | None:
+    quote = entry.book.quotes.get(entry.signal.symbol)
+    if quote is None or entry.now - quote.time > entry.policy.max_price_age_ms:
+        return None
+    return quote
+
+
+def _unknown(entry: Entry, what: str) -> str | None:
+    return f"{what} is not known" if entry.policy.quotes_needed else None
+
+
+def _spread(entry: Entry) -> str | None:
+    quote, limit = _fresh_quote(entry), entry.policy.risk.max_spread
+    spread = quote.spread if quote else None
+    if spread is None:
+        return _unknown(entry, "the spread")
+    return f"spread {spread:.6f} is above {limit}" if spread > limit else None
+
+
+def _funding(entry: Entry) -> str | None:
+    paid, limit = funding_paid(entry), entry.policy.risk.max_funding
+    if paid is None:
+        return _unknown(entry, "the funding rate")
+    return f"{entry.signal.side} pays funding of {paid}, limit {limit}" if paid >= limit else None
+
+
+def funding_paid(entry: Entry) -> Decimal | None:
+    """Return the rate that the entry's side pays, negative when it is paid; None if not known."""
+    quote = _fresh_quote(entry)
+    if quote is None or quote.funding_rate is None:
+        return None
+    return quote.funding_rate * entry.signal.side.sign
+
+
+def _volatility(entry: Entry) -> str | None:
+    atr, limit = entry.signal.atr_fraction, entry.policy.risk.max_volatility
+    if atr.is_finite() and atr <= limit:
+        return None
+    return f"average true range {atr} is above {limit}"
+
+
+def _protection(entry: Entry) -> str | None:
+    try:
+        found = protection.fractions(entry.signal.atr_fraction, entry.policy)
+    except protection.AbsurdDistance as error:
+        return str(error)
+    entry.stop_fraction, entry.take_fraction = found
+    return None
+
+
+def _target_clears_costs(entry: Entry) -> str | None:
+    cost = entry.policy.round_trip_cost + max(funding_paid(entry) or Decimal(0), Decimal(0))
+    if entry.take_fraction > cost:
+        return None
+    return f"target {entry.take_fraction} does not clear costs of {cost}"
+
+
+MARKET: tuple[Rule, ...] = (
+    Rule("price", _price, lambda p: str(p.max_price_age_ms), "ms", "MAX_PRICE_AGE_SECONDS"),
+    Rule("spread", _spread, lambda p: str(p.risk.max_spread), "fraction", "MAX_SPREAD_PERCENT"),
+    Rule("funding", _funding, lambda p: str(p.risk.max_funding), "fraction", "MAX_FUNDING_PERCENT"),
+    Rule(
+        "volatility",
+        _volatility,
+        lambda p: str(p.risk.max_volatility),
+        "fraction",
+        "MAX_VOLATILITY_PERCENT",
+    ),
+    Rule("protection", _protection, lambda p: str(p.max_stop_fraction), "fraction", "design"),
+    Rule(
+        "target_clears_costs",
+        _target_clears_costs,
+        lambda p: str(p.round_trip_cost),
+        "fraction",
+        "TAKER_FEE_PERCENT",
+    ),
+)
+"""Asked after the signal's own rules."""
