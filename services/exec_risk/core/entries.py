@@ -56,7 +56,16 @@ def consider(book: Book, signal: Signal, now: int) -> None:
         )
     )
     if size is not None:
+        _warn_of_funding(book, entry)
         _enter(book, entry, size)
+
+
+def _warn_of_funding(book: Book, entry: Entry) -> None:
+    paid, limit = entry.funding_paid(), book.policy.risk.warn_funding
+    if paid is not None and paid >= limit:
+        symbol = entry.signal.symbol
+        text = f"entry of {symbol} pays funding of {paid} a settlement, warned from {limit}"
+        book.alert("LOW", "FUNDING_HIGH", text, symbol=symbol)
 
 
 def leverage_of(book: Book, signal: Signal) -> int:

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from services.exec_risk.core import exposure, safety, sizing
 from services.exec_risk.core.inputs import Signal
+from services.exec_risk.core.market import Quote
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.sizing import Size
 from services.exec_risk.core.state import Book
@@ -45,6 +46,23 @@ class Entry:
     def equity(self) -> Decimal:
         """Equity; only asked after the rule `equity`."""
         return self.book.equity() or Decimal(0)
+
+    def fresh_quote(self) -> Quote | None:
+        """Return the symbol's quote; None when there is none that is young enough."""
+        quote = self.book.quotes.get(self.signal.symbol)
+        if quote is None or self.now - quote.time > self.policy.max_price_age_ms:
+            return None
+        return quote
+
+    def funding_paid(self) -> Decimal | None:
+        """Return the funding rate that the entry's side pays, negative when it is paid.
+
+        None when it is not known.
+        """
+        quote = self.fresh_quote()
+        if quote is None or quote.funding_rate is None:
+            return None
+        return quote.funding_rate * self.signal.side.sign
 
     def sized(self) -> Size:
         """Return the size of the entry; computed once."""

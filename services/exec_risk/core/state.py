@@ -230,9 +230,14 @@ class Book:
         return self.days.get(utc_day(self.time), Day("")).opened + len(pending - held)
 
     def entries_since(self, span: int) -> int:
-        """Return how many entries were decided within the last `span` ms of market time."""
-        found = self.orders.since(self.time - span + 1)
-        return len({o.position_id for o in found if o.purpose is OrderPurpose.ENTRY})
+        """Return how many entries were decided within the last `span` ms of market time.
+
+        An order that replaces a refused one belongs to the same decision.
+        """
+        begin = self.time - span + 1
+        found = {o.position_id for o in self.orders.since(begin) if not o.reduce_only}
+        decided = (self.plans[p].decided_time for p in found if p in self.plans)
+        return sum(time >= begin for time in decided)
 
     def failed_entries(self, span: int) -> int:
         """Return how many entry orders of the last `span` ms were refused or are unknown."""

@@ -10,7 +10,6 @@ from decimal import Decimal
 
 from services.exec_risk.core import protection
 from services.exec_risk.core.entry import Entry
-from services.exec_risk.core.market import Quote
 from services.exec_risk.core.rules.rule import Rule
 
 
@@ -23,19 +22,12 @@ def _price(entry: Entry) -> str | None:
     return f"price is {age} ms old, limit {limit}" if age > limit else None
 
 
-def _fresh_quote(entry: Entry) -> Quote | None:
-    quote = entry.book.quotes.get(entry.signal.symbol)
-    if quote is None or entry.now - quote.time > entry.policy.max_price_age_ms:
-        return None
-    return quote
-
-
 def _unknown(entry: Entry, what: str) -> str | None:
     return f"{what} is not known" if entry.policy.quotes_needed else None
 
 
 def _spread(entry: Entry) -> str | None:
-    quote, limit = _fresh_quote(entry), entry.policy.risk.max_spread
+    quote, limit = entry.fresh_quote(), entry.policy.risk.max_spread
     spread = quote.spread if quote else None
     if spread is None:
         return _unknown(entry, "the spread")
@@ -43,18 +35,10 @@ def _spread(entry: Entry) -> str | None:
 
 
 def _funding(entry: Entry) -> str | None:
-    paid, limit = funding_paid(entry), entry.policy.risk.max_funding
+    paid, limit = entry.funding_paid(), entry.policy.risk.max_funding
     if paid is None:
         return _unknown(entry, "the funding rate")
     return f"{entry.signal.side} pays funding of {paid}, limit {limit}" if paid >= limit else None
-
-
-def funding_paid(entry: Entry) -> Decimal | None:
-    """Return the rate that the entry's side pays, negative when it is paid; None if not known."""
-    quote = _fresh_quote(entry)
-    if quote is None or quote.funding_rate is None:
-        return None
-    return quote.funding_rate * entry.signal.side.sign
 
 
 def _volatility(entry: Entry) -> str | None:
@@ -74,7 +58,7 @@ def _protection(entry: Entry) -> str | None:
 
 
 def _target_clears_costs(entry: Entry) -> str | None:
-    cost = entry.policy.round_trip_cost + max(funding_paid(entry) or Decimal(0), Decimal(0))
+    cost = entry.policy.round_trip_cost + max(entry.funding_paid() or Decimal(0), Decimal(0))
     if entry.take_fraction > cost:
         return None
     return f"target {entry.take_fraction} does not clear costs of {cost}"
