@@ -24,7 +24,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import candle_to_order, candle_to_signal, event_sink
+from tests.benchmarks import (
+    candle_to_order,
+    candle_to_signal,
+    event_sink,
+    risk_core,
+    signal_to_order,
+)
 from tests.benchmarks.rows import Row
 
 Measure = Callable[[Path], Awaitable[list[Row]]]
@@ -37,6 +43,8 @@ async def _sink(home: Path) -> list[Row]:
 ROWS: dict[str, Measure] = {
     "signal": candle_to_signal.measure,
     "order": candle_to_order.measure,
+    "execution": signal_to_order.measure,
+    "core": risk_core.measure,
     "sink": _sink,
 }
 

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from services.ctl.commands import models, money, operate, run, switches, up, verify
+from services.ctl.commands import models, money, operate, run, switches, up, venue, verify
 from services.ctl.servers.command import ServerFailed
 from services.ctl.supervisor.home import Refused
 
@@ -31,6 +31,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(models.app, name="models")
+app.add_typer(venue.app, name="venue")
 app.add_typer(switches.emergency, name="emergency")
 app.add_typer(switches.state, name="state")
 

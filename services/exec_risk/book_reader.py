@@ -104,6 +104,13 @@ class BookReader:
         ):
             plan = rows.plan_of(row)
             book.plans[plan.position_id] = plan
+        for row in await connection.fetch(
+            f"select {rows.PROGRESS_COLUMNS} from protections"  # noqa: S608
+            " where position_id = any($1)",
+            sorted(p.position_id for p in book.positions.values()),
+        ):
+            progress = rows.progress_of(row)
+            book.progress[progress.position_id] = progress
 
     async def _load_days(self, connection: asyncpg.Connection, book: Book, since: object) -> None:
         account = self._account

@@ -31,6 +31,7 @@ _TABLES: dict[str, tuple[str, str, str]] = {
     "orders": (rows.ORDER_COLUMNS, "client_order_id", "where t.version < excluded.version"),
     "positions": (rows.POSITION_COLUMNS, "position_id", "where t.version < excluded.version"),
     "plans": (rows.PLAN_COLUMNS, "", ""),
+    "protections": (rows.PROGRESS_COLUMNS, "position_id", "where t.version < excluded.version"),
     "fills": (rows.FILL_COLUMNS, "", ""),
     "funding": (_FUNDING_COLUMNS, "", ""),
     "daily_counters": (_DAY_COLUMNS, "account, day", ""),
@@ -82,6 +83,9 @@ class Changes:
             case fx.StorePlan(plan=plan):
                 values = rows.plan_values(plan, account)
                 self._put("plans", plan.position_id, rows.PLAN_COLUMNS, values)
+            case fx.StoreProgress(progress=progress):
+                values = rows.progress_values(progress, account)
+                self._put("protections", progress.position_id, rows.PROGRESS_COLUMNS, values)
             case fx.FundingPaid():
                 self._put_funding(change)
             case fx.StoreDay():

@@ -104,6 +104,7 @@ def _opened(fact: fx.PositionOpened, _: Scope) -> Parts:
         is_long=position.side is PositionSide.LONG,
         stop_loss_price=decimal_to_pb(fact.stop_loss_price),
         take_profit_price=decimal_to_pb(fact.take_profit_price),
+        trailing_stop_active=fact.trailing,
         position_id=position.position_id,
         entry_confidence=position.entry_confidence,
         entry_model=position.entry_model,

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from services.exec_risk.core.effects import EntryPlan, FillRecorded
+from services.exec_risk.core.trailing import Progress, Stage
 from services.trade.order import Order, OrderPurpose, OrderState, OrderType, Side
 from services.trade.position import ExitReason, Position, PositionSide
 from services.trade.times import from_datetime, to_datetime
@@ -26,8 +27,10 @@ POSITION_COLUMNS = (
 )
 PLAN_COLUMNS = (
     "position_id, account, symbol, side, leverage, stop_fraction, take_fraction, price,"
-    " decided_at, expires_at, signal_id, confidence, model_version, in_sample, trace_id"
+    " decided_at, expires_at, signal_id, confidence, model_version, in_sample, trace_id,"
+    " atr_fraction"
 )
+PROGRESS_COLUMNS = "position_id, account, stage, best_price, stop_price, taken, version"
 FILL_COLUMNS = (
     "account, symbol, trade_id, client_order_id, position_id, purpose, side, price, quantity,"
     " commission, realized_pnl, maker, exchange_order_id, filled_at"
@@ -164,6 +167,7 @@ def plan_values(plan: EntryPlan, account: str) -> tuple[Any, ...]:
         plan.model_version,
         plan.in_sample,
         plan.trace_id,
+        plan.atr_fraction,
     )
 
 
@@ -178,12 +182,38 @@ def plan_of(row: Row) -> EntryPlan:
         take_fraction=row["take_fraction"],
         price=row["price"],
         decided_time=from_datetime(row["decided_at"]),
+        atr_fraction=row["atr_fraction"],
         expires_at=optional_time(row["expires_at"]) or 0,
         signal_id=row["signal_id"],
         confidence=row["confidence"],
         model_version=row["model_version"],
         in_sample=row["in_sample"],
         trace_id=row["trace_id"],
+    )
+
+
+def progress_values(progress: Progress, account: str) -> tuple[Any, ...]:
+    """Return the values of PROGRESS_COLUMNS."""
+    return (
+        progress.position_id,
+        account,
+        progress.stage.value,
+        progress.best_price,
+        progress.stop_price,
+        progress.taken,
+        progress.version,
+    )
+
+
+def progress_of(row: Row) -> Progress:
+    """Read how far a position's protection has come."""
+    return Progress(
+        position_id=row["position_id"],
+        stage=Stage(row["stage"]),
+        best_price=row["best_price"],
+        stop_price=row["stop_price"],
+        taken=row["taken"],
+        version=row["version"],
     )
 
 

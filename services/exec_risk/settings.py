@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
 from services.exec_risk.core.policy import Policy
+from services.exec_risk.core.protection_policy import Partial, ProtectionPolicy
 from services.exec_risk.exchange_settings import ExchangeSettings
 from services.exec_risk.risk_settings import RiskSettings
 from services.exec_risk.sender import SenderLimits
@@ -49,6 +50,23 @@ class Settings(RiskSettings):
     entry_cooldown_seconds: int = Field(default=180, ge=0)
     max_price_age_seconds: int = Field(default=300, gt=0)
     max_holding_minutes: int = Field(default=60, gt=0)
+    dynamic_tpsl_enabled: bool = True
+    """True: stop by volatility, target by confidence; False: fixed distances."""
+    stop_loss_atr: Decimal = Field(default=Decimal(2), gt=0, le=20)
+    stop_loss_percent: Decimal = Field(default=Decimal(1), gt=0, le=10)
+    """Distance of the stop where DYNAMIC_TPSL_ENABLED is false."""
+    min_reward_risk: Decimal = Field(default=Decimal("1.5"), gt=0, le=100)
+    max_reward_risk: Decimal = Field(default=Decimal(4), gt=0, le=100)
+    partial_take_profits: str = "50@1.5"
+    """Targets before the last: percent of the position @ distance in R, separated by commas."""
+    break_even_r: Decimal = Field(default=Decimal(1), ge=0)
+    """Profit in R from which the stop covers entry and costs; 0: never."""
+    trailing_stop_enabled: bool = True
+    trailing_activation_r: Decimal = Field(default=Decimal("1.5"), ge=0)
+    trailing_distance_atr: Decimal = Field(default=Decimal(2), gt=0, le=20)
+    trailing_on_prices: bool | None = None
+    """True: prices between closes move stops too. Unset: on demo and live, not on paper, where
+    the same market must trade the same way."""
     taker_fee_percent: Decimal = Field(default=Decimal("0.05"), ge=0)
     adopt_positions: bool = True
     """True: an unknown position of the exchange is protected; False: it is closed."""
@@ -81,6 +99,7 @@ class Settings(RiskSettings):
             )
         timeframe_ms(self.timeframe)
         self.exchange()
+        self.protection()
         return self
 
     def policy(self) -> Policy:
@@ -101,10 +120,28 @@ class Settings(RiskSettings):
             max_price_age_ms=self.max_price_age_seconds * 1000,
             risk_per_trade=self.risk_per_trade,
             taker_fee=self.taker_fee_percent / 100,
-            max_holding_ms=self.max_holding_minutes * 60_000,
+            protection=self.protection(),
             retry_attempts=self.exec_retry_attempts,
             adopt_positions=self.adopt_positions,
             risk=self.risk(),
+        )
+
+    def protection(self) -> ProtectionPolicy:
+        """Return how positions are protected; ValueError names a contradiction."""
+        on_prices = self.trailing_on_prices
+        return ProtectionPolicy(
+            dynamic=self.dynamic_tpsl_enabled,
+            stop_atr=self.stop_loss_atr,
+            fixed_stop_fraction=self.stop_loss_percent / 100,
+            min_reward=self.min_reward_risk,
+            max_reward=self.max_reward_risk,
+            partials=partials(self.partial_take_profits),
+            break_even_reward=self.break_even_r,
+            trailing=self.trailing_stop_enabled,
+            trail_reward=self.trailing_activation_r,
+            trail_atr=self.trailing_distance_atr,
+            follow_prices=self.exchange_venue != "paper" if on_prices is None else on_prices,
+            max_holding_ms=self.max_holding_minutes * 60_000,
         )
 
     def exchange(self) -> ExchangeSettings:
@@ -134,3 +171,17 @@ class Settings(RiskSettings):
                 timeout_seconds=self.exec_timeout_seconds + 1.0,
             ),
         )
+
+
+def partials(text: str) -> tuple[Partial, ...]:
+    """Read `percent@R, percent@R`; empty means none. ValueError says what is wrong."""
+    found = []
+    for part in (p.strip() for p in text.split(",") if p.strip()):
+        percent, separator, reward = part.partition("@")
+        try:
+            found.append(Partial(Decimal(percent) / 100, Decimal(reward)))
+        except InvalidOperation:
+            separator = ""
+        if not separator:
+            raise ValueError(f"PARTIAL_TAKE_PROFITS: {part!r} is not percent@R, such as 50@1.5")
+    return tuple(found)

@@ -26,6 +26,10 @@ from services.venue.markets.recorded import RecordedMarket, RecordingError
 from services.venue.pacing import Clockwork, Source
 from services.venue.server.account_routes import AccountRoutes
 from services.venue.server.candles import Candles
+from services.venue.server.fault_host import FaultHost
+from services.venue.server.fault_routes import FaultRoutes
+from services.venue.server.faulty_replies import FaultyReplies
+from services.venue.server.faulty_streams import FaultyStreams, Sockets
 from services.venue.server.http import HttpServer
 from services.venue.server.limits import Limits
 from services.venue.server.market_routes import MarketRoutes
@@ -107,27 +111,30 @@ async def start_venue(
             pace=settings.venue_pace,
             speed=settings.venue_speed,
         )
-        server, paper = _server(settings, exchange, clockwork, clock)
+        host = FaultHost(exchange, clock)
+        server, paper = _server(settings, exchange, clockwork, clock, host)
         runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         stepping = asyncio.create_task(clockwork.run(paper), name="venue-steps")
+        ending = asyncio.create_task(host.run(), name="venue-faults")
         try:
-            host, port = await _listen(runner, settings.venue_listen)
+            address, port = await _listen(runner, settings.venue_listen)
             log.info(
                 "venue_listens",
-                url=f"http://{host}:{port}",
+                url=f"http://{address}:{port}",
                 market=supply.market.name,
                 step=exchange.number,
                 pace=settings.venue_pace,
                 speed=settings.venue_speed,
             )
             yield RunningVenue(
-                f"http://{host}:{port}", f"ws://{host}:{port}", exchange, clockwork, stepping
+                f"http://{address}:{port}", f"ws://{address}:{port}", exchange, clockwork, stepping
             )
         finally:
-            stepping.cancel()
-            with suppress(asyncio.CancelledError):
-                await stepping
+            for task in (stepping, ending):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
             await runner.cleanup()
             exchange.journal.close()
 
@@ -190,14 +197,21 @@ def _first_marks(market: Market) -> dict[str, Decimal]:
 
 
 def _server(
-    settings: VenueSettings, exchange: PaperExchange, clockwork: Clockwork, clock: Clock
+    settings: VenueSettings,
+    exchange: PaperExchange,
+    clockwork: Clockwork,
+    clock: Clock,
+    host: FaultHost,
 ) -> tuple[HttpServer, PaperClock]:
     def wall_ms() -> int:
         return from_datetime(clock.now())
 
     candles, quotes = Candles(exchange), Quotes(exchange)
-    streams = Streams(exchange, candles, quotes, wall_ms)
-    paper = PaperClock(exchange, streams, clockwork)
+    faulty = FaultyStreams(host, Sockets(user=set(), market=set(), paper=set()))
+    streams = Streams(exchange, candles, quotes, wall_ms, faulty)
+    paper = PaperClock(exchange, streams, clockwork, faulty)
+    host.on_close, host.on_end = faulty.close, paper.tell_again
+    keys = Keys(settings.venue_api_key, settings.venue_api_secret.get_secret_value())
     listen_key = ListenKey(settings.venue_api_key, wall_ms)
     limits = Limits(
         weight=settings.venue_weight_limit,
@@ -205,19 +219,22 @@ def _server(
         orders_1m=settings.venue_order_limit_1m,
     )
     routes = {
-        **MarketRoutes(exchange, candles, quotes, limits, wall_ms).table(),
+        **MarketRoutes(exchange, candles, quotes, limits, host.wall_ms).table(),
         **TradeRoutes(exchange).table(),
         **AccountRoutes(exchange, listen_key).table(),
     }
     server = HttpServer(
         routes=routes,
-        keys=Keys(settings.venue_api_key, settings.venue_api_secret.get_secret_value()),
+        keys=keys,
         limits=limits,
         listen_key=listen_key,
         streams=streams,
         paper=paper,
+        replies=FaultyReplies(host),
+        faulty=faulty,
+        faults=FaultRoutes(host, keys),
         symbols=lambda: sorted(exchange.market.symbols),
-        wall_ms=wall_ms,
+        wall_ms=host.wall_ms,
         limit_ms=lambda: wall_ms() + exchange.time,
     )
     return server, paper

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Protocol
 
+from services.venue.core.disturbances import Disturbance
 from services.venue.core.engine import Engine
 from services.venue.core.events import VenueEvent
 from services.venue.core.orders import Conditional, ConditionalRequest, OrderRequest, VenueOrder
@@ -149,6 +150,18 @@ class PaperExchange:
         self.journal.add_input(self.number, "leverage", body)
         return largest
 
+    def disturb(self, disturbance: Disturbance) -> None:
+        """Put a fault of the market in force; written before it returns."""
+        self.engine.disturb(disturbance)
+        self.journal.add_input(self.number, "disturb", pack(disturbance))
+
+    def settle(self, fault_id: str) -> bool:
+        """End a fault of the market; written before it returns."""
+        ended = self.engine.settle(fault_id)
+        if ended:
+            self.journal.add_input(self.number, "settle", {"fault_id": fault_id})
+        return ended
+
     def advance(self, moment: Moment) -> Advance:
         """Carry out a step; written before it returns."""
         step = moment.step
@@ -172,9 +185,9 @@ class PaperExchange:
     def _follow(self, step: Step) -> None:
         for point in step.points:
             running = self.forming.get(point.symbol)
-            price = point.price
+            price = self.engine.state.marks[point.symbol]
             self.forming[point.symbol] = (
-                running.with_point(point)
+                running.with_point(replace(point, price=price))
                 if running
                 else Forming(price, price, price, price, point.volume)
             )
@@ -193,6 +206,10 @@ class PaperExchange:
                 engine.cancel(body["symbol"], order_id=body["order_id"])
             case "cancel_conditional":
                 engine.cancel_conditional(algo_id=body["algo_id"])
+            case "disturb":
+                engine.disturb(unpack(Disturbance, body))
+            case "settle":
+                engine.settle(body["fault_id"])
             case "leverage":
                 engine.set_leverage(body["symbol"], body["leverage"])
             case _:

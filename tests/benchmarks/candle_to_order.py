@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from pathlib import Path
 
 import asyncpg
@@ -89,9 +88,9 @@ class Entries:
 
 async def measure(home: Path) -> list[Row]:
     """Return the rows of the median and of the slowest hundredth."""
-    async with _stack(home) as stack:
-        whole = await _whole_path(stack)
-        floor = await _floors(stack)
+    async with stack(home) as parts:
+        whole = await _whole_path(parts)
+        floor = await _floors(parts)
     return [
         _row("p50", percentile(whole, 0.5), percentile(floor, 0.5), P50_AIM, len(whole)),
         _row("p99", percentile(whole, 0.99), percentile(floor, 0.99), P99_AIM, len(whole)),
@@ -111,7 +110,7 @@ def _row(name: str, whole: float, floor: float, aim: float, samples: int) -> Row
 
 
 @asynccontextmanager
-async def _stack(home: Path) -> AsyncIterator[Stack]:
+async def stack(home: Path) -> AsyncIterator[Stack]:
     venue = VenueSettings(
         venue_speed=0,
         venue_order_limit_10s=1_000_000,
@@ -128,31 +127,31 @@ async def _stack(home: Path) -> AsyncIterator[Stack]:
         yield Stack(nats, pg.dsn(), market, home)
 
 
-async def _whole_path(stack: Stack) -> list[float]:
-    environment, entries = stack.environment(), Entries(stack.venue)
+async def _whole_path(parts: Stack) -> list[float]:
+    environment, entries = parts.environment(), Entries(parts.venue)
     for module in ("services.exec_risk", "services.analytics"):
         await command(module, "migrate", environment)
     async with AsyncExitStack() as running:
         for module in ("services.ai", "services.analytics", "services.exec_risk"):
-            log = stack.home / f"{module}.log"
+            log = parts.home / f"{module}.log"
             await running.enter_async_context(service(module, environment, log))
         deadline = time.monotonic() + LONGEST_SECONDS
         while len(entries.wall) < SAMPLES and time.monotonic() < deadline:
             await asyncio.sleep(0.2)
-    seconds = entries.seconds(await _published(stack))
+    seconds = entries.seconds(await _published(parts))
     if len(seconds) < SAMPLES // 5:
-        logs = " ".join(str(p) for p in stack.home.glob("*.log"))
+        logs = " ".join(str(p) for p in parts.home.glob("*.log"))
         raise RuntimeError(f"only {len(seconds)} rounds led to an entry; see {logs}")
     # the first rounds open connections and fill caches
     return seconds[len(seconds) // 10 :]
 
 
-async def _published(stack: Stack) -> dict[int, float]:
+async def _published(parts: Stack) -> dict[int, float]:
     """Return when the stream stored the first candle of each round, by market time.
 
     It is read back from the stream: a subscriber would learn it late, and take processor time.
     """
-    bus = await Bus.connect(stack.nats.url, "bench-read")
+    bus = await Bus.connect(parts.nats.url, "bench-read")
     stored: dict[int, float] = {}
     done = asyncio.Event()
 
@@ -173,26 +172,15 @@ async def _published(stack: Stack) -> dict[int, float]:
     return stored
 
 
-async def _floors(stack: Stack) -> list[float]:
+async def _floors(parts: Stack) -> list[float]:
     """Return what the parts take one after another, each alone, in seconds."""
-    symbols = sorted(stack.venue.exchange.market.symbols)
+    symbols = sorted(parts.venue.exchange.market.symbols)
     table = rounds([f"X{s}" for s in symbols], 60, seed=2)
-    bus = await Bus.connect(stack.nats.url, "bench-floor")
-    connection = await asyncpg.connect(stack.dsn)
+    bus = await Bus.connect(parts.nats.url, "bench-floor")
+    connection = await asyncpg.connect(parts.dsn)
     await connection.execute("create table floor (id bigserial primary key, body text)")
-    exchange = BinanceExchange(
-        ExchangeSettings(
-            venue="paper",
-            timeframe="1m",
-            url=stack.venue.url,
-            api_key="paper-key",
-            api_secret="paper-secret",
-        ),
-        SystemClock(),
-    )
-    filters = (await exchange.filters())[symbols[0]]
-    price = stack.venue.exchange.engine.state.marks[symbols[0]]
-    order = _order(symbols[0], filters.ceil_quantity(2 * filters.min_notional / price))
+    exchange = floor_exchange(parts)
+    order = await floor_order(parts, exchange)
     model, taken = load(active_folder(SHIPPED_MODELS)), []
     try:
         for number, bars in enumerate(table):
@@ -231,7 +219,25 @@ async def _one_floor(
     return seconds
 
 
-def _order(symbol: str, quantity: Decimal) -> Order:
+def floor_exchange(parts: Stack) -> BinanceExchange:
+    """Return a client of the venue without streams."""
+    return BinanceExchange(
+        ExchangeSettings(
+            venue="paper",
+            timeframe="1m",
+            url=parts.venue.url,
+            api_key="paper-key",
+            api_secret="paper-secret",
+        ),
+        SystemClock(),
+    )
+
+
+async def floor_order(parts: Stack, exchange: BinanceExchange) -> Order:
+    """Return an order that the venue takes, without a client order id."""
+    symbol = min(parts.venue.exchange.market.symbols)
+    filters = (await exchange.filters())[symbol]
+    price = parts.venue.exchange.engine.state.marks[symbol]
     return Order(
         client_order_id="",
         account="main",
@@ -239,6 +245,6 @@ def _order(symbol: str, quantity: Decimal) -> Order:
         side=Side.BUY,
         type=OrderType.MARKET,
         purpose=OrderPurpose.ENTRY,
-        quantity=quantity,
+        quantity=filters.ceil_quantity(2 * filters.min_notional / price),
         decided_time=0,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from services.exec_risk.core.market import Quote
+from services.exec_risk.core.trailing import Progress
 from services.trade.order import Fill, Order, OrderPurpose, OrderState
 from services.trade.position import Position, PositionSide, SafetyLevel, TradingState
 
@@ -23,6 +24,8 @@ class EntryPlan:
     price: Decimal
     """Price that the decision was made on: only for slippage, never taken as a fill."""
     decided_time: int
+    atr_fraction: Decimal = Decimal(0)
+    """Average true range at the decision as a fraction of price; 0: not known."""
     signal_id: str = ""
     expires_at: int = 0
     confidence: float = 0.0
@@ -70,6 +73,8 @@ class PositionOpened:
     position: Position
     stop_loss_price: Decimal | None
     take_profit_price: Decimal | None
+    trailing: bool = False
+    """True when its stop will trail the price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +273,13 @@ class StorePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreProgress:
+    """Keep how far a position's protection has come."""
+
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
 class StoreDay:
     """Keep the counters of one UTC day."""
 
@@ -288,7 +300,7 @@ class Answer:
     result: dict[str, str]
 
 
-Change = Fact | AccountSnapshot | StorePlan | StoreDay | Answer
+Change = Fact | AccountSnapshot | StorePlan | StoreProgress | StoreDay | Answer
 """What one transaction stores; facts among it also go into the outbox."""
 
 

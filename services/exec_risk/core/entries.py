@@ -74,7 +74,9 @@ def leverage_of(book: Book, signal: Signal) -> int:
     if filters is None:
         return book.policy.leverage
     try:
-        stop, _ = protection.fractions(signal.atr_fraction, book.policy)
+        stop, _ = protection.fractions(
+            signal.atr_fraction, signal.confidence, book.policy.protection
+        )
     except protection.AbsurdDistance:
         return book.policy.entry_leverage(filters)
     return leverage.of_entry(book, filters, stop)
@@ -91,6 +93,7 @@ def _enter(book: Book, entry: Entry, size: Size) -> None:
         take_fraction=entry.take_fraction,
         price=entry.price,
         decided_time=entry.now,
+        atr_fraction=signal.atr_fraction,
         signal_id=signal.signal_id,
         expires_at=signal.expires_at,
         confidence=signal.confidence,

@@ -60,9 +60,10 @@ class Entry:
         None when it is not known.
         """
         quote = self.fresh_quote()
-        if quote is None or quote.funding_rate is None:
+        rate = quote.funding_rate if quote else None
+        if rate is None or not rate.is_finite():
             return None
-        return quote.funding_rate * self.signal.side.sign
+        return rate * self.signal.side.sign
 
     def sized(self) -> Size:
         """Return the size of the entry; computed once."""

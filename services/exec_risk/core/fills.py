@@ -17,7 +17,7 @@ from services.exec_risk.core.effects import (
     StorePlan,
 )
 from services.exec_risk.core.exchange_events import FundingReport
-from services.exec_risk.core.protection import AbsurdDistance, levels
+from services.exec_risk.core.protection import AbsurdDistance
 from services.exec_risk.core.state import Book, Day
 from services.trade import ids
 from services.trade.order import Fill, Order, OrderPurpose
@@ -130,8 +130,8 @@ def _adopt(book: Book, fill: Fill) -> EntryPlan:
         symbol=fill.symbol,
         side=PositionSide.opened_by(fill.side),
         leverage=book.leverage.get(fill.symbol, policy.leverage),
-        stop_fraction=policy.min_stop_fraction * 2,
-        take_fraction=policy.min_take_fraction * 2,
+        stop_fraction=policy.protection.min_stop_fraction * 2,
+        take_fraction=policy.protection.min_take_fraction * 2,
         price=fill.price,
         decided_time=fill.time,
     )
@@ -164,25 +164,18 @@ def _open(book: Book, fill: Fill, plan: EntryPlan) -> str:
     book.positions[fill.symbol] = position
     book.day(fill.time).opened += 1
     _count(book, fill.time, position.net_pnl)
-    stop, take = planned_levels(book, position, plan)
-    book.emit(PositionOpened(position, stop, take))
+    stop, take = planned_levels(book, position)
+    book.emit(PositionOpened(position, stop, take, book.policy.protection.trailing))
     return position.position_id
 
 
-def planned_levels(
-    book: Book, position: Position, plan: EntryPlan
-) -> tuple[Decimal | None, Decimal | None]:
-    """Return stop and target from the average fill; None where they cannot be had."""
-    filters = book.filters.get(position.symbol)
-    if filters is None or position.entry_price is None:
-        return None, None
+def planned_levels(book: Book, position: Position) -> tuple[Decimal | None, Decimal | None]:
+    """Return stop and nearest target from the average fill; None where they cannot be had."""
     try:
-        found = levels(
-            position.side, position.entry_price, plan.stop_fraction, plan.take_fraction, filters
-        )
+        found = guard.wanted(book, position)
     except AbsurdDistance:
         return None, None
-    return found.stop, found.take
+    return found.stop, found.targets[0].price if found.targets else None
 
 
 def _grow(book: Book, position: Position, fill: Fill) -> str:
@@ -197,19 +190,22 @@ def _reduce(book: Book, position: Position, fill: Fill, order: Order | None) -> 
     changed = position.with_fill(fill)
     day = _count(book, fill.time, changed.net_pnl - position.net_pnl)
     if changed.quantity:
+        if order is not None and order.purpose is OrderPurpose.TAKE_PROFIT:
+            guard.note_taken(book, position, fill.quantity)
         book.positions[fill.symbol] = changed
         book.emit(PositionChanged(changed))
         return position.position_id
     closed = replace(
         changed,
         closed_time=fill.time,
-        exit_reason=_exit_reason(position, order),
+        exit_reason=_exit_reason(book, position, order),
         stop_loss_price=None,
         take_profit_price=None,
     )
     del book.positions[fill.symbol]
     book.last_closed[fill.symbol] = fill.time
     book.exit_hold.discard(position.position_id)
+    book.progress.pop(position.position_id, None)
     day.trades += 1
     result = results.of_position(closed)
     day.losses += result.lost
@@ -235,11 +231,12 @@ def _flip(book: Book, position: Position, fill: Fill, order: Order | None) -> st
     return closed_id
 
 
-def _exit_reason(position: Position, order: Order | None) -> ExitReason:
+def _exit_reason(book: Book, position: Position, order: Order | None) -> ExitReason:
     if order is None or order.purpose is OrderPurpose.ENTRY:
         return ExitReason.LIQUIDATION if order is None else ExitReason.MANUAL
     if order.purpose is OrderPurpose.STOP_LOSS:
-        return ExitReason.STOP_LOSS
+        moved = guard.stop_was_moved(book, position, order.trigger_price)
+        return ExitReason.TRAILING_STOP if moved else ExitReason.STOP_LOSS
     if order.purpose is OrderPurpose.TAKE_PROFIT:
         return ExitReason.TAKE_PROFIT
     return position.exit_reason or ExitReason.MANUAL

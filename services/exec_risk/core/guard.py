@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from services.exec_risk.core import orders
-from services.exec_risk.core.effects import EntryPlan, PositionChanged, Reconcile
+from services.exec_risk.core import costs, orders, stop_orders, target_orders
+from services.exec_risk.core.effects import PositionChanged, Reconcile, StoreProgress
 from services.exec_risk.core.exchange_events import Refused
-from services.exec_risk.core.protection import AbsurdDistance, Levels, levels
-from services.exec_risk.core.state import LIVE_ON_EXCHANGE, Book, is_protection
+from services.exec_risk.core.protection import AbsurdDistance, levels, tighter
+from services.exec_risk.core.refusals import may_try
+from services.exec_risk.core.state import Book, is_protection
+from services.exec_risk.core.target_orders import nearest_target, take_at_market
+from services.exec_risk.core.targets import Rung, ladder
+from services.exec_risk.core.trailing import Progress, Ride, Stage, stop_of, usable
 from services.trade.order import Order, OrderPurpose, OrderState, OrderType
 from services.trade.position import ExitReason, Position
 
-MAX_UNRESOLVED_STOPS = 3
-"""Stops of unknown outcome after which no further one is tried; the overdue rule then closes."""
-
 _TRIGGERED = "-2021"
 _NO_POSITION = "-2022"
-_KIND = {
-    OrderPurpose.STOP_LOSS: OrderType.STOP_MARKET,
-    OrderPurpose.TAKE_PROFIT: OrderType.TAKE_PROFIT_MARKET,
-}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Where a position's protection belongs."""
+
+    stop: Decimal
+    targets: tuple[Rung, ...]
 
 
 def keep_protected(book: Book, symbol: str) -> None:
     """Bring the protective orders of a symbol's position to what it needs.
 
     A new stop is placed before the old one is cancelled; of several that the exchange holds the
-    newest stays.
+    best stays.
     """
     position = book.positions.get(symbol)
     if position is None or not position.quantity:
@@ -36,64 +41,65 @@ def keep_protected(book: Book, symbol: str) -> None:
     if position.exit_reason is not None:
         _continue_exit(book, position)
         return
-    found = wanted_levels(book, position)
-    if found is None:
-        close(book, position, ExitReason.UNPROTECTED, "its stop would be absurd")
+    try:
+        found = wanted(book, position)
+        stop_orders.keep_stop(book, position, found.stop)
+    except AbsurdDistance as error:
+        close(book, position, ExitReason.UNPROTECTED, f"its stop would be absurd: {error}")
         return
-    _keep_one(book, position, OrderPurpose.STOP_LOSS, found.stop)
-    _keep_one(book, position, OrderPurpose.TAKE_PROFIT, found.take)
+    target_orders.keep_targets(book, position, found.targets)
     _note_prices(book, symbol)
 
 
-def wanted_levels(book: Book, position: Position) -> Levels | None:
-    """Return stop and target from the average fill, or None when they would be absurd."""
+def ride_of(book: Book, position: Position) -> Ride:
+    """Return what decides where a position's stop stands; AbsurdDistance when it is not known."""
     filters = book.filters.get(position.symbol)
     plan = book.plans.get(position.position_id)
-    if filters is None or plan is None or position.entry_price is None:
-        return None
-    return _levels(plan, position, book)
+    entry = position.entry_price
+    if filters is None or plan is None or entry is None or not usable(entry):
+        raise AbsurdDistance(f"filters, plan or entry price of {position.symbol} are not known")
+    cost = costs.certain(book)
+    return Ride(position.side, entry, plan.stop_fraction, plan.atr_fraction, cost, filters)
 
 
-def _levels(plan: EntryPlan, position: Position, book: Book) -> Levels | None:
-    filters = book.filters[position.symbol]
-    assert position.entry_price is not None  # noqa: S101 - the caller has looked
-    try:
-        return levels(
-            position.side, position.entry_price, plan.stop_fraction, plan.take_fraction, filters
-        )
-    except AbsurdDistance:
-        return None
+def progress_of(book: Book, position: Position) -> Progress:
+    """Return how far a position's protection has come."""
+    return book.progress.get(position.position_id) or Progress(position.position_id)
 
 
-def _keep_one(book: Book, position: Position, purpose: OrderPurpose, trigger: Decimal) -> None:
-    existing = book.orders_of(position.position_id, purpose)
-    usable = [o for o in existing if o.state is not OrderState.UNKNOWN]
-    newest = usable[-1] if usable else None
-    fits = newest is not None and newest.remaining >= position.quantity
-    # a part of the target may have filled: the position shrank, what rests still covers it
-    if not fits and len(existing) - len(usable) < MAX_UNRESOLVED_STOPS:
-        orders.create(
-            book,
-            symbol=position.symbol,
-            side=position.side.exit_side,
-            kind=_KIND[purpose],
-            purpose=purpose,
-            quantity=position.quantity,
-            position_id=position.position_id,
-            signal_id=position.signal_id,
-            trigger_price=trigger,
-        )
-        return
-    if newest is not None and newest.state in LIVE_ON_EXCHANGE:
-        for older in existing:
-            if older is not newest and older.state in LIVE_ON_EXCHANGE:
-                orders.cancel(book, older)
+def keep_progress(book: Book, progress: Progress) -> None:
+    """Store how far a position's protection has come."""
+    book.progress[progress.position_id] = progress
+    book.emit(StoreProgress(progress))
+
+
+def wanted(book: Book, position: Position) -> Wanted:
+    """Return stop and targets from the average fill; AbsurdDistance when they cannot be meant."""
+    ride, plan = ride_of(book, position), book.plans[position.position_id]
+    levels(position.side, ride.entry, plan.stop_fraction, plan.take_fraction, ride.filters)
+    progress = progress_of(book, position)
+    rungs = ladder(
+        ride,
+        book.policy.protection,
+        take_fraction=plan.take_fraction,
+        total=position.entry_quantity,
+        held=position.quantity,
+        taken=progress.taken,
+    )
+    return Wanted(stop_of(progress, ride), rungs)
+
+
+def note_taken(book: Book, position: Position, quantity: Decimal) -> None:
+    """Count what a target closed."""
+    known = progress_of(book, position)
+    keep_progress(book, replace(known, taken=known.taken + quantity, version=known.version + 1))
 
 
 def _note_prices(book: Book, symbol: str) -> None:
     position = book.positions[symbol]
-    stop = _live_trigger(book, position, OrderPurpose.STOP_LOSS)
-    take = _live_trigger(book, position, OrderPurpose.TAKE_PROFIT)
+    live, nearest = stop_orders.live_stop(book, position), nearest_target(book, position)
+    stop = live.trigger_price if live else None
+    take = nearest.trigger_price if nearest else None
     if (stop, take) != (position.stop_loss_price, position.take_profit_price):
         changed = replace(
             position, stop_loss_price=stop, take_profit_price=take, version=position.version + 1
@@ -102,17 +108,21 @@ def _note_prices(book: Book, symbol: str) -> None:
         book.emit(PositionChanged(changed))
 
 
-def _live_trigger(book: Book, position: Position, purpose: OrderPurpose) -> Decimal | None:
-    live = [o for o in book.orders_of(position.position_id, purpose) if o.state in LIVE_ON_EXCHANGE]
-    return live[-1].trigger_price if live else None
-
-
 def protected(book: Book, position: Position) -> bool:
     """Tell whether the exchange surely holds a stop for all that is held."""
-    return any(
-        o.state in LIVE_ON_EXCHANGE and o.remaining >= position.quantity
-        for o in book.orders_of(position.position_id, OrderPurpose.STOP_LOSS)
-    )
+    return stop_orders.protected(book, position)
+
+
+def stop_was_moved(book: Book, position: Position, trigger: Decimal | None) -> bool:
+    """Tell whether a stop at this price is one that break-even or trailing had moved."""
+    try:
+        ride = ride_of(book, position)
+    except AbsurdDistance:
+        return False
+    known = progress_of(book, position)
+    if trigger is None or known.stage is Stage.FIRST:
+        return False
+    return tighter(position.side, trigger, ride.first)
 
 
 def close(book: Book, position: Position, reason: ExitReason, why: str) -> Order | None:
@@ -177,13 +187,8 @@ def after_refusal(book: Book, order: Order, refused: Refused) -> None:
         _exit_refused(book, position, order, refused)
     elif order.purpose is OrderPurpose.STOP_LOSS:
         _stop_refused(book, position, order, refused)
-    elif refused.code == _TRIGGERED:
-        close(book, position, ExitReason.TAKE_PROFIT, "the target was passed already")
-    elif _tries_left(book, order) and refused.retryable:
-        keep_protected(book, order.symbol)
     else:
-        text = f"target of {order.symbol} was refused: {refused.code} {refused.message}"
-        close(book, position, ExitReason.UNPROTECTED, text)
+        _target_refused(book, position, order, refused)
 
 
 def _exit_refused(book: Book, position: Position, order: Order, refused: Refused) -> None:
@@ -193,27 +198,32 @@ def _exit_refused(book: Book, position: Position, order: Order, refused: Refused
         f"exit of {order.symbol} was refused: {refused.code} {refused.message}",
         symbol=order.symbol,
     )
-    if _tries_left(book, order):
+    if may_try(book, position.position_id, OrderPurpose.EXIT):
         _continue_exit(book, position)
     else:
         book.exit_hold.add(position.position_id)
 
 
 def _stop_refused(book: Book, position: Position, order: Order, refused: Refused) -> None:
-    if refused.retryable and _tries_left(book, order):
-        keep_protected(book, order.symbol)
+    if refused.code == _TRIGGERED and stop_was_moved(book, position, order.trigger_price):
+        close(book, position, ExitReason.TRAILING_STOP, "the moved stop was passed already")
         return
-    if not protected(book, position):
-        text = f"its stop was refused: {refused.code} {refused.message}"
+    text = f"stop of {order.symbol} was refused: {refused.code} {refused.message}"
+    if protected(book, position):
+        # the older stop stays; what refused the newer one may pass
+        book.alert("MEDIUM", "STOP_REFUSED", text, symbol=order.symbol)
+    elif refused.retryable and may_try(book, position.position_id, OrderPurpose.STOP_LOSS):
+        keep_protected(book, order.symbol)
+    else:
         close(book, position, ExitReason.UNPROTECTED, text)
 
 
-def _tries_left(book: Book, order: Order) -> bool:
-    rejected = [
-        o
-        for o in book.orders.values()
-        if o.position_id == order.position_id
-        and o.purpose is order.purpose
-        and o.state is OrderState.REJECTED
-    ]
-    return len(rejected) < book.policy.retry_attempts
+def _target_refused(book: Book, position: Position, order: Order, refused: Refused) -> None:
+    """Go on without a target: the stop protects, so the position is kept."""
+    if position.exit_reason is not None:
+        return
+    if refused.code == _TRIGGERED:
+        take_at_market(book, order)
+        return
+    text = f"target of {order.symbol} was refused: {refused.code} {refused.message}"
+    book.alert("MEDIUM", "TARGET_REFUSED", text, symbol=order.symbol)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from services.exec_risk.core.trailing import usable
+
 
 @dataclass(frozen=True, slots=True)
 class Quote:
@@ -27,6 +29,7 @@ class Quote:
     @property
     def spread(self) -> Decimal | None:
         """Ask minus bid as a fraction of the middle; None where one is not known."""
-        if self.bid is None or self.ask is None or self.bid + self.ask <= 0:
+        if not usable(self.bid) or not usable(self.ask):
             return None
+        assert self.bid is not None and self.ask is not None  # noqa: S101 - both are usable
         return (self.ask - self.bid) * 2 / (self.ask + self.bid)

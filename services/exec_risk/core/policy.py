@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from services.exec_risk.core.protection_policy import ProtectionPolicy
 from services.exec_risk.core.risk_policy import RiskPolicy
 from services.trade.filters import SymbolFilters
 from services.trade.times import MINUTE_MS
@@ -35,15 +36,9 @@ class Policy:
     """Fraction of equity lost when the stop fills, at full confidence."""
     margin_share: Decimal = Decimal("0.9")
     """Share of the equity that margins together may take."""
-    stop_atr: Decimal = Decimal("2")
-    take_atr: Decimal = Decimal("3")
-    min_stop_fraction: Decimal = Decimal("0.004")
-    min_take_fraction: Decimal = Decimal("0.006")
-    max_stop_fraction: Decimal = Decimal("0.10")
-    max_take_fraction: Decimal = Decimal("0.50")
+    protection: ProtectionPolicy = field(default_factory=ProtectionPolicy)
     taker_fee: Decimal = Decimal("0.0005")
     max_slippage: Decimal = Decimal("0.001")
-    max_holding_ms: int = 60 * MINUTE_MS
     retry_attempts: int = 3
     risk: RiskPolicy = field(default_factory=RiskPolicy)
     adopt_positions: bool = True

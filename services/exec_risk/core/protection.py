@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from services.exec_risk.core.policy import Policy
+from services.exec_risk.core.protection_policy import ProtectionPolicy
 from services.trade.filters import SymbolFilters
 from services.trade.position import PositionSide
 
@@ -22,18 +22,21 @@ class Levels:
     take: Decimal
 
 
-def fractions(atr_fraction: Decimal, policy: Policy) -> tuple[Decimal, Decimal]:
-    """Return the stop's and the target's distance as fractions of the entry price.
+def fractions(
+    atr_fraction: Decimal, confidence: float, policy: ProtectionPolicy
+) -> tuple[Decimal, Decimal]:
+    """Return the stop's and the last target's distance as fractions of the entry price.
 
     `atr_fraction` is a fraction of price: 0.02 is 2 %. AbsurdDistance when a distance exceeds
     the policy's largest, as it does when a price or a percentage is passed instead.
     """
     if not atr_fraction.is_finite() or atr_fraction < 0:
         raise AbsurdDistance(f"average true range {atr_fraction} is not a fraction of price")
-    stop = max(policy.stop_atr * atr_fraction, policy.min_stop_fraction)
-    take = max(policy.take_atr * atr_fraction, policy.min_take_fraction)
+    wanted = policy.stop_atr * atr_fraction if policy.dynamic else policy.fixed_stop_fraction
+    stop = max(wanted, policy.min_stop_fraction)
     if stop > policy.max_stop_fraction:
         raise AbsurdDistance(f"stop distance {stop} exceeds {policy.max_stop_fraction}")
+    take = max(policy.reward(confidence) * stop, policy.min_take_fraction)
     if take > policy.max_take_fraction:
         raise AbsurdDistance(f"target distance {take} exceeds {policy.max_take_fraction}")
     return stop, take
@@ -69,9 +72,46 @@ def levels(
 
 def check(side: PositionSide, entry: Decimal, found: Levels) -> None:
     """Refuse levels on the wrong side of the entry or not above 0: AbsurdDistance."""
+    if not (entry.is_finite() and found.stop.is_finite() and found.take.is_finite()):
+        raise AbsurdDistance(f"{side} from {entry}: not all of it is a number")
     low, high = sorted((found.stop, found.take))
     right = (found.stop < found.take) == (side is PositionSide.LONG)
     if low <= 0 or not (low < entry < high) or not right:
         raise AbsurdDistance(
             f"{side} from {entry}: stop {found.stop} and target {found.take} are not around it"
         )
+
+
+def first_stop(
+    side: PositionSide, entry: Decimal, fraction: Decimal, tick: SymbolFilters
+) -> Decimal:
+    """Return where a stop at this distance from the average entry stands, rounded away from it."""
+    price = entry * (1 - side.sign * fraction)
+    return tick.floor_price(price) if side is PositionSide.LONG else tick.ceil_price(price)
+
+
+def tighter(side: PositionSide, one: Decimal, other: Decimal) -> bool:
+    """Tell whether a stop at `one` ends the position earlier than one at `other`."""
+    return (one - other) * side.sign > 0
+
+
+def near(one: Decimal, other: Decimal, fraction: Decimal) -> bool:
+    """Tell whether two prices differ by less than a fraction of the second."""
+    return abs(one - other) < abs(other) * fraction
+
+
+def check_stop(
+    side: PositionSide, entry: Decimal, stop: Decimal, market: Decimal | None, widest: Decimal
+) -> None:
+    """Refuse a stop that cannot be meant, whoever asks for it: AbsurdDistance.
+
+    It is a price above 0; not further from the entry than `widest` on the losing side; and, where
+    the market's price is known, not on its wrong side. Nothing is corrected silently (incident 1).
+    """
+    if not stop.is_finite() or stop <= 0:
+        raise AbsurdDistance(f"stop {stop} is not a price above 0")
+    # the tick rounds away from the entry, so a little more than the widest distance is meant
+    if (entry - stop) * side.sign > entry * widest * Decimal("1.01"):
+        raise AbsurdDistance(f"{side} from {entry}: stop {stop} is further away than {widest}")
+    if market is not None and (market - stop) * side.sign <= 0:
+        raise AbsurdDistance(f"{side} at {market}: stop {stop} is on the wrong side of the price")

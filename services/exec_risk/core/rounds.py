@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from services.exec_risk.core import emergency, entries, guard, safety
+from services.exec_risk.core import emergency, entries, exits, following, safety
 from services.exec_risk.core.effects import RoundDecided
 from services.exec_risk.core.inputs import PredictionsArrived, Signal
 from services.exec_risk.core.state import Book, Round
 from services.trade.candle import Candle
-from services.trade.position import ExitReason
 
 _KEPT = 16
 
@@ -34,6 +33,7 @@ def candle_closed(book: Book, candle: Candle) -> None:
     found = round_at(book, time)
     if found is not None:
         found.closes[candle.symbol] = candle.close
+    following.candle_closed(book, candle)
 
 
 def opened(book: Book, time: int, symbols: tuple[str, ...]) -> None:
@@ -84,7 +84,7 @@ def _decide(book: Book, found: Round) -> None:
     signals = _ordered(found)
     for signal in signals:
         entries.consider(book, signal, found.time)
-    _time_exits(book, found.time)
+    exits.leave_by_rule(book, found.time)
     if found.missing:
         text = f"round {found.time}: no answer for {', '.join(found.missing)}"
         book.alert("LOW", "PREDICTIONS_MISSING", text)
@@ -108,10 +108,3 @@ def _ordered(found: Round) -> list[Signal]:
     symbols = set(found.symbols or ())
     signals = [a.signal for a in found.answers.values() if a.signal and a.symbol in symbols]
     return sorted(signals, key=lambda s: (-s.confidence, s.symbol, s.timeframe))
-
-
-def _time_exits(book: Book, now: int) -> None:
-    for symbol in sorted(book.positions):
-        position = book.positions[symbol]
-        if now - position.opened_time >= book.policy.max_holding_ms and not position.exit_reason:
-            guard.close(book, position, ExitReason.TIMEOUT, "held for the longest time")

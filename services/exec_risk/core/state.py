@@ -19,6 +19,7 @@ from services.exec_risk.core.market import Quote
 from services.exec_risk.core.order_book import Orders
 from services.exec_risk.core.policy import Gates, Policy
 from services.exec_risk.core.results import Results
+from services.exec_risk.core.trailing import Progress
 from services.trade.filters import SymbolFilters
 from services.trade.order import Order, OrderPurpose, OrderState
 from services.trade.position import Position, SafetyLevel, TradingState
@@ -107,6 +108,8 @@ class Book:
     seen_fills: dict[tuple[str, str], int] = field(default_factory=dict)
     """Market time of applied fills by (symbol, trade id)."""
     seen_funding: dict[str, int] = field(default_factory=dict)
+    progress: dict[str, Progress] = field(default_factory=dict)
+    """How far the protection of open positions has come, by position id."""
     commissions: dict[str, Decimal] = field(default_factory=dict)
     """Commission so far by client order id."""
     announced: dict[str, OrderReport] = field(default_factory=dict)

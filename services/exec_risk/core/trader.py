@@ -10,6 +10,7 @@ from services.exec_risk.core import (
     emergency,
     entries,
     fills,
+    following,
     guard,
     orders,
     reconcile,
@@ -235,6 +236,7 @@ class Trader:
             book.quotes[report.symbol] = quote.updated(
                 report.time, report.bid, report.ask, report.funding_rate
             )
+            following.price_told(book, report)
 
     def _stream_state(self, event: StreamStateChanged) -> None:
         if event.stream == "user":

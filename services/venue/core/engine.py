@@ -14,6 +14,7 @@ from services.trade.order import OrderType
 from services.venue.core import checks, rejections
 from services.venue.core.account import ZERO, Account
 from services.venue.core.chance import identity
+from services.venue.core.disturbances import Disturbance, bend
 from services.venue.core.events import AccountEvent, VenueEvent
 from services.venue.core.execution import Execution
 from services.venue.core.orders import (
@@ -139,11 +140,22 @@ class Engine:
             raise rejections.Rejection(-4046, "No need to change margin type.")
         raise rejections.Rejection(-4168, "Unable to adjust to isolated-margin mode.")
 
+    def disturb(self, disturbance: Disturbance) -> None:
+        """Put a fault of the market in force; one with the same id is replaced."""
+        if disturbance.symbol:
+            self.rules_of(disturbance.symbol)
+        self.state.disturbances[disturbance.fault_id] = disturbance
+
+    def settle(self, fault_id: str) -> bool:
+        """End a fault of the market; False when it is not in force."""
+        return self.state.disturbances.pop(fault_id, None) is not None
+
     def step(self, step: Step, funding: Mapping[str, Decimal] | None = None) -> list[VenueEvent]:
         """Move the market on: fills, then liquidation, then funding; return what happened."""
         state = self.state
         if step.number != state.number + 1:
             raise ValueError(f"step {step.number} after step {state.number}")
+        step = bend(state, step)
         before = dict(state.marks) if state.book.orders or state.book.conditionals else {}
         state.number, state.time = step.number, step.time
         state.marks.update((point.symbol, point.price) for point in step.points)

@@ -165,7 +165,7 @@ class Execution:
         if kind is TimeInForce.GTX and takes:
             self.fills.cancel(order, Status.EXPIRED, "post only")
             return
-        if kind is TimeInForce.FOK and order.remaining > self.fills.available[order.symbol]:
+        if kind is TimeInForce.FOK and order.remaining > self.fills.fillable(order):
             takes = False
         if takes:
             self.fills.fill(order, mark, maker=False)

@@ -8,6 +8,7 @@ from decimal import Decimal
 from services.trade.order import Side
 from services.venue.core.account import CENT, ZERO
 from services.venue.core.chance import fraction, identity
+from services.venue.core.disturbances import allowed, wear_out
 from services.venue.core.events import (
     AccountEvent,
     ConditionalEvent,
@@ -87,11 +88,13 @@ class Fills:
     def fill(self, order: VenueOrder, market: Decimal, *, maker: bool) -> VenueOrder:
         """Fill as much of an order as liquidity and reduce-only allow; return it after that."""
         state, symbol = self._state, order.symbol
-        quantity = min(order.remaining, self.available[symbol])
+        quantity = self.fillable(order)
         if order.reduce_only:
             quantity = min(quantity, state.account.holding(symbol).closable(order.side))
         if quantity <= 0:
             return order
+        if not order.liquidation:
+            wear_out(state, order)
         price = market if maker else self._taker_price(order, market, quantity)
         self.available[symbol] -= quantity
         trade = self._book_trade(order, price, quantity, maker=maker)
@@ -108,6 +111,12 @@ class Fills:
         self._finish_conditional(filled)
         self._expire_reduce_only(symbol)
         return filled
+
+    def fillable(self, order: VenueOrder) -> Decimal:
+        """Return how much of an order this step's liquidity and faults let fill."""
+        most = min(order.remaining, self.available[order.symbol])
+        cut = None if order.liquidation else allowed(self._state, order)
+        return most if cut is None else min(most, cut)
 
     def _taker_price(self, order: VenueOrder, market: Decimal, quantity: Decimal) -> Decimal:
         state = self._state

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from services.venue.core.account import Holding
+from services.venue.core.disturbances import Disturbance
 from services.venue.core.orders import Conditional, VenueOrder
 from services.venue.core.state import State
 
@@ -40,6 +41,7 @@ def export(state: State) -> dict[str, Any]:
         "leverages": dict(sorted(account.leverages.items())),
         "orders": [pack(o) for _, o in sorted(state.book.orders.items())],
         "conditionals": [pack(c) for _, c in sorted(state.book.conditionals.items())],
+        "disturbances": [pack(d) for d in state.disturbances.values()],
     }
 
 
@@ -52,6 +54,8 @@ def restore(state: State, data: dict[str, Any]) -> None:
     state.account.leverages = dict(data["leverages"])
     state.book.orders = {o["order_id"]: unpack(VenueOrder, o) for o in data["orders"]}
     state.book.conditionals = {c["algo_id"]: unpack(Conditional, c) for c in data["conditionals"]}
+    kept = [unpack(Disturbance, d) for d in data.get("disturbances", ())]
+    state.disturbances = {d.fault_id: d for d in kept}
 
 
 @cache

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from services.venue.core.account import Account
 from services.venue.core.book import Book
+from services.venue.core.disturbances import Disturbance
 from services.venue.core.rules import SymbolRules, VenueRules
 
 
@@ -21,6 +22,8 @@ class State:
     book: Book = field(default_factory=Book)
     marks: dict[str, Decimal] = field(default_factory=dict)
     """Last price of every symbol that trades; it is the mark price too."""
+    disturbances: dict[str, Disturbance] = field(default_factory=dict)
+    """Faults of the market in force, by id."""
     number: int = 0
     """Number of the last step, 0 before the first."""
     time: int = 0

@@ -9,13 +9,17 @@ from urllib.parse import parse_qsl
 from aiohttp import WSMsgType, web
 
 from services.kit.logs import get_logger
+from services.venue.core.faults import PAPER_POINT
 from services.venue.core.rejections import Rejection
 from services.venue.server.calls import Call, Routes, Security
+from services.venue.server.fault_routes import FAULTS_PATH, FaultRoutes
+from services.venue.server.faulty_replies import FaultyReplies, hung_up, subject_of
+from services.venue.server.faulty_streams import FaultyStreams
 from services.venue.server.limits import Limits, TooManyRequests
 from services.venue.server.paper import PaperClock
 from services.venue.server.security import Keys, Unauthorized, check_time
 from services.venue.server.sockets import ListenKey, Socket, encode
-from services.venue.server.streams import Streams, known_streams
+from services.venue.server.streams import Message, Streams, known_streams
 
 log = get_logger(__name__)
 
@@ -32,6 +36,9 @@ class HttpServer:
         listen_key: ListenKey,
         streams: Streams,
         paper: PaperClock,
+        replies: FaultyReplies,
+        faulty: FaultyStreams,
+        faults: FaultRoutes,
         symbols: Callable[[], list[str]],
         wall_ms: Callable[[], int],
         limit_ms: Callable[[], int],
@@ -42,6 +49,9 @@ class HttpServer:
         self._listen_key = listen_key
         self._streams = streams
         self._paper = paper
+        self._replies = replies
+        self._faulty = faulty
+        self._faults = faults
         self._symbols = symbols
         self._wall_ms = wall_ms
         self._limit_ms = limit_ms
@@ -51,6 +61,7 @@ class HttpServer:
         app = web.Application()
         app.router.add_get("/paper/ws", self._paper_socket)
         app.router.add_get("/paper/v1/clock", self._clock)
+        app.router.add_route("*", FAULTS_PATH, self._faults.answer)
         for prefix in ("", "/market", "/public"):
             app.router.add_get(f"{prefix}/ws", self._market_socket)
             app.router.add_get(f"{prefix}/ws/{{tail:.*}}", self._market_socket)
@@ -60,14 +71,23 @@ class HttpServer:
         return app
 
     async def _rest(self, request: web.Request) -> web.Response:
+        query = request.rel_url.raw_query_string
+        body = await request.text() if request.can_read_body else ""
+        call = Call(dict(parse_qsl(query) + parse_qsl(body)))
+        subject = subject_of(request.method, request.path, call)
+
+        def decide() -> web.Response:
+            return self._decide(request, call, query, body)
+
+        return await self._replies.answer(request, subject, decide)
+
+    def _decide(self, request: web.Request, call: Call, query: str, body: str) -> web.Response:
+        """Carry a request out and return its answer."""
         route = self._routes.get((request.method, request.path))
         if route is None:
             return web.Response(status=404, text="<html>404 Not Found</html>")
         headers: dict[str, str] = {}
         try:
-            query = request.rel_url.raw_query_string
-            body = await request.text() if request.can_read_body else ""
-            call = Call(dict(parse_qsl(query) + parse_qsl(body)))
             headers = self._limits.take(
                 self._limit_ms(), weight=route.cost(call), orders=route.orders
             )
@@ -103,47 +123,56 @@ class HttpServer:
         tail = request.match_info.get("tail", "")
         if tail == self._listen_key.value:
             return await self._user_socket(request)
+        if (refusal := await self._refusal("market", request)) is not None:
+            return refusal
         ws = await _accept(request)
         socket = Socket(ws)
         self._streams.market.add(socket)
 
         async def on_text(text: str) -> None:
-            await socket.send(self._control(socket, text))
+            await socket.send(self._faulty.posts(self._control(socket, text)))
 
         try:
             named = [name for name in tail.split("/") if "@" in name]
             if named:
-                await socket.send(self._streams.subscribe(socket, named))
+                await socket.send(self._faulty.posts(self._streams.subscribe(socket, named)))
             await _read(ws, on_text)
         finally:
             self._streams.market.discard(socket)
         return ws
 
-    def _control(self, socket: Socket, text: str) -> list[str]:
+    def _control(self, socket: Socket, text: str) -> list[Message]:
         """Carry out a SUBSCRIBE or UNSUBSCRIBE; return the answer and where streams stand."""
         try:
             message = json.loads(text)
             number, method = message.get("id"), message.get("method")
             names = known_streams(message.get("params") or [], self._symbols())
         except (ValueError, AttributeError):
-            return [encode({"error": {"code": 3, "msg": "Invalid JSON"}, "id": None})]
+            return [{"error": {"code": 3, "msg": "Invalid JSON"}, "id": None}]
         except Rejection as refused:
-            error = {"code": refused.code, "msg": refused.message}
-            return [encode({"error": error, "id": number})]
-        done = encode({"result": None, "id": number})
+            return [{"error": {"code": refused.code, "msg": refused.message}, "id": number}]
+        done: Message = {"result": None, "id": number}
         if method == "SUBSCRIBE":
             return [done, *self._streams.subscribe(socket, names)]
         if method == "UNSUBSCRIBE":
             socket.streams.difference_update(names)
             return [done]
         if method == "LIST_SUBSCRIPTIONS":
-            return [encode({"result": sorted(socket.streams), "id": number})]
-        return [encode({"error": {"code": 1, "msg": "Unknown method"}, "id": number})]
+            return [{"result": sorted(socket.streams), "id": number}]
+        return [{"error": {"code": 1, "msg": "Unknown method"}, "id": number}]
+
+    async def _refusal(self, kind: str, request: web.Request) -> web.Response | None:
+        """Return the answer to a socket that a fault does not let in."""
+        if await self._faulty.until_heard(kind):
+            return hung_up(request)
+        return web.Response(status=503) if self._faulty.refuses(kind) else None
 
     async def _user_socket(self, request: web.Request) -> web.StreamResponse:
         key = request.query.get("listenKey") or request.match_info.get("tail", "")
         if key != self._listen_key.value or not self._listen_key.valid:
             return _error(400, -1125, "This listenKey does not exist.", {})
+        if (refusal := await self._refusal("user", request)) is not None:
+            return refusal
         ws = await _accept(request)
         socket = Socket(ws)
         self._streams.user.add(socket)
@@ -155,6 +184,8 @@ class HttpServer:
         return ws
 
     async def _paper_socket(self, request: web.Request) -> web.StreamResponse:
+        if (refusal := await self._refusal(PAPER_POINT, request)) is not None:
+            return refusal
         ws = await _accept(request)
         socket = Socket(ws)
 

@@ -7,28 +7,47 @@ from typing import Any
 
 from services.venue.exchange import Advance, PaperExchange
 from services.venue.pacing import Clockwork
-from services.venue.server.sockets import Socket, encode
+from services.venue.server.faulty_streams import FaultyStreams
+from services.venue.server.sockets import Socket
 from services.venue.server.streams import Streams
 
 
 class PaperClock:
     """Tells clients of steps and takes their `idle` answers."""
 
-    def __init__(self, exchange: PaperExchange, streams: Streams, clockwork: Clockwork) -> None:
+    def __init__(
+        self,
+        exchange: PaperExchange,
+        streams: Streams,
+        clockwork: Clockwork,
+        faulty: FaultyStreams,
+    ) -> None:
         self._exchange = exchange
+        self._faulty = faulty
         self._streams = streams
         self._clockwork = clockwork
-        self._sockets: set[Socket] = set()
+        self._sockets = faulty.sockets.paper
         self._changed = asyncio.Event()
         self._last_user = 0
+        self._swallowed = False
 
     async def tell(self, advance: Advance, *, ended: bool) -> None:
         """Send a step's events to all sockets, then the step itself."""
         del ended
         self._last_user = await self._streams.push(advance)
-        message = self.point(again=False)
+        parcels = self._faulty.post(self.point(again=False))
+        self._swallowed = not parcels
         for socket in list(self._sockets):
-            await socket.send([message])
+            await socket.send(parcels)
+
+    async def tell_again(self) -> None:
+        """Tell the current step once more if a fault swallowed it: the market waits for it."""
+        if not self._swallowed:
+            return
+        parcels = self._faulty.post(self.point(again=True))
+        self._swallowed = not parcels
+        for socket in list(self._sockets):
+            await socket.send(parcels)
 
     async def present(self) -> None:
         """Return when a client of the clock and a user stream are connected."""
@@ -40,7 +59,7 @@ class PaperClock:
         """Add a client of the clock and tell it where the market stands."""
         self._sockets.add(socket)
         self._changed.set()
-        await socket.send([self.point(again=True)])
+        await socket.send(self._faulty.post(self.point(again=True)))
 
     def leave(self, socket: Socket) -> None:
         """Remove a client of the clock."""
@@ -55,7 +74,7 @@ class PaperClock:
         if isinstance(message, dict) and isinstance(message.get("idle"), int):
             self._clockwork.idle(message["idle"])
 
-    def point(self, *, again: bool) -> str:
+    def point(self, *, again: bool) -> dict[str, Any]:
         """Return the message of the current step.
 
         When it is told again, user events count only if a user stream that is still open was
@@ -76,7 +95,7 @@ class PaperClock:
         }
         if again:
             message["again"] = True
-        return encode(message)
+        return message
 
     def clock(self) -> dict[str, Any]:
         """Return where the market stands and how it moves."""

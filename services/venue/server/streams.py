@@ -9,9 +9,10 @@ from services.trade.times import timeframe_ms
 from services.venue.core.rejections import Rejection
 from services.venue.exchange import Advance, PaperExchange
 from services.venue.server.candles import Candles, closed_bar, kline_event
+from services.venue.server.faulty_streams import FaultyStreams
 from services.venue.server.formats import user_event
 from services.venue.server.quotes import Quotes
-from services.venue.server.sockets import Socket, encode
+from services.venue.server.sockets import Parcel, Socket
 
 _QUOTE_EVERY_MS = 250
 """Wall time between two pushes of prices and forming bars; closed bars are always pushed."""
@@ -22,6 +23,8 @@ _ALL = {
     "!miniTicker@arr": "miniTicker",
     "!ticker@arr": "ticker",
 }
+Message = dict[str, Any] | list[dict[str, Any]]
+"""One message of a stream, before it becomes text."""
 
 
 class Streams:
@@ -33,18 +36,20 @@ class Streams:
         candles: Candles,
         quotes: Quotes,
         wall_ms: Callable[[], int],
+        faulty: FaultyStreams,
     ) -> None:
         self._exchange = exchange
+        self._faulty = faulty
         self._candles = candles
         self._quotes = quotes
         self._wall_ms = wall_ms
         self._quoted = 0
-        self.market: set[Socket] = set()
-        self.user: set[Socket] = set()
+        self.market = faulty.sockets.market
+        self.user = faulty.sockets.user
 
-    def subscribe(self, socket: Socket, streams: Iterable[str]) -> list[str]:
+    def subscribe(self, socket: Socket, streams: Iterable[str]) -> list[Message]:
         """Add streams to a socket; return messages that say where they stand now."""
-        messages = []
+        messages: list[Message] = []
         for stream in streams:
             if stream not in socket.streams:
                 socket.streams.add(stream)
@@ -52,16 +57,20 @@ class Streams:
         return messages
 
     async def push(self, advance: Advance) -> int:
-        """Send a step's events to all sockets; return how many user events it had."""
+        """Send a step's events to all sockets; return how many user events it had.
+
+        Events that a fault swallows count too: the market made them.
+        """
         number_of_step = advance.step.number
         told = (user_event(event, number_of_step) for event in advance.events)
-        texts = [encode(message) for message in told if message is not None]
+        messages = [message for message in told if message is not None]
+        parcels = self._faulty.posts(messages)
         for socket in list(self.user):
             socket.last_step = number_of_step
-            if texts:
-                await socket.send(texts)
+            if parcels:
+                await socket.send(parcels)
         await self._push_market(advance)
-        return len(texts)
+        return len(messages)
 
     async def _push_market(self, advance: Advance) -> None:
         now = self._wall_ms()
@@ -71,17 +80,18 @@ class Streams:
         if not due and not advance.step.closed:
             return
         closed = {candle.symbol: candle for candle in advance.step.closed}
-        ready: dict[str, list[str]] = {}
+        ready: dict[str, list[Parcel]] = {}
         for socket in list(self.market):
-            texts: list[str] = []
+            parcels: list[Parcel] = []
             for stream in sorted(socket.streams):
                 if stream not in ready:
-                    ready[stream] = self._step_messages(stream, closed, due=due)
-                texts += ready[stream]
-            if texts:
-                await socket.send(texts)
+                    messages = self._step_messages(stream, closed, due=due)
+                    ready[stream] = self._faulty.posts(messages)
+                parcels += ready[stream]
+            if parcels:
+                await socket.send(parcels)
 
-    def _step_messages(self, stream: str, closed: dict[str, Any], *, due: bool) -> list[str]:
+    def _step_messages(self, stream: str, closed: dict[str, Any], *, due: bool) -> list[Message]:
         symbol, kind = _split(stream)
         if kind.startswith("kline_"):
             interval = kind.removeprefix("kline_")
@@ -91,7 +101,7 @@ class Streams:
             return self._forming_kline(symbol, interval) if due else []
         return self._current(stream) if due else []
 
-    def _current(self, stream: str) -> list[str]:
+    def _current(self, stream: str) -> list[Message]:
         """Return where a stream stands now; a candle that closed at this step is told again."""
         symbol, kind = _split(stream)
         if stream in _ALL:
@@ -105,14 +115,14 @@ class Streams:
                     return [self._closed_kline(symbol, interval, candle)]
             return self._forming_kline(symbol, interval)
         message = self._message(symbol, kind)
-        return [encode(message)] if message else []
+        return [message] if message else []
 
-    def _all(self, kind: str) -> list[str]:
+    def _all(self, kind: str) -> list[Message]:
         messages = [self._message(symbol, kind) for symbol in self._quotes.trading()]
         found = [message for message in messages if message]
         if kind == "bookTicker":
-            return [encode(message) for message in found]
-        return [encode(found)] if found else []
+            return list(found)
+        return [found] if found else []
 
     def _message(self, symbol: str, kind: str) -> dict[str, Any] | None:
         step = self._exchange.number
@@ -124,7 +134,7 @@ class Streams:
             return _ticker(self._candles.day(symbol), kind, self._exchange.time, step)
         return None
 
-    def _closed_kline(self, symbol: str, interval: str, candle: Any) -> str:
+    def _closed_kline(self, symbol: str, interval: str, candle: Any) -> Message:
         time, step = self._exchange.time, self._exchange.number
         bar = closed_bar(candle)
         if interval != candle.timeframe:
@@ -134,15 +144,15 @@ class Streams:
                 symbol, interval, since=open_time, until=candle.open_time, limit=1
             )
             bar = found[0] if found else bar
-        return encode(kline_event(symbol, interval, bar, time=time, step=step))
+        return kline_event(symbol, interval, bar, time=time, step=step)
 
-    def _forming_kline(self, symbol: str, interval: str) -> list[str]:
+    def _forming_kline(self, symbol: str, interval: str) -> list[Message]:
         try:
             bars = self._candles.bars(symbol, interval, since=None, until=None, limit=1)
         except Rejection:
             return []
         time, step = self._exchange.time, self._exchange.number
-        return [encode(kline_event(symbol, interval, b, time=time, step=step)) for b in bars]
+        return [kline_event(symbol, interval, b, time=time, step=step) for b in bars]
 
 
 def known_streams(names: Sequence[Any], symbols: Iterable[str]) -> list[str]:

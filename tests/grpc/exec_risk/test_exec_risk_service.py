@@ -119,7 +119,7 @@ async def test_lists_page_without_gap_or_repeat(world: World) -> None:
         token = page.next_page_token
         if not token:
             break
-    assert len(seen) == 3
+    assert len(seen) > 2
     assert seen == [o.client_order_id for o in whole.orders]
 
 

@@ -14,16 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-from quantum.ai.v1 import signal_pb2
 from quantum.analytics.v1 import events_pb2
 from quantum.market.v1 import market_pb2
 
 from services.catalog import subjects
 from services.ctl.servers.command import Command
 from services.kit.bus import Bus, Message, Outgoing
-from services.trade import ids
 from services.trade.candle import Candle
 from services.trade.codec import candle_from_pb, time_to_pb
+from tests.support.advice import batch_of
 
 ROOT = Path(__file__).resolve().parents[3]
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
@@ -131,44 +130,6 @@ class Adviser:
                     ),
                 ]
             )
-
-
-def batch_of(candle: Candle) -> signal_pb2.PredictionBatch:
-    """Advise by the candle's name: a quarter BUY, a quarter SELL, else HOLD."""
-    drawn = int(ids.digest("advice", candle.key, length=4), 16) % 4
-    action = {0: signal_pb2.ACTION_BUY, 1: signal_pb2.ACTION_SELL}.get(
-        drawn, signal_pb2.ACTION_HOLD
-    )
-    signal_id = ids.signal_id(candle.venue, candle.symbol, candle.timeframe, candle.open_time)
-    times: dict[str, Any] = {
-        "candle_open_time": time_to_pb(candle.open_time),
-        "candle_close_time": time_to_pb(candle.close_time),
-    }
-    batch = signal_pb2.PredictionBatch(venue=candle.venue, model_version="adviser")
-    held = action == signal_pb2.ACTION_HOLD
-    batch.predictions.add(
-        symbol=candle.symbol,
-        timeframe=candle.timeframe,
-        action=action,
-        confidence=0.8,
-        signal_id="" if held else signal_id,
-        **times,
-    )
-    if not held:
-        batch.signals.add(
-            signal_id=signal_id,
-            venue=candle.venue,
-            symbol=candle.symbol,
-            action=action,
-            confidence=0.8,
-            timeframe=candle.timeframe,
-            expires_at=time_to_pb(candle.close_time + 300_000),
-            price=str(candle.close),
-            atr_fraction=0.001,
-            model_version="adviser",
-            **times,
-        )
-    return batch
 
 
 class Book:

@@ -102,6 +102,19 @@ class Lockstep:
         """Say that everything up to a step is handled."""
         await self._paper.send_json({"idle": number})
 
+    async def next_point(self) -> dict[str, Any]:
+        """Return the clock's next message."""
+        return dict(await self._paper.receive_json(timeout=10))
+
+    async def next_user_event(self) -> dict[str, Any]:
+        """Return the user stream's next event."""
+        return dict(await self._user.receive_json(timeout=5))
+
+    async def next_user_message(self) -> aiohttp.WSMessage:
+        """Return whatever the user stream brings next, its end too."""
+        message: aiohttp.WSMessage = await self._user.receive(timeout=5)
+        return message
+
     async def steps(self, count: int) -> list[dict[str, Any]]:
         """Make several steps; return their user events."""
         return [event for _ in range(count) for event in await self.step()]

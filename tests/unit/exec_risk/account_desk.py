@@ -77,6 +77,24 @@ class Desk:
         """Return the effects of one kind."""
         return [e for e in self.effects if isinstance(e, kind)]
 
+    def restart(self) -> Desk:
+        """Return a desk with a new core that knows only what this one has stored."""
+        again = Desk(self.book.policy, tuple(self.book.filters))
+        again.time, again._trades = self.time, self._trades
+        again.effects = list(self.effects)
+        stored(again.book, self.effects)
+        return again
+
+    def close(
+        self, symbol: str, close: Decimal, high: Decimal | None = None, low: Decimal | None = None
+    ) -> None:
+        """Close a minute's candle of one symbol at `time`."""
+        top, bottom = max(close, high or close), min(close, low or close)
+        candle = Candle(
+            "paper", symbol, "1m", self.time - MINUTE, close, top, bottom, close, Decimal(1)
+        )
+        self.tell(ex.CandleClosed(candle))
+
     def round(
         self, *signals: inputs.Signal, close: Decimal = PRICE, skip: tuple[str, ...] = ()
     ) -> None:
@@ -123,9 +141,14 @@ class Desk:
         entry = self.placed(OrderPurpose.ENTRY)[-1]
         self.accept(entry)
         self.fill(entry)
-        for order in self.placed()[-2:]:
-            self.accept(order)
+        self.accept_all()
         return entry
+
+    def accept_all(self) -> None:
+        """Answer every order as taken that waits for its answer."""
+        for order in self.book.live_orders():
+            if order.state is OrderState.SUBMITTED:
+                self.accept(order)
 
 
 def report(order: Order, state: OrderState = OrderState.ACCEPTED) -> ex.OrderReport:
@@ -160,3 +183,31 @@ def fill_of(
         False,
         time,
     )
+
+
+def stored(book: Book, effects: list[fx.Effect]) -> None:
+    """Bring an empty book to what the effects have stored, as a restart reads it back."""
+    for effect in effects:
+        match effect:
+            case fx.OrderChanged(order=order):
+                book.orders[order.client_order_id] = order
+            case fx.PositionOpened(position=position) | fx.PositionChanged(position=position):
+                book.positions[position.symbol] = position
+            case fx.PositionClosed(position=position):
+                del book.positions[position.symbol]
+                book.progress.pop(position.position_id, None)
+                book.last_closed[position.symbol] = position.closed_time or 0
+            case fx.FillRecorded(fill=fill):
+                book.seen_fills[fill.symbol, fill.trade_id] = fill.time
+            case fx.StorePlan(plan=plan):
+                book.plans[plan.position_id] = plan
+            case fx.StoreProgress(progress=progress):
+                book.progress[progress.position_id] = progress
+            case fx.AccountSnapshot():
+                book.wallet, book.time = effect.wallet_balance, max(book.time, effect.time)
+                book.last_round = effect.last_round
+            case _:
+                continue
+    for order in book.orders.values():
+        key = (order.position_id, order.purpose)
+        book.counts[key] = book.counts.get(key, 0) + 1

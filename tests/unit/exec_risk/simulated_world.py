@@ -15,6 +15,7 @@ from services.exec_risk.core.inputs import Command
 from services.exec_risk.core.order_book import Orders
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import Book, Day
+from services.exec_risk.core.trailing import Progress
 from services.exec_risk.seams import StoreUnavailable
 from services.trade.candle import Candle
 from services.trade.filters import SymbolFilters
@@ -55,6 +56,7 @@ class MemoryTruth:
         self.positions: dict[str, Position] = {}
         self.fills: dict[tuple[str, str], Fill] = {}
         self.plans: dict[str, fx.EntryPlan] = {}
+        self.progress: dict[str, Progress] = {}
         self.days: dict[str, Day] = {}
         self.account: fx.AccountSnapshot | None = None
         self.alerts: list[fx.Alert] = []
@@ -98,6 +100,8 @@ class MemoryStore:
                 truth.fills.setdefault((fill.symbol, fill.trade_id), fill)
             case fx.StorePlan(plan=plan):
                 truth.plans.setdefault(plan.position_id, plan)
+            case fx.StoreProgress(progress=progress):
+                truth.progress[progress.position_id] = progress
             case fx.StoreDay():
                 day = Day(change.day, change.start_equity, change.pnl, change.trades)
                 truth.days[change.day] = day
@@ -116,6 +120,8 @@ class MemoryStore:
             key = (order.position_id, order.purpose)
             book.counts[key] = book.counts.get(key, 0) + 1
         book.positions = {p.symbol: p for p in truth.positions.values() if p.open}
+        held = {p.position_id for p in book.positions.values()}
+        book.progress = {k: p for k, p in truth.progress.items() if k in held}
         book.seen_fills = {k: f.time for k, f in truth.fills.items()}
         book.days = {d.day: replace(d) for d in truth.days.values()}
         if truth.account is not None:

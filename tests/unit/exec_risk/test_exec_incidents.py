@@ -16,6 +16,7 @@ from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
 from services.exec_risk.core.policy import Policy
+from services.exec_risk.core.protection_policy import ProtectionPolicy
 from services.exec_risk.core.sizing import size
 from services.trade.order import OrderPurpose, OrderState, Side
 from tests.unit.exec_risk.account_desk import MINUTE, Desk, filters_of, report, signal_of
@@ -58,9 +59,15 @@ def test_one_exit_however_many_ask_for_it() -> None:
 @given(st.decimals("0", "0.002", places=4), st.decimals("0", "0.002", places=4))
 def test_a_target_that_costs_would_eat_is_refused(fee: Decimal, slip: Decimal) -> None:
     """Incident 18: an entry passes only when its target clears fees and slippage both ways."""
-    desk = Desk(
-        Policy(taker_fee=fee, max_slippage=slip, min_take_fraction=D("0.003"), take_atr=D(0))
+    small = ProtectionPolicy(
+        min_stop_fraction=D("0.0015"),
+        min_take_fraction=D("0.003"),
+        min_reward=D(2),
+        max_reward=D(2),
+        assumed_spread=D(0),
+        stop_atr=D(0),
     )
+    desk = Desk(Policy(taker_fee=fee, max_slippage=slip, protection=small))
     desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
     clears = D("0.003") > 2 * fee + slip
     assert decided(desk)[0][0] == ("approved" if clears else "target_clears_costs")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import exposure, inputs
 from services.exec_risk.core.policy import Policy
+from services.exec_risk.core.protection_policy import ProtectionPolicy
 from services.exec_risk.core.risk_policy import RiskPolicy
 from services.trade.order import Order, OrderPurpose, OrderState, Side
 from tests.unit.exec_risk.account_desk import MINUTE, PRICE, Desk, report, signal_of
@@ -25,7 +26,7 @@ TIGHT = Policy(
     max_exposure_usd=D(6000),
     max_positions=4,
     cooldown_ms=0,
-    max_holding_ms=10**12,
+    protection=ProtectionPolicy(max_holding_ms=10**12),
     risk_per_trade=D("0.05"),
     risk=RiskPolicy(
         max_trades_per_day=9,

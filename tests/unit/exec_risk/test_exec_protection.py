@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import inputs
-from services.exec_risk.core.policy import Policy
+from services.exec_risk.core.exchange_events import Accepted, Unknown
 from services.exec_risk.core.protection import AbsurdDistance, fractions, levels
+from services.exec_risk.core.protection_policy import ProtectionPolicy
 from services.trade.order import OrderPurpose, OrderState, OrderType, Side
 from services.trade.position import ExitReason, PositionSide
 from tests.unit.exec_risk.account_desk import Desk, filters_of, report, signal_of
@@ -26,7 +27,7 @@ STOP, TAKE = OrderPurpose.STOP_LOSS, OrderPurpose.TAKE_PROFIT
 )
 def test_levels_lie_around_the_entry(side: PositionSide, entry: Decimal, atr: Decimal) -> None:
     """Incident 1: LONG stop < entry < target, SHORT target < entry < stop."""
-    stop, take = fractions(atr, Policy())
+    stop, take = fractions(atr, 0.5, ProtectionPolicy())
     found = levels(side, entry, stop, take, filters_of("BTCUSDT"))
     if side is PositionSide.LONG:
         assert found.stop < entry < found.take
@@ -37,8 +38,8 @@ def test_levels_lie_around_the_entry(side: PositionSide, entry: Decimal, atr: De
 def test_price_units_are_refused() -> None:
     """Incident 2: an ATR of 40 in price units is refused; 40 on 2000 is a fraction of 2 %."""
     with pytest.raises(AbsurdDistance):
-        fractions(Decimal(40), Policy())
-    stop, _ = fractions(Decimal(40) / 2000, Policy(stop_atr=Decimal(1)))
+        fractions(Decimal(40), 0.5, ProtectionPolicy())
+    stop, _ = fractions(Decimal(40) / 2000, 0.5, ProtectionPolicy(stop_atr=Decimal(1)))
     assert stop == Decimal("0.02")
 
 
@@ -50,12 +51,12 @@ def test_stop_is_asked_for_with_the_fill_from_its_average(side: Side) -> None:
     entry = desk.placed()[0]
     desk.effects.clear()
     desk.fill(entry, price=Decimal(110))
-    stop, take = desk.placed(STOP)[0], desk.placed(TAKE)[0]
+    stop, takes = desk.placed(STOP)[0], desk.placed(TAKE)
     away = Decimal("0.008") * 110
     assert stop.trigger_price == Decimal(110) - side.sign * away
     assert stop.type is OrderType.STOP_MARKET
-    assert stop.quantity == take.quantity == entry.quantity
-    assert stop.reduce_only and take.reduce_only and not entry.reduce_only
+    assert stop.quantity == sum(t.quantity for t in takes) == entry.quantity
+    assert stop.reduce_only and all(t.reduce_only for t in takes) and not entry.reduce_only
 
 
 def test_partial_fills_place_the_new_stop_before_the_old_is_cancelled() -> None:
@@ -72,8 +73,8 @@ def test_partial_fills_place_the_new_stop_before_the_old_is_cancelled() -> None:
     assert (first.quantity, second.quantity) == (part, entry.quantity)
     assert not desk.of(fx.Cancel)
     desk.accept(second)
-    cancelled = [e.order.client_order_id for e in desk.effects if isinstance(e, fx.Cancel)]
-    assert cancelled == [first.client_order_id]
+    cancelled = [e.order for e in desk.effects if isinstance(e, fx.Cancel)]
+    assert [o.client_order_id for o in cancelled if o.purpose is STOP] == [first.client_order_id]
 
 
 def test_filled_stop_closes_and_cancels_the_target() -> None:
@@ -85,7 +86,7 @@ def test_filled_stop_closes_and_cancels_the_target() -> None:
     closed = [e.position for e in desk.effects if isinstance(e, fx.PositionClosed)]
     assert closed[0].exit_reason is ExitReason.STOP_LOSS
     cancelled = [e.order.purpose for e in desk.effects if isinstance(e, fx.Cancel)]
-    assert cancelled == [TAKE]
+    assert cancelled == [TAKE, TAKE]
 
 
 def test_accepted_cancel_that_still_rests_is_not_repeated() -> None:
@@ -93,14 +94,14 @@ def test_accepted_cancel_that_still_rests_is_not_repeated() -> None:
     desk = Desk()
     desk.open()
     desk.fill(desk.placed(STOP)[0], price=Decimal(99))
-    take = desk.placed(TAKE)[0]
+    takes = desk.placed(TAKE)
     desk.effects.clear()
-    from services.exec_risk.core.exchange_events import Accepted
-
-    desk.tell(inputs.CancelAnswered(take.client_order_id, Accepted(report(take))))
+    for take in takes:
+        desk.tell(inputs.CancelAnswered(take.client_order_id, Accepted(report(take))))
     desk.tell(inputs.Tick())
     assert not desk.of(fx.Cancel)
-    desk.tell(report(take, OrderState.CANCELED))
+    for take in takes:
+        desk.tell(report(take, OrderState.CANCELED))
     assert not desk.book.live_orders()
 
 
@@ -127,8 +128,6 @@ def test_overdue_protection_closes() -> None:
 
 def test_unknown_stop_is_placed_again_under_a_new_number() -> None:
     """A lost reply of a stop: another at once; the surplus is cancelled when it is found."""
-    from services.exec_risk.core.exchange_events import Unknown
-
     desk = Desk()
     desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
     desk.fill(desk.placed()[0])

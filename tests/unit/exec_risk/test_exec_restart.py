@@ -73,9 +73,9 @@ def test_a_stop_that_is_gone_is_placed_again_at_once() -> None:
     """Incident 12: a stop that rests no more is asked for, and replaced in that answer's step."""
     desk = Desk()
     entry = desk.open()
-    (old,), (take,) = desk.placed(STOP), desk.placed(OrderPurpose.TAKE_PROFIT)
+    (old,), takes = desk.placed(STOP), desk.placed(OrderPurpose.TAKE_PROFIT)
     desk.effects.clear()
-    desk.tell(reading(held=entry.quantity, orders=(report(take),)))
+    desk.tell(reading(held=entry.quantity, orders=tuple(map(report, takes))))
     assert asked(desk) == {old.client_order_id}
     desk.tell(inputs.OrderFound(old.client_order_id, report(old, OrderState.CANCELED)))
     (stop,) = desk.placed(STOP)

@@ -16,6 +16,7 @@ from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
 from services.exec_risk.core.market import Quote
 from services.exec_risk.core.policy import Gates, Policy
+from services.exec_risk.core.protection_policy import ProtectionPolicy
 from services.exec_risk.core.results import ClosedTrade
 from services.exec_risk.core.risk_policy import RiskPolicy
 from services.exec_risk.core.rules import RULES, blocked_by
@@ -26,6 +27,7 @@ from tests.unit.exec_risk.account_desk import MINUTE, START, Desk, filters_of, s
 
 D = Decimal
 ENTRY, EXIT, STOP = OrderPurpose.ENTRY, OrderPurpose.EXIT, OrderPurpose.STOP_LOSS
+CLOSE = ProtectionPolicy(max_stop_fraction=D("0.005"), fixed_stop_fraction=D("0.005"))
 LATCH = fx.Latch("drill", "operator", START)
 
 
@@ -162,7 +164,7 @@ def test_what_a_report_leaves_out_stays_known() -> None:
         (risk(max_symbol_share=D("0.0001")), "symbol_share"),
         (risk(max_cluster_share=D("0.0001")), "cluster_share"),
         (risk(max_volatility=D("0.003")), "volatility"),
-        (replace(risk(), max_stop_fraction=D("0.005")), "protection"),
+        (replace(risk(), protection=CLOSE), "protection"),
         (risk(liquidation_factor=D(200)), "leverage"),
     ],
 )

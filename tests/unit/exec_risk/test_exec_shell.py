@@ -9,6 +9,7 @@ import pytest
 
 from services.exec_risk.core.inputs import Prediction, PredictionsArrived
 from services.exec_risk.core.policy import Gates, Policy
+from services.exec_risk.core.protection_policy import ProtectionPolicy
 from services.exec_risk.leader import Leader
 from services.exec_risk.sender import SenderLimits
 from services.exec_risk.term import Term, TermLimits
@@ -57,7 +58,7 @@ class World:
 
     def _term(self) -> Term:
         return Term(
-            policy=Policy(cooldown_ms=0, max_holding_ms=5 * 60_000),
+            policy=Policy(cooldown_ms=0, protection=ProtectionPolicy(max_holding_ms=5 * 60_000)),
             exchange=self.exchange,
             store=MemoryStore(self.truth, self.dice, faults=self.faults),
             candles=NoCandles(),

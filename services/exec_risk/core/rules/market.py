@@ -6,11 +6,10 @@ demo and live what is not known or old refuses.
 
 from __future__ import annotations
 
-from decimal import Decimal
-
-from services.exec_risk.core import protection
+from services.exec_risk.core import costs, protection
 from services.exec_risk.core.entry import Entry
 from services.exec_risk.core.rules.rule import Rule
+from services.trade.position import PositionSide
 
 
 def _price(entry: Entry) -> str | None:
@@ -50,15 +49,25 @@ def _volatility(entry: Entry) -> str | None:
 
 def _protection(entry: Entry) -> str | None:
     try:
-        found = protection.fractions(entry.signal.atr_fraction, entry.policy)
+        found = protection.fractions(
+            entry.signal.atr_fraction, entry.signal.confidence, entry.policy.protection
+        )
     except protection.AbsurdDistance as error:
         return str(error)
     entry.stop_fraction, entry.take_fraction = found
     return None
 
 
+def _stop_outside_spread(entry: Entry) -> str | None:
+    least = costs.spread(entry.book, entry.signal.symbol) * entry.policy.protection.stop_spreads
+    if entry.stop_fraction > least:
+        return None
+    return f"stop {entry.stop_fraction} is inside {least}, too near for the spread"
+
+
 def _target_clears_costs(entry: Entry) -> str | None:
-    cost = entry.policy.round_trip_cost + max(entry.funding_paid() or Decimal(0), Decimal(0))
+    side = PositionSide.opened_by(entry.signal.side)
+    cost = costs.round_trip(entry.book, entry.signal.symbol, side, entry.now)
     if entry.take_fraction > cost:
         return None
     return f"target {entry.take_fraction} does not clear costs of {cost}"
@@ -75,7 +84,14 @@ MARKET: tuple[Rule, ...] = (
         "fraction",
         "MAX_VOLATILITY_PERCENT",
     ),
-    Rule("protection", _protection, lambda p: str(p.max_stop_fraction), "fraction", "design"),
+    Rule("protection", _protection, lambda p: p.protection.summary, "", "DYNAMIC_TPSL_ENABLED"),
+    Rule(
+        "stop_outside_spread",
+        _stop_outside_spread,
+        lambda p: str(p.protection.stop_spreads),
+        "spreads",
+        "design",
+    ),
     Rule(
         "target_clears_costs",
         _target_clears_costs,

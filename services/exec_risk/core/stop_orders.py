@@ -1,0 +1,122 @@
+"""The one stop of a position: placed before an older one is cancelled, bounded in number."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from services.exec_risk.core import orders
+from services.exec_risk.core.protection import check_stop, near, tighter
+from services.exec_risk.core.refusals import may_try, paused
+from services.exec_risk.core.state import LIVE_ON_EXCHANGE, Book
+from services.trade.order import Order, OrderPurpose, OrderState, OrderType
+from services.trade.position import Position
+
+MAX_UNRESOLVED_STOPS = 3
+"""Stops of unknown outcome after which no further one is tried; the overdue rule then closes."""
+
+
+def live_stop(book: Book, position: Position) -> Order | None:
+    """Return the stop that counts: of those that the exchange surely holds the best one."""
+    found = [o for o in _stops(book, position) if _surely_there(book, o)]
+    return max(found, key=lambda o: _rank(position, o), default=None)
+
+
+def protected(book: Book, position: Position) -> bool:
+    """Tell whether the exchange surely holds a stop for all that is held."""
+    best = live_stop(book, position)
+    return best is not None and best.remaining >= position.quantity
+
+
+def keep_stop(book: Book, position: Position, stop: Decimal) -> None:
+    """Bring the position's stop to a price and to what is held.
+
+    AbsurdDistance when such a stop cannot be meant; then nothing is sent.
+    """
+    existing = _stops(book, position)
+    standing = [o for o in existing if o.client_order_id not in book.cancelling]
+    if not protected(book, position):
+        # one more stop is harmless, waiting for an answer is not
+        standing = [o for o in standing if o.state is not OrderState.UNKNOWN]
+    if not any(_fits(book, position, o, stop) for o in standing):
+        _place(book, position, stop, existing)
+    _cancel_superseded(book, position)
+
+
+def _place(book: Book, position: Position, stop: Decimal, existing: list[Order]) -> None:
+    unresolved = sum(o.state is OrderState.UNKNOWN for o in existing)
+    most = book.policy.protection.max_stops
+    if unresolved >= MAX_UNRESOLVED_STOPS or len(existing) >= most:
+        return
+    purpose = OrderPurpose.STOP_LOSS
+    if not may_try(book, position.position_id, purpose):
+        return
+    if protected(book, position) and paused(book, position.position_id, purpose):
+        return
+    plan = book.plans[position.position_id]
+    assert position.entry_price is not None  # noqa: S101 - it has a first fill
+    check_stop(position.side, position.entry_price, stop, None, plan.stop_fraction)
+    orders.create(
+        book,
+        symbol=position.symbol,
+        side=position.side.exit_side,
+        kind=OrderType.STOP_MARKET,
+        purpose=purpose,
+        quantity=position.quantity,
+        position_id=position.position_id,
+        signal_id=position.signal_id,
+        trigger_price=stop,
+    )
+
+
+def _cancel_superseded(book: Book, position: Position) -> None:
+    """Cancel each stop that another one of the exchange's stands in for.
+
+    Nothing is cancelled before its replacement is surely there, so a refused or lost replacement
+    leaves the older stop where it is.
+    """
+    best = live_stop(book, position)
+    if best is None:
+        return
+    for order in _stops(book, position):
+        if order is best or order.state is not OrderState.ACCEPTED:
+            continue
+        if best.remaining >= min(order.remaining, position.quantity):
+            orders.cancel(book, order)
+
+
+def _fits(book: Book, position: Position, order: Order, stop: Decimal) -> bool:
+    trigger = order.trigger_price
+    if trigger is None or order.remaining < position.quantity:
+        return False
+    if order.filled_quantity or _fills_under_way(book, position):
+        return True
+    loose = tighter(position.side, stop, trigger)
+    close = near(trigger, stop, book.policy.protection.replace_fraction)
+    return order.remaining == position.quantity and (close or not loose)
+
+
+def _fills_under_way(book: Book, position: Position) -> bool:
+    """Tell whether a target is filling: the held quantity changes again at once."""
+    targets = book.orders_of(position.position_id, OrderPurpose.TAKE_PROFIT)
+    return any(o.state is OrderState.PARTIALLY_FILLED for o in targets)
+
+
+def _stops(book: Book, position: Position) -> list[Order]:
+    return book.orders_of(position.position_id, OrderPurpose.STOP_LOSS)
+
+
+def _surely_there(book: Book, order: Order) -> bool:
+    return order.state in LIVE_ON_EXCHANGE and order.client_order_id not in book.cancelling
+
+
+def _rank(position: Position, order: Order) -> tuple[bool, bool, Decimal, Decimal, int, str]:
+    """Order stops by what they are, not by age: the same after a restart, whatever was read first.
+
+    One that fills stays; then one that covers all, the tightest, the one with the least surplus.
+    """
+    trigger = order.trigger_price or Decimal(0)
+    covers = order.remaining >= position.quantity
+    fit = -abs(order.remaining - position.quantity)
+    name = order.client_order_id
+    tight = trigger * position.side.sign
+    return (bool(order.filled_quantity), covers, tight, fit, order.decided_time, name)
