@@ -6,7 +6,18 @@ import sys
 
 import typer
 
-from services.ctl.commands import models, money, operate, run, switches, up, venue, verify
+from services.ctl.commands import (
+    models,
+    money,
+    operate,
+    reconcile,
+    run,
+    simulate,
+    switches,
+    up,
+    venue,
+    verify,
+)
 from services.ctl.servers.command import ServerFailed
 from services.ctl.supervisor.home import Refused
 
@@ -27,6 +38,8 @@ for command in (
     money.pnl,
     money.signals,
     verify.verify,
+    simulate.simulate,
+    reconcile.reconcile,
     run.run,
 ):
     app.command()(command)

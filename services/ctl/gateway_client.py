@@ -69,6 +69,14 @@ class GatewayClient:
         )
         return answer
 
+    async def reconcile(self, apply: bool, request_id: str) -> exec_pb.ReconcileResponse:
+        """Compare with the exchange, and repair when asked to."""
+        request = exec_pb.ReconcileRequest(apply=apply, request_id=request_id)
+        answer: exec_pb.ReconcileResponse = await self._exec_risk.Reconcile(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer
+
     async def set_trading_state(
         self, state: str, reason: str, request_id: str
     ) -> exec_pb.SetTradingStateResponse:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from quantum.exec_risk.v1.exec_risk_service_pb2_grpc import (
     add_ExecRiskServiceServicer_to_server,
 )
@@ -12,12 +14,15 @@ from services.exec_risk.core.effects import Effect
 from services.exec_risk.core.policy import Gates
 from services.exec_risk.counters import Counters
 from services.exec_risk.exchange import BinanceExchange
+from services.exec_risk.exchange_account import ExchangeMisconfigured
+from services.exec_risk.exchange_meter import PrometheusMeter
+from services.exec_risk.exchange_requests import ExchangeRefused
 from services.exec_risk.leader import Leader
+from services.exec_risk.leader_views import LeaderViews
 from services.exec_risk.servicer import ExecRiskServicer
 from services.exec_risk.settings import Settings
 from services.exec_risk.store import PostgresStore
 from services.exec_risk.term import Term
-from services.exec_risk.views import Views
 from services.kit.db import Database
 from services.kit.lease import Lease
 from services.kit.logs import get_logger
@@ -31,7 +36,7 @@ log = get_logger(__name__)
 SCHEMA = "exec_risk"
 MIGRATIONS = "services.exec_risk.migrations"
 _WATCH_SECONDS = 0.5
-_RETRY_SECONDS = 0.5
+_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.5, 30.0
 
 
 async def build(process: Process, settings: Settings) -> Servicers:
@@ -41,30 +46,35 @@ async def build(process: Process, settings: Settings) -> Servicers:
     open_migrations = await missing(dsn, SCHEMA, MIGRATIONS)
     if open_migrations:
         raise RuntimeError(f"run `exec_risk migrate` first; open: {', '.join(open_migrations)}")
-    database = await Database.connect(
+    connect = partial(
+        Database.connect,
         dsn,
         schema=SCHEMA,
         application_name=process.instance,
-        max_size=8,
         # below the lease's life, so that a frozen leader's locks cannot hold up a take-over
         transaction_timeout_ms=int(settings.lease_seconds * 750),
+        command_timeout=settings.lease_seconds,
     )
+    # readers that pile up before a server that hangs must not keep the leader from writing
+    truth, database = await connect(max_size=4), await connect(max_size=6)
+    process.on_stop(truth.close)
     process.on_stop(database.close)
     bus = await process.connect_bus()
-    exchange = BinanceExchange(settings.exchange(), clock)
+    exchange = BinanceExchange(settings.exchange(), clock, meter=PrometheusMeter(process.metrics))
     process.on_stop(exchange.close)
     lease = Lease(
-        database,
+        truth,
         f"account.{settings.account}",
         process.instance,
         clock,
         ttl=settings.lease_seconds,
+        outlasts=True,
     )
     process.on_stop(lease.release)
     counters = Counters(process.metrics)
     relay = OutboxRelay(database, bus, subjects.EVENTS.name)
     store = PostgresStore(
-        database, lease, settings.account, settings.exchange_venue, on_facts=relay.hand
+        truth, lease, settings.account, settings.exchange_venue, on_facts=relay.hand
     )
 
     def on_effects(effects: list[Effect]) -> None:
@@ -94,7 +104,7 @@ async def build(process: Process, settings: Settings) -> Servicers:
     process.spawn("exchange", _exchange(process, exchange, leader))
     process.spawn("outbox", relay.run())
     process.spawn("watch", _watch(process, leader, database, exchange))
-    views = Views(database, settings.account, clock)
+    views = LeaderViews(database, settings.account, clock, leader)
     servicer = ExecRiskServicer(
         process=process,
         views=views,
@@ -107,6 +117,7 @@ async def build(process: Process, settings: Settings) -> Servicers:
 
 async def _exchange(process: Process, exchange: BinanceExchange, leader: Leader) -> None:
     """Open the exchange, waiting for it for as long as it takes, then listen and lead."""
+    wait = _RETRY_SECONDS
     while True:
         try:
             await exchange.start()
@@ -114,7 +125,10 @@ async def _exchange(process: Process, exchange: BinanceExchange, leader: Leader)
         except Exception as error:  # noqa: BLE001 - not reachable yet: readiness says so
             log.warning("exchange_not_started", error=f"{type(error).__name__}: {error}")
             process.components.set("exchange", False, str(error))
-            await process.clock.sleep(_RETRY_SECONDS)
+            refused = isinstance(error, ExchangeRefused | ExchangeMisconfigured)
+            # a refused key is not cured by asking fast, and asking fast ends in a ban
+            wait = min(wait * 2, _LONGEST_RETRY_SECONDS) if refused else _RETRY_SECONDS
+            await process.clock.sleep(wait)
     process.spawn("leader", leader.run())
     await leader.listen()
 
@@ -126,9 +140,14 @@ async def _watch(
     while True:
         components, term = process.components, leader.term
         components.set("postgres", await database.answers(), "does not answer")
-        components.set("exchange", exchange.connected, "not connected")
+        components.set("exchange", exchange.connected, exchange.down_reason)
         ready = term is None or term.ready
         components.set("account", ready, "positions are not all protected yet")
+        fault = "" if term is None else term.fault
+        if fault:
+            process.degraded["core"] = fault
+        else:
+            process.degraded.pop("core", None)
         process.progress["leader"] = float(leader.leading)
         if term is not None and term.ready:
             book = term.trader.book

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import asyncpg
 
-from services.exec_risk import rows
+from services.exec_risk import execution_rows, rows
 from services.exec_risk.core.effects import Latch
 from services.exec_risk.core.market import Quote
 from services.exec_risk.core.policy import Policy
@@ -34,6 +34,12 @@ where closed_at >= (
 )
 order by closed_at, position_id
 """
+_RECENT_EXECUTIONS = f"""
+select {execution_rows.EXECUTION_COLUMNS} from executions where account = $1
+and (state = 'WORKING' or updated_at >= $2
+or position_id in (select position_id from positions where account = $1 and status = 'open'))
+order by started_at, execution_id
+"""  # noqa: S608 - names are ours
 
 
 class BookReader:
@@ -70,6 +76,7 @@ class BookReader:
             key = (order.position_id, order.purpose)
             book.counts[key] = book.counts.get(key, 0) + 1
         await self._load_positions(connection, book, since)
+        await self._load_executions(connection, book, since)
         await self._load_days(connection, book, since)
         for found in await connection.fetch("select * from marks where account = $1", account):
             symbol, quoted = found["symbol"], rows.optional_time(found["quoted_at"])
@@ -95,6 +102,7 @@ class BookReader:
             if position.closed_time is None:
                 book.positions[position.symbol] = position
             else:
+                book.closed[position.position_id] = position
                 book.last_closed[position.symbol] = position.closed_time
         wanted = {p.position_id for p in book.positions.values()}
         wanted |= {o.position_id for o in book.orders.values()}
@@ -107,10 +115,23 @@ class BookReader:
         for row in await connection.fetch(
             f"select {rows.PROGRESS_COLUMNS} from protections"  # noqa: S608
             " where position_id = any($1)",
-            sorted(p.position_id for p in book.positions.values()),
+            sorted(wanted),
         ):
             progress = rows.progress_of(row)
             book.progress[progress.position_id] = progress
+
+    async def _load_executions(
+        self, connection: asyncpg.Connection, book: Book, since: object
+    ) -> None:
+        found = await connection.fetch(_RECENT_EXECUTIONS, self._account, since)
+        for row in found:
+            book.executing.put(execution_rows.execution_of(row))
+        for row in await connection.fetch(
+            f"select {execution_rows.VOLUME_COLUMNS} from volumes where account = $1",  # noqa: S608
+            self._account,
+        ):
+            profile = execution_rows.volume_of(row)
+            book.executing.volumes[profile.symbol] = profile
 
     async def _load_days(self, connection: asyncpg.Connection, book: Book, since: object) -> None:
         account = self._account

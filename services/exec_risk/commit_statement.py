@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
-from services.exec_risk import rows
+from services.exec_risk import execution_rows, rows
 from services.exec_risk.core import effects as fx
 from services.kit import lease, outbox
 from services.trade.times import to_datetime
@@ -30,6 +30,12 @@ _ANSWER_COLUMNS = "account, request_id, ok, result"
 _TABLES: dict[str, tuple[str, str, str]] = {
     "orders": (rows.ORDER_COLUMNS, "client_order_id", "where t.version < excluded.version"),
     "positions": (rows.POSITION_COLUMNS, "position_id", "where t.version < excluded.version"),
+    "executions": (
+        execution_rows.EXECUTION_COLUMNS,
+        "execution_id",
+        "where t.version < excluded.version",
+    ),
+    "volumes": (execution_rows.VOLUME_COLUMNS, "account, symbol", ""),
     "plans": (rows.PLAN_COLUMNS, "", ""),
     "protections": (rows.PROGRESS_COLUMNS, "position_id", "where t.version < excluded.version"),
     "fills": (rows.FILL_COLUMNS, "", ""),
@@ -80,6 +86,14 @@ class Changes:
             case fx.FillRecorded(fill=fill):
                 key = (fill.symbol, fill.trade_id)
                 self._put("fills", key, rows.FILL_COLUMNS, rows.fill_values(change))
+            case fx.ExecutionChanged(execution=execution):
+                values = execution_rows.execution_values(execution)
+                columns = execution_rows.EXECUTION_COLUMNS
+                self._put("executions", execution.execution_id, columns, values)
+            case fx.StoreVolumes():
+                for profile in change.profiles:
+                    values = execution_rows.volume_values(profile, account)
+                    self._put("volumes", profile.symbol, execution_rows.VOLUME_COLUMNS, values)
             case fx.StorePlan(plan=plan):
                 values = rows.plan_values(plan, account)
                 self._put("plans", plan.position_id, rows.PLAN_COLUMNS, values)
@@ -184,13 +198,22 @@ put_answers as (
     where r.account = a.account and r.request_id = a.request_id and r.answered_at is null
 ),
 told as ({outbox.insert("fence", answers + 1)})
-select held.yes, told.id, told.message_id
-from (select exists (select from fence) as yes) as held left join told on true
+select held.yes, told.id, told.message_id, switch.state,
+    latch.reason as latch_reason, latch.latched_by, latch.latched_at
+from (select exists (select from fence) as yes) as held
+left join told on true
+left join (select state from trading_state where account = ${answers + 5}) as switch on true
+left join (
+    select reason, latched_by, latched_at from emergency_latch where account = ${answers + 5}
+    and latched
+) as latch on true
 """  # noqa: S608 - all names are ours
 
 
 COMMIT = _statement()
-"""Arguments: resource, token, `Changes.arguments()`, `outbox.arguments()`.
+"""Arguments: resource, token, `Changes.arguments()`, `outbox.arguments()`, account.
 
-Nothing is written unless the fence holds. Returns whether it held and the new outbox rows.
+Nothing is written unless the fence holds. Returns whether it held, the new outbox rows, and the
+trading state and the latch as they stood before this statement, so that a switch that was moved in
+the database itself acts with the next write.
 """

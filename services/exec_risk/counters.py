@@ -29,6 +29,9 @@ class Counters:
         self._decisions = metrics.counter(
             "risk_decisions_total", "Signals judged, by the rule that decided.", ("rule",)
         )
+        self._executions = metrics.counter(
+            "executions_total", "Executions that ended.", ("strategy", "state")
+        )
         self._errors = metrics.counter("errors_total", "Errors of any kind.")
         self._open = metrics.gauge("open_positions", "Open positions.")
         self._pnl = metrics.gauge(
@@ -83,6 +86,8 @@ class Counters:
             case fx.Alert(severity=severity):
                 self._alerts.labels(severity).inc()
                 seen["alerts"] += 1
+            case fx.ExecutionChanged(execution=execution) if execution.state.final:
+                self._executions.labels(execution.strategy.value, execution.state.value).inc()
             case fx.EmergencyStopped():
                 self._stops.inc()
             case fx.RiskDecided(rule=rule):

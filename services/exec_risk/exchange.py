@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import ccxt
 
+from services.exec_risk import exchange_endpoints as endpoints
 from services.exec_risk import exchange_parse as parse
 from services.exec_risk.core.exchange_events import (
     Accepted,
     ExchangeEvent,
     ExchangeSnapshot,
     OrderReport,
+    Refused,
     RequestOutcome,
     SymbolsListed,
 )
+from services.exec_risk.exchange_account import AccountSetup, ExchangeMisconfigured
 from services.exec_risk.exchange_client import build_client
+from services.exec_risk.exchange_clock import ExchangeClock
+from services.exec_risk.exchange_endpoints import Endpoint
+from services.exec_risk.exchange_errors import (
+    NOT_SENT,
+    UNKNOWN_ORDER_CODES,
+    WRONG_POSITION_SIDE_CODE,
+)
+from services.exec_risk.exchange_gate import Gate
+from services.exec_risk.exchange_limits import Use
+from services.exec_risk.exchange_markets import Markets
+from services.exec_risk.exchange_meter import LimitMeter, Unmetered
 from services.exec_risk.exchange_orders import (
     cancel_params,
     find_params,
@@ -30,7 +43,6 @@ from services.exec_risk.exchange_recovery import Recovery
 from services.exec_risk.exchange_requests import (
     ExchangeRefused,
     ExchangeUnavailable,
-    Params,
     Requests,
 )
 from services.exec_risk.exchange_settings import ExchangeSettings
@@ -46,39 +58,52 @@ from services.trade.order import Order
 
 log = get_logger(__name__)
 
-UNKNOWN_ORDER_CODES = frozenset({"-2011", "-2013"})
-CANDLE_PAGE = 1_000
-
-
-class ExchangeMisconfigured(Exception):
-    """The account is set up in a way in which its orders or its money would be misread."""
-
 
 class BinanceExchange:
     """Satisfies `services.exec_risk.seams.Exchange`. Reads raise ExchangeRefused or
     ExchangeUnavailable; requests that change something never raise, they return an outcome."""
 
-    def __init__(self, settings: ExchangeSettings, clock: Clock) -> None:
+    def __init__(
+        self, settings: ExchangeSettings, clock: Clock, *, meter: LimitMeter | None = None
+    ) -> None:
         self._settings = settings
         self._clock = clock
         self._streams = Streams(settings, clock)
         self._client = build_client(
             settings, on_event=self._streams.take, on_stream=self._streams.state
         )
-        self._requests = Requests(self._client, settings, clock)
-        self._snapshots = SnapshotReader(self._client, self._requests, settings)
-        self._filters: dict[str, SymbolFilters] = {}
+        self._time = ExchangeClock(clock, window_ms=settings.recv_window_ms)
+        gate = Gate(
+            clock,
+            self._time,
+            kept_percent=settings.exit_share_percent,
+            meter=meter or Unmetered(),
+            market_time=lambda: self._streams.market_time if settings.paper else 0,
+        )
+        self._requests = Requests(
+            self._client, settings, clock, exchange_clock=self._time, gate=gate
+        )
+        self._account = AccountSetup(self._requests, settings)
+        self._markets = Markets(self._requests, gate, settings, market_now=self._market_now)
+        self._snapshots = SnapshotReader(self._requests, settings)
         self._recovery = Recovery(
             funding=self._snapshots.funding,
             candles=lambda symbol: self.history(symbol, settings.timeframe, 3),
             clock=clock,
         )
-        self._probing: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def connected(self) -> bool:
-        """True while requests are answered, the key is accepted and the user stream is open."""
-        return self._requests.answered and self._streams.user_up
+        """True while a signed request succeeded lately and the user stream is open."""
+        return not self.down_reason
+
+    @property
+    def down_reason(self) -> str:
+        """Why the exchange is not connected; empty when it is."""
+        return self._requests.down_reason or (
+            "" if self._streams.user_up else "the user stream is down"
+        )
 
     @property
     def tells_points(self) -> bool:
@@ -88,7 +113,7 @@ class BinanceExchange:
     @property
     def symbols(self) -> tuple[str, ...]:
         """Market ids that are followed, in order; empty before `start`."""
-        return tuple(sorted(self._filters))
+        return tuple(sorted(self._markets.known))
 
     async def start(self) -> None:
         """Check the account and open the sockets.
@@ -96,75 +121,65 @@ class BinanceExchange:
         Raises ExchangeMisconfigured, ExchangeRefused, or ExchangeUnavailable (try again).
         """
         await self._requests.probe()
+        if self._requests.key_refusal:
+            raise ExchangeRefused("key", self._requests.key_refusal)
         if not self._requests.answered:
-            raise ExchangeUnavailable(f"{self._settings.venue}: no answer to the time request")
-        await self._check_account()
-        await self.filters()
-        if not self._filters:
+            raise ExchangeUnavailable(f"{self._settings.venue}: {self._requests.down_reason}")
+        await self._account.check()
+        filters = await self.filters()
+        if not filters:
             raise ExchangeMisconfigured(f"none of {self._settings.symbols} can be traded")
-        self._streams.start(self._client, self._filters, self._renew_listen_key)
-        self._probing = asyncio.create_task(self._probe())
+        self._requests.probe_with(min(filters))
+        self._streams.start(
+            self._client,
+            filters,
+            listen_key=self._new_listen_key,
+            renew=self._renew_listen_key,
+            may_connect=lambda: not self._requests.banned,
+        )
+        self._tasks = [asyncio.create_task(self._probe()), asyncio.create_task(self._look_around())]
 
     async def close(self) -> None:
         """Close sockets and sessions."""
-        if self._probing is not None:
-            self._probing.cancel()
-            await asyncio.gather(self._probing, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._streams.stop()
         await self._client.close()
 
     async def filters(self) -> dict[str, SymbolFilters]:
-        """Read the filters of every symbol that can be traded; odd ones are left out (54)."""
-        info, brackets = await asyncio.gather(
-            self._requests.read(self._client.fapiPublicGetExchangeInfo, public=True),
-            self._requests.read(self._client.fapiPrivateGetLeverageBracket),
-        )
-        leverages = parse.max_leverages(brackets)
-        wanted, found = frozenset(self._settings.symbols), {}
-        for raw in info["symbols"]:
-            if not parse.tradable(raw, self._settings.quote_asset):
-                continue
-            if wanted and raw.get("symbol") not in wanted:
-                continue
-            try:
-                parsed = parse.symbol_filters(raw, leverages.get(str(raw.get("symbol")), 20))
-            except ValueError as error:
-                log.warning("symbol_left_out", symbol=raw.get("symbol"), error=str(error))
-                continue
-            found[parsed.symbol] = parsed
-        for symbol in sorted(wanted - set(found)):
-            log.warning("symbol_not_tradable", symbol=symbol)
-        self._filters = found
-        return dict(found)
+        """Read filters and tiers of every symbol that can be traded; odd ones are left out."""
+        return await self._markets.read()
 
     async def history(self, symbol: str, timeframe: str, limit: int) -> list[Candle]:
         """Read the last closed candles, oldest first, at most 999."""
-        rows_wanted = min(limit + 1, CANDLE_PAGE)
-        params: Params = {"symbol": symbol, "interval": timeframe, "limit": rows_wanted}
-        rows = await self._requests.read(self._client.fapiPublicGetKlines, params, public=True)
-        venue = self._settings.venue
-        candles = [parse.candle(row, venue, symbol, timeframe) for row in rows]
-        now = await self._market_now()
-        return [c for c in candles if c.close_time <= now][-limit:]
+        return await self._markets.history(symbol, timeframe, limit)
 
     async def snapshot(self, since: int) -> ExchangeSnapshot:
         """Read account, positions, open orders, fills and funding of `since` and later."""
         now = await self._market_now()
-        return await self._snapshots.read(since, now, self._settings.symbols)
+        return await self._snapshots.read(
+            since, now, self._settings.symbols, hedge=self._account.hedge
+        )
 
     async def place(self, order: Order, *, signed_at: int) -> RequestOutcome:
         """Send an order once, signed with the wall time (ms) of the write that allowed it."""
-        client = self._client
-        call = (
-            client.fapiPrivatePostAlgoOrder
-            if is_conditional(order)
-            else (client.fapiPrivatePostOrder)
-        )
-        answer = await self._requests.write(call, place_params(order), signed_at=signed_at)
+        refusal = self._account.refusal(order)
+        if refusal is not None:
+            return refusal
+        endpoint = endpoints.PLACE_ALGO_ORDER if is_conditional(order) else endpoints.PLACE_ORDER
+        try:
+            params = place_params(order, hedge=self._account.hedge)
+        except ValueError as error:
+            return Refused(NOT_SENT, str(error))
+        use = Use.EXIT if order.reduce_only else Use.ENTRY
+        answer = await self._requests.write(endpoint, params, use=use, signed_at=signed_at)
         outcome = placed(order, answer)
         if isinstance(outcome, Accepted):
             self._snapshots.remember(outcome.report)
             self._streams.expect_echo(order.client_order_id)
+        elif isinstance(outcome, Refused) and outcome.code == WRONG_POSITION_SIDE_CODE:
+            await self._read_mode()
         return outcome
 
     async def cancel(self, order: Order, *, signed_at: int | None = None) -> RequestOutcome:
@@ -172,27 +187,26 @@ class BinanceExchange:
 
         Signed with `signed_at` as `place` is; with the time of now where it is not given.
         """
-        client = self._client
         if is_conditional(order):
             params = cancel_params(order, conditional=True)
-            call = client.fapiPrivateDeleteAlgoOrder
-            answer = await self._requests.write(call, params, signed_at=signed_at)
+            endpoint = endpoints.CANCEL_ALGO_ORDER
+            answer = await self._requests.write(endpoint, params, use=Use.EXIT, signed_at=signed_at)
             if getattr(answer, "code", "") not in UNKNOWN_ORDER_CODES:
                 return placed(order, answer, canceled=True)
         params = cancel_params(order, conditional=False)
-        call = client.fapiPrivateDeleteOrder
-        answer = await self._requests.write(call, params, signed_at=signed_at)
+        answer = await self._requests.write(
+            endpoints.CANCEL_ORDER, params, use=Use.EXIT, signed_at=signed_at
+        )
         return placed(order, answer, canceled=True)
 
     async def find(self, order: Order) -> OrderReport | None:
         """Ask for an order by its client order id; None when the exchange does not know it."""
-        client = self._client
         algo = None
         if is_conditional(order):
-            algo = await self._ask(client.fapiPrivateGetAlgoOrder, find_params(order, True))
+            algo = await self._ask(endpoints.GET_ALGO_ORDER, find_params(order, True))
             if algo is not None and not parse.triggered(algo):
                 return parse.algo_report(algo)
-        plain = await self._ask(client.fapiPrivateGetOrder, find_params(order, False))
+        plain = await self._ask(endpoints.GET_ORDER, find_params(order, False))
         report = reported(algo, plain)
         if report is not None:
             self._snapshots.remember(report)
@@ -201,16 +215,11 @@ class BinanceExchange:
     async def set_leverage(
         self, symbol: str, leverage: int, *, signed_at: int | None = None
     ) -> int:
-        """Set a symbol's leverage and return what a read-back says (incident 33)."""
-        params: Params = {"symbol": symbol, "leverage": leverage}
-        call = self._client.fapiPrivatePostLeverage
-        answer = await self._requests.write(call, params, signed_at=signed_at)
-        if not isinstance(answer, dict):
-            log.warning("leverage_not_set", symbol=symbol, outcome=repr(answer))
-        rows = await self._requests.read(
-            self._client.fapiPrivateGetSymbolConfig, {"symbol": symbol}
-        )
-        return int(next(row["leverage"] for row in rows if row["symbol"] == symbol))
+        """Set a symbol's leverage and return what a read-back says (incident 33).
+
+        Raises ExchangeRefused when its margin is not cross and cannot be made so.
+        """
+        return await self._account.set_leverage(symbol, leverage, signed_at)
 
     async def events(self) -> AsyncIterator[ExchangeEvent]:
         """Everything that the exchange tells, in order, without end."""
@@ -231,6 +240,10 @@ class BinanceExchange:
                     self._snapshots.remember(item)
                 yield item
 
+    async def idle(self, point: int) -> None:
+        """Tell the paper venue that everything up to this point is handled."""
+        await self._streams.idle(point)
+
     async def _look_up(self, listed: Listed) -> SymbolsListed:
         try:
             filters = await self.filters()
@@ -243,49 +256,59 @@ class BinanceExchange:
         log.info("symbols_listed", symbols=sorted(found))
         return SymbolsListed(found)
 
-    async def idle(self, point: int) -> None:
-        """Tell the paper venue that everything up to this point is handled."""
-        await self._streams.idle(point)
+    async def _look_around(self) -> None:
+        """Read again, now and then, what is traded and how the account is set up."""
+        while True:
+            await self._clock.sleep(self._settings.listing_seconds)
+            await self._read_mode()
+            try:
+                changed = await self._markets.changed()
+            except (ExchangeRefused, ExchangeUnavailable, ValueError) as error:
+                log.warning("markets_unread", error=str(error))
+                continue
+            if changed:
+                log.info("markets_changed", symbols=sorted(changed))
+                self._streams.join(changed)
+                self._streams.items.put_nowait(SymbolsListed(changed))
 
-    async def _ask(self, call: Any, params: dict[str, str]) -> Any | None:
+    async def _read_mode(self) -> None:
         try:
-            return await self._requests.read(call, params)
+            await self._account.read_mode()
+        except (ExchangeRefused, ExchangeUnavailable, ExchangeMisconfigured) as error:
+            log.warning("position_mode_unread", error=str(error))
+
+    async def _ask(self, endpoint: Endpoint, params: dict[str, str]) -> dict[str, object] | None:
+        try:
+            found = await self._requests.read(endpoint, params, use=Use.EXIT)
         except ExchangeRefused as error:
             if error.code in UNKNOWN_ORDER_CODES:
                 return None
             raise
+        return dict(found)
 
     async def _market_now(self) -> int:
         """Newest market time: Binance's clock, or what the paper venue's clock shows."""
         if not self._settings.paper:
-            return self._requests.wall_ms() + self._requests.offset_ms
+            return self._time.exchange_ms()
         if self._streams.market_time:
             return self._streams.market_time
         url = f"{self._settings.url.rstrip('/')}/paper/v1/clock"
         try:
             answer = await self._client.fetch(url)
         except ccxt.BaseError as error:
-            raise ExchangeUnavailable(f"{url}: {error}") from error
+            raise ExchangeUnavailable(f"{url}: {type(error).__name__}") from error
         return int(answer["T"])
 
-    async def _check_account(self) -> None:
-        mode = await self._requests.read(self._client.fapiPrivateGetPositionSideDual)
-        if mode["dualSidePosition"] is not False:
-            raise ExchangeMisconfigured(
-                "the account is in hedge mode; switch it to one-way mode (incident 32)"
-            )
-        if self._settings.paper:
-            return
-        burn = await self._requests.read(self._client.fapiPrivateGetFeeBurn)
-        if burn.get("feeBurn") is True:
-            raise ExchangeMisconfigured(
-                f"fees are paid in BNB; switch that off, so that they are in"
-                f" {self._settings.quote_asset}"
-            )
+    async def _new_listen_key(self) -> str:
+        answer = await self._requests.read(endpoints.LISTEN_KEY_NEW, use=Use.EXIT)
+        key = answer.get("listenKey") if isinstance(answer, dict) else None
+        if not key:
+            raise ExchangeUnavailable("the answer carries no listen key")
+        return str(key)
 
     async def _renew_listen_key(self) -> bool:
         try:
-            await self._requests.read(self._client.fapiPrivatePutListenKey)
+            await self._requests.read(endpoints.LISTEN_KEY_KEEP, use=Use.EXIT)
         except (ExchangeRefused, ExchangeUnavailable) as error:
             log.warning("listen_key_not_renewed", error=str(error))
             return False
@@ -294,4 +317,9 @@ class BinanceExchange:
     async def _probe(self) -> None:
         while True:
             await self._clock.sleep(self._settings.probe_seconds)
+            reachable = self._requests.reachable
             await self._requests.probe()
+            if reachable and not self._requests.reachable:
+                # a socket may stay open and answer pings while nothing is told on it: who heard
+                # nothing from the exchange for so long must not trust what it was told before
+                self._client.drop("user", "requests are not answered")

@@ -6,12 +6,17 @@ and no market table has to be loaded, so an odd symbol in exchangeInfo cannot br
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 import ccxt
 import ccxt.pro as ccxt_pro
 
+from services.exec_risk.exchange_endpoints import Endpoint
+from services.exec_risk.exchange_secrets import Redactor
 from services.exec_risk.exchange_settings import ExchangeSettings
 from services.kit.logs import get_logger
 
@@ -25,6 +30,17 @@ KEEP_ALIVE_MS = 1_000
 RawEvent = dict[str, Any]
 
 
+@dataclass(slots=True)
+class Reply:
+    """What came back of one request: an answer, or the exception that stands for its absence."""
+
+    status: int | None = None
+    """HTTP status; None when no answer came."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None
+    error: Exception | None = None
+
+
 class TappedClient(ccxt_pro.binanceusdm):  # type: ignore[misc] # ccxt has no types
     """ccxt.pro client that hands every user, candle and price event on as it came.
 
@@ -36,12 +52,39 @@ class TappedClient(ccxt_pro.binanceusdm):  # type: ignore[misc] # ccxt has no ty
         self,
         config: dict[str, Any],
         *,
+        redactor: Redactor,
         on_event: Callable[[RawEvent], None],
         on_stream: Callable[[str, bool, str], None],
     ) -> None:
         super().__init__(config)
+        self._redactor = redactor
         self._on_event = on_event
         self._on_stream = on_stream
+        # ccxt keeps only the last answer's headers, and many requests are under way at once
+        self._reply: ContextVar[Reply | None] = ContextVar("reply", default=None)
+
+    async def ask(self, endpoint: Endpoint, params: Mapping[str, Any]) -> Reply:
+        """Send one request. Never raises what went wrong: it is in the reply, without secrets."""
+        reply = Reply()
+        token = self._reply.set(reply)
+        try:
+            reply.body = await getattr(self, endpoint.method)(dict(params))
+        except ccxt.BaseError as error:
+            reply.error = self._redactor.error(error)
+        except Exception as error:
+            # whatever broke while an answer was read, the request may have arrived
+            reply.error = self._redactor.error(error)
+            log.exception("exchange_answer_unreadable", endpoint=endpoint.method)
+        finally:
+            self._reply.reset(token)
+        return reply
+
+    def on_rest_response(self, code: int, *args: Any) -> Any:
+        """Note the status and headers of the answer that this very request got."""
+        reply, headers = self._reply.get(), args[3]
+        if reply is not None:
+            reply.status, reply.headers = code, headers
+        return super().on_rest_response(code, *args)
 
     def handle_message(self, client: Any, message: Any) -> None:
         """Take what is ours, leave the rest to ccxt. Never raises: that would stop its reader."""
@@ -57,7 +100,6 @@ class TappedClient(ccxt_pro.binanceusdm):  # type: ignore[misc] # ccxt has no ty
         if event in USER_EVENTS or event in MARKET_EVENTS:
             self._on_event(body)
         elif event == "listenKeyExpired":
-            self.forget_listen_key()
             client.on_error(ccxt.NetworkError("the listen key expired"))
         elif isinstance(body, dict) and "result" in body and "id" in body:
             self._on_stream(_socket_name(client.url), True, "subscribed")
@@ -73,32 +115,10 @@ class TappedClient(ccxt_pro.binanceusdm):  # type: ignore[misc] # ccxt has no ty
         if _socket_name(client.url) == "user":
             self._on_stream("user", True, "connected")
 
-    def delay(self, timeout: float, method: Any, *args: Any) -> Any:
-        """Schedule a call, but not ccxt's own listen key renewal: ours also notices failures."""
-        if method == self.keep_alive_listen_key:
-            return None
-        return super().delay(timeout, method, *args)
-
-    def handle_errors(self, code: int, *args: Any) -> Any:
-        """Raise what the answer means. A server fault never proves that nothing was done."""
-        try:
-            return super().handle_errors(code, *args)
-        except ccxt.ExchangeError as error:
-            if code >= 500:
-                raise ccxt.OperationFailed(str(error)) from error
-            raise
-
-    def forget_listen_key(self) -> None:
-        """Make the next user connection ask for a key."""
-        self.options["linear"] = {"listenKey": None, "lastAuthenticatedTime": 0}
-
-    async def follow_user_stream(self) -> None:
+    async def follow_user_stream(self, listen_key: str) -> None:
         """Keep the user socket; returns only by an exception, when it broke."""
-        self.forget_listen_key()
-        await self.authenticate({"type": "linear", "subType": "linear"})
-        url = self.get_private_ws_url("linear", self.options["linear"]["listenKey"])
-        while True:
-            await self.watch(url, "orders", None, "linear")
+        url = self.get_private_ws_url("linear", listen_key)
+        await self._watching(lambda: self.watch(url, "orders", None, "linear"))
 
     async def follow_market(self, streams: list[str]) -> None:
         """Keep the market socket with these streams; returns only by an exception."""
@@ -113,8 +133,17 @@ class TappedClient(ccxt_pro.binanceusdm):  # type: ignore[misc] # ccxt has no ty
         number = self.request_id(url)
         request = {"method": "SUBSCRIBE", "params": streams, "id": number}
         hashes = [f"tap::{stream}" for stream in streams]
-        while True:
-            await self.watch_multiple(url, hashes, request, hashes, {"id": number})
+        await self._watching(
+            lambda: self.watch_multiple(url, hashes, request, hashes, {"id": number})
+        )
+
+    async def _watching(self, watch: Callable[[], Awaitable[Any]]) -> None:
+        try:
+            while True:
+                await watch()
+        except ccxt.BaseError as error:
+            # its text holds the socket's address, which is the listen key
+            raise self._redactor.error(error) from None
 
     def drop(self, stream: str, reason: str) -> None:
         """Break a socket so that its keeper opens it again."""
@@ -135,6 +164,8 @@ def build_client(
         "secret": settings.api_secret,
         "timeout": int(settings.timeout_seconds * 1000),
         "enableRateLimit": False,
+        # ccxt logs every request with key and signature at DEBUG: its logger leads nowhere
+        "logger": _silent_logger(),
         "streaming": {"keepAlive": KEEP_ALIVE_MS},
         # ccxt looks futures codes up only under Binance's own host names
         "exceptions": {"exact": dict(ccxt.binanceusdm().exceptions["linear"]["exact"])},
@@ -146,13 +177,20 @@ def build_client(
             "maxRetriesOnFailure": 0,
         },
     }
-    client = TappedClient(config, on_event=on_event, on_stream=on_stream)
+    redactor = Redactor(settings.api_secret, settings.api_key)
+    client = TappedClient(config, redactor=redactor, on_event=on_event, on_stream=on_stream)
     if settings.paper:
         client.urls["api"] = _paper_urls(client.urls["api"], settings)
     elif settings.venue == "demo":
         client.enable_demo_trading(True)
     _assert_addresses(client, settings)
     return client
+
+
+def _silent_logger() -> logging.Logger:
+    logger = logging.getLogger("ccxt.silent")
+    logger.propagate, logger.disabled = False, True
+    return logger
 
 
 def _paper_urls(urls: dict[str, Any], settings: ExchangeSettings) -> dict[str, Any]:

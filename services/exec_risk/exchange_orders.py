@@ -15,7 +15,15 @@ from services.exec_risk.core.exchange_events import (
     RequestOutcome,
     Unknown,
 )
-from services.trade.order import Order, OrderState, OrderType
+from services.trade.order import (
+    Order,
+    OrderPurpose,
+    OrderState,
+    OrderType,
+    Side,
+    TimeInForce,
+)
+from services.trade.position import PositionSide
 
 WORKING_TYPE = "MARK_PRICE"
 """Stops follow the mark price, so that one odd trade does not fire them. On the paper venue the
@@ -27,9 +35,12 @@ def is_conditional(order: Order) -> bool:
     return order.type.conditional
 
 
-def place_params(order: Order) -> dict[str, str | int | bool]:
-    """Return the parameters of an order; one-way mode, so never a positionSide (incident 32).
+def place_params(order: Order, *, hedge: bool = False) -> dict[str, str | int | bool]:
+    """Return the parameters of an order (incident 32).
 
+    In one-way mode there is never a positionSide, and exits are reduce-only. In hedge mode an
+    exit names the side that it closes: without that its SELL would open a SHORT beside the LONG;
+    reduceOnly is not taken there, since closing is all that such an order can do.
     ValueError when the order lacks the price that its type needs.
     """
     params: dict[str, str | int | bool] = {
@@ -38,7 +49,9 @@ def place_params(order: Order) -> dict[str, str | int | bool]:
         "type": order.type.value,
         "quantity": plain(order.quantity),
     }
-    if order.reduce_only:
+    if hedge:
+        params["positionSide"] = _held_side(order).value
+    elif order.reduce_only:
         params["reduceOnly"] = "true"
     if is_conditional(order):
         return params | {
@@ -49,7 +62,8 @@ def place_params(order: Order) -> dict[str, str | int | bool]:
         }
     params |= {"newClientOrderId": order.client_order_id, "newOrderRespType": "RESULT"}
     if order.type is OrderType.LIMIT:
-        params |= {"price": plain(_needed(order, order.price)), "timeInForce": "GTC"}
+        kept = order.time_in_force or TimeInForce.GTC
+        params |= {"price": plain(_needed(order, order.price)), "timeInForce": kept.value}
     return params
 
 
@@ -103,6 +117,12 @@ def plain(number: Decimal) -> str:
     """Return a decimal without exponent or trailing zeros, as Binance takes it."""
     text = f"{number:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _held_side(order: Order) -> PositionSide:
+    opens = order.purpose is OrderPurpose.ENTRY
+    side = order.side if opens else order.side.opposite
+    return PositionSide.LONG if side is Side.BUY else PositionSide.SHORT
 
 
 def _needed(order: Order, price: Decimal | None) -> Decimal:

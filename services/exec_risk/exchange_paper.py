@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import aiohttp
 
-from services.exec_risk.core.exchange_events import PointReached
+from services.exec_risk.core.exchange_events import PointReached, PriceReport
+from services.exec_risk.exchange_parse import decimal
 from services.kit.clock import Clock
 from services.kit.logs import get_logger
 
@@ -31,6 +32,22 @@ def parse_point(raw: dict[str, Any], followed: frozenset[str]) -> tuple[PointRea
     return point, int(raw.get("user", 0))
 
 
+def parse_prices(raw: dict[str, Any]) -> list[PriceReport]:
+    """Return the prices that a point tells, by symbol; ValueError when one makes no sense."""
+    return [
+        PriceReport(
+            symbol=symbol,
+            time=int(raw["T"]),
+            mark=decimal(told, "p"),
+            bid=decimal(told, "b"),
+            ask=decimal(told, "a"),
+            funding_rate=decimal(told, "r"),
+            next_funding_time=int(told["T"]),
+        )
+        for symbol, told in sorted(raw.get("prices", {}).items())
+    ]
+
+
 class PaperClock:
     """Keeps the socket open, hands points on, and answers again what a lost socket swallowed."""
 
@@ -41,7 +58,7 @@ class PaperClock:
         *,
         followed: Callable[[], frozenset[str]],
         ready: Callable[[], bool],
-        on_point: Callable[[PointReached, int], None],
+        on_point: Callable[[PointReached, int, Sequence[PriceReport]], None],
         on_closed: Callable[[frozenset[str]], None],
         on_down: Callable[[str], None],
     ) -> None:
@@ -102,5 +119,5 @@ class PaperClock:
         point, user_events = parse_point(raw, self._followed())
         self._newest = point.number
         self._on_closed(frozenset(map(str, raw.get("klines", ()))))
-        self._on_point(point, user_events)
+        self._on_point(point, user_events, parse_prices(raw))
         await self.repeat()

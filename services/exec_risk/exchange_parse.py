@@ -13,7 +13,7 @@ from services.exec_risk.core.exchange_events import (
     OrderReport,
 )
 from services.trade.candle import Candle
-from services.trade.filters import SymbolFilters
+from services.trade.filters import LeverageTier, SymbolFilters
 from services.trade.order import Fill, OrderState, OrderType, Side
 
 Raw = Mapping[str, Any]
@@ -39,7 +39,12 @@ _ALGO_STATES = {
     "REJECTED": OrderState.REJECTED,
     "EXPIRED": OrderState.EXPIRED,
 }
-CONDITIONAL_TYPES = frozenset(kind.value for kind in OrderType if kind.conditional)
+UNKNOWN_MAX_LEVERAGE = 20
+"""What a symbol without brackets is taken for: Binance's leverage of a new account."""
+CONDITIONAL_TYPES = frozenset(
+    {"STOP", "TAKE_PROFIT", "TRAILING_STOP_MARKET"}
+    | {kind.value for kind in OrderType if kind.conditional}
+)
 
 
 def decimal(raw: Raw, key: str, default: str | None = None) -> Decimal:
@@ -173,7 +178,7 @@ def account_report(account: Raw, positions: Sequence[Raw], asset: str, now: int)
     found = next((a for a in account.get("assets", ()) if a.get("asset") == asset), None)
     if found is None:
         raise ValueError(f"the account holds no {asset}")
-    held = tuple(sorted((_position(p) for p in positions if _held(p)), key=lambda p: p.symbol))
+    held = tuple(sorted((_position(p) for p in positions if _held(p)), key=_side_of))
     times = [int(raw.get("updateTime") or 0) for raw in (found, *positions)]
     return AccountReport(
         wallet_balance=decimal(found, "walletBalance"),
@@ -198,7 +203,7 @@ def candle(row: Sequence[Any], venue: str, symbol: str, timeframe: str) -> Candl
     )
 
 
-def symbol_filters(raw: Raw, max_leverage: int) -> SymbolFilters:
+def symbol_filters(raw: Raw, tiers: Sequence[LeverageTier]) -> SymbolFilters:
     """Parse one symbol of exchangeInfo; ValueError says what is odd about it."""
     symbol = text(raw, "symbol")
     if not (symbol.isascii() and symbol.isalnum() and symbol == symbol.upper()):
@@ -217,7 +222,8 @@ def symbol_filters(raw: Raw, max_leverage: int) -> SymbolFilters:
         max_quantity=decimal(lot, "maxQty"),
         market_max_quantity=decimal(market, "maxQty"),
         min_notional=decimal(filters["MIN_NOTIONAL"], "notional"),
-        max_leverage=max_leverage,
+        max_leverage=max((t.max_leverage for t in tiers), default=UNKNOWN_MAX_LEVERAGE),
+        tiers=tuple(tiers),
     )
     if parsed.tick_size <= 0 or parsed.step_size <= 0 or parsed.max_quantity <= 0:
         raise ValueError(f"{symbol}: tick, step and largest quantity must be positive")
@@ -233,13 +239,23 @@ def tradable(raw: Raw, quote_asset: str) -> bool:
     )
 
 
-def max_leverages(brackets: Sequence[Raw]) -> dict[str, int]:
-    """Return the largest leverage of each symbol in leverageBracket."""
-    return {
-        str(entry["symbol"]): max(int(b["initialLeverage"]) for b in entry["brackets"])
-        for entry in brackets
-        if entry.get("symbol") and entry.get("brackets")
-    }
+def leverage_tiers(brackets: Sequence[Raw]) -> dict[str, tuple[LeverageTier, ...]]:
+    """Return the tiers of each symbol in leverageBracket, by notional."""
+    found: dict[str, tuple[LeverageTier, ...]] = {}
+    for entry in brackets:
+        tiers = [
+            LeverageTier(
+                notional_floor=decimal(raw, "notionalFloor"),
+                notional_cap=decimal(raw, "notionalCap"),
+                max_leverage=int(raw["initialLeverage"]),
+                maintenance_rate=decimal(raw, "maintMarginRatio"),
+                maintenance_amount=decimal(raw, "cum", "0"),
+            )
+            for raw in entry.get("brackets", ())
+        ]
+        if entry.get("symbol") and tiers:
+            found[str(entry["symbol"])] = tuple(sorted(tiers, key=lambda t: t.notional_floor))
+    return found
 
 
 def _average(raw: Raw, key: str, filled: Decimal) -> Decimal | None:
@@ -248,6 +264,10 @@ def _average(raw: Raw, key: str, filled: Decimal) -> Decimal | None:
 
 def _flag(raw: Raw, key: str) -> bool:
     return raw.get(key) in (True, "true")
+
+
+def _side_of(position: ExchangePosition) -> tuple[str, str]:
+    return position.symbol, position.position_side
 
 
 def _held(raw: Raw) -> bool:
@@ -261,4 +281,5 @@ def _position(raw: Raw) -> ExchangePosition:
         entry_price=decimal(raw, "entryPrice"),
         mark_price=decimal(raw, "markPrice"),
         unrealized_pnl=decimal(raw, "unRealizedProfit", "0"),
+        position_side=str(raw.get("positionSide") or "BOTH"),
     )

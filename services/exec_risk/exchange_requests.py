@@ -1,36 +1,34 @@
-"""Signed requests: clock difference, rate limits, failures counted, outcomes classified."""
+"""Requests of one account: admitted, signed, sent, and classified by what their answers prove."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import ccxt
-
 from services.exec_risk.core.exchange_events import Refused, Unknown
-from services.exec_risk.exchange_client import TappedClient
+from services.exec_risk.exchange_client import Reply, TappedClient
+from services.exec_risk.exchange_clock import ExchangeClock
+from services.exec_risk.exchange_endpoints import OPEN_ORDERS_OF_SYMBOL, TIME, Endpoint
 from services.exec_risk.exchange_errors import (
     CLOCK_CODE,
+    RATE_LIMITED,
     classify,
     error_code,
     error_text,
     is_authentication,
 )
+from services.exec_risk.exchange_gate import Gate, LimitReached
+from services.exec_risk.exchange_health import ExchangeHealth
+from services.exec_risk.exchange_limits import Cost, Use
 from services.exec_risk.exchange_settings import ExchangeSettings
 from services.kit.clock import Clock
 from services.kit.logs import get_logger
-from services.trade.times import from_datetime
 
 log = get_logger(__name__)
 
-AUTHENTICATION_LIMIT = 3
-"""So many refused keys in a row mean that the exchange is not connected (incident 49)."""
-MISSED_PROBES_LIMIT = 2
-DEFAULT_PAUSE_SECONDS = 5.0
-
 Params = Mapping[str, str | int | bool]
-Call = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
 class ExchangeUnavailable(Exception):
@@ -45,138 +43,196 @@ class ExchangeRefused(Exception):
         self.code = code
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A request without a usable answer."""
+
+    outcome: Refused | Unknown
+    code: str
+
+    @property
+    def text(self) -> str:
+        """What went wrong."""
+        outcome = self.outcome
+        return outcome.message if isinstance(outcome, Refused) else outcome.reason
+
+
 class Requests:
     """Sends requests of one account and knows whether they are answered."""
 
-    def __init__(self, client: TappedClient, settings: ExchangeSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        client: TappedClient,
+        settings: ExchangeSettings,
+        clock: Clock,
+        *,
+        exchange_clock: ExchangeClock,
+        gate: Gate,
+    ) -> None:
         self._client = client
         self._settings = settings
         self._clock = clock
-        self._offset_ms = 0
-        self._rejected_keys = 0
-        self._missed_probes = MISSED_PROBES_LIMIT
-        self._paused_until = 0.0
+        self._time = exchange_clock
+        self._gate = gate
+        self._health = ExchangeHealth()
+        self._probe_symbol = "BTCUSDT"
+
+    @property
+    def down_reason(self) -> str:
+        """Why requests do not do; empty while they are answered and the key is accepted."""
+        return self._health.down_reason(self._clock.monotonic(), self._gate.banned)
+
+    @property
+    def reachable(self) -> bool:
+        """True while probes are answered."""
+        return self._health.reachable
+
+    @property
+    def key_refusal(self) -> str:
+        """Why the key is taken as refused; empty while it is not."""
+        return self._health.key_refusal
 
     @property
     def answered(self) -> bool:
         """True while probes are answered and the key is accepted."""
-        reachable = self._missed_probes < MISSED_PROBES_LIMIT
-        return reachable and self._rejected_keys < AUTHENTICATION_LIMIT
+        return not self.down_reason
 
     @property
-    def offset_ms(self) -> int:
-        """The exchange's clock minus this machine's."""
-        return self._offset_ms
+    def banned(self) -> bool:
+        """True while nothing at all may be sent."""
+        return bool(self._gate.banned)
 
-    def wall_ms(self) -> int:
-        """Return this machine's wall time."""
-        return from_datetime(self._clock.now())
+    def probe_with(self, symbol: str) -> None:
+        """Name a symbol whose open orders are asked for to try the key: the cheapest question."""
+        self._probe_symbol = symbol
 
-    async def synchronise(self) -> None:
-        """Measure the clock difference; raises what ccxt raises when there is no answer."""
-        sent = self.wall_ms()
-        answer = await self._client.fapiPublicGetTime()
-        server = int(answer["serverTime"])
-        self._offset_ms = server - (sent + self.wall_ms()) // 2
-        self._client.options["timeDifference"] = -self._offset_ms
+    async def synchronise(self) -> str:
+        """Measure the clock difference; return why it could not be, empty when it could."""
+        sent = self._time.wall_ms()
+        answer = await self._send(TIME, {}, TIME.cost, Use.EXIT, patience_ms=0)
+        if isinstance(answer, Failure):
+            return answer.text
+        try:
+            self._time.measured(sent, int(answer["serverTime"]))
+        except (KeyError, TypeError, ValueError) as error:
+            return f"the time makes no sense: {type(error).__name__}"
+        self._client.options["timeDifference"] = -self._time.offset_ms
+        return ""
 
     async def probe(self) -> None:
-        """Ask for the time, and with a doubtful key for the account; counts, never raises."""
+        """Ask for the time, and where it was not proven lately try the key. Never raises."""
+        if self._gate.held:
+            return  # the exchange asked for less, and silence on its wish proves nothing
         try:
             async with asyncio.timeout(self._settings.probe_seconds):
-                await self.synchronise()
-                if self._rejected_keys:
-                    await self._client.fapiPrivateV3GetAccount({})
-                    self._rejected_keys = 0
-            self._missed_probes = 0
-        except (ccxt.BaseError, TimeoutError, KeyError, TypeError, ValueError) as error:
-            if is_authentication(error):
-                self._missed_probes = 0
-                self._count_key(error)
-                return
-            self._missed_probes += 1
-            log.warning(
-                "exchange_probe_missed", missed=self._missed_probes, error=error_text(error)
-            )
+                failed = await self.synchronise()
+                if not failed and self._health.needs_signed_probe(self._clock.monotonic()):
+                    await self._send(
+                        OPEN_ORDERS_OF_SYMBOL,
+                        {"symbol": self._probe_symbol},
+                        OPEN_ORDERS_OF_SYMBOL.cost,
+                        Use.EXIT,
+                        patience_ms=0,
+                    )
+        except TimeoutError:
+            failed = f"no answer within {self._settings.probe_seconds} s"
+        missed = self._health.probed(not failed)
+        if failed:
+            log.warning("exchange_probe_missed", missed=missed, error=failed)
 
-    async def read(self, call: Call, params: Params | None = None, *, public: bool = False) -> Any:
+    async def read(
+        self,
+        endpoint: Endpoint,
+        params: Params | None = None,
+        *,
+        use: Use = Use.READ,
+        cost: Cost | None = None,
+    ) -> Any:
         """Send a request that changes nothing, again once after a clock resync.
 
-        A `public` one carries no key, so its answer says nothing about the key.
         Raises ExchangeRefused or ExchangeUnavailable.
         """
+        patience = int(self._settings.timeout_seconds * 1000)
         for attempt in (1, 2):
-            try:
-                answer = await call(dict(params or {}))
-            except ccxt.BaseError as error:
-                self._note(error)
-                if error_code(error) == CLOCK_CODE and attempt == 1:
-                    await self._resynchronise()
-                    continue
-                outcome = classify(error)
-                if isinstance(outcome, Refused) and not outcome.retryable:
-                    raise ExchangeRefused(outcome.code, outcome.message) from error
-                raise ExchangeUnavailable(error_text(error)) from error
-            if not isinstance(answer, dict | list):
+            answer = await self._send(
+                endpoint, params or {}, cost or endpoint.cost, use, patience_ms=patience
+            )
+            if not isinstance(answer, Failure):
+                if isinstance(answer, dict | list):
+                    return answer
                 raise ExchangeUnavailable(f"the answer is no JSON: {str(answer)[:80]!r}")
-            if not public:
-                self._rejected_keys = 0
-            return answer
+            if answer.code == CLOCK_CODE and attempt == 1:
+                await self._resynchronise()
+                continue
+            outcome = answer.outcome
+            if isinstance(outcome, Refused):
+                if not outcome.retryable:
+                    raise ExchangeRefused(outcome.code, outcome.message)
+                raise ExchangeUnavailable(f"{outcome.code}: {outcome.message}")
+            raise ExchangeUnavailable(outcome.reason)
         raise AssertionError("unreachable")
 
     async def write(
-        self, call: Call, params: Params, *, signed_at: int | None = None
+        self, endpoint: Endpoint, params: Params, *, use: Use, signed_at: int | None = None
     ) -> dict[str, Any] | Refused | Unknown:
         """Send a request that changes something, once.
 
         It is sent a second time only after -1021, an answer that proves that nothing was done,
-        and only while the signature's own window still runs: a frozen sender stays refused.
+        and only while the signature's own window still runs (see exchange_clock).
         """
+        moment = self._time.wall_ms() if signed_at is None else signed_at
+        window = self._settings.recv_window_ms
         for attempt in (1, 2):
-            if self._clock.monotonic() < self._paused_until:
-                return Refused(
-                    code="rate_limited", message="waiting as the exchange asked", retryable=True
-                )
-            stamped = {**params, "recvWindow": self._settings.recv_window_ms}
-            moment = self.wall_ms() if signed_at is None else signed_at
-            stamped["timestamp"] = moment + self._offset_ms
-            try:
-                answer = await call(stamped)
-            except ccxt.BaseError as error:
-                self._note(error)
-                fresh = self.wall_ms() - moment < self._settings.recv_window_ms
-                if error_code(error) == CLOCK_CODE and attempt == 1 and fresh:
-                    await self._resynchronise()
-                    continue
-                return classify(error)
-            except Exception as error:
-                # whatever broke while reading an answer, the request may have arrived
-                log.exception("exchange_answer_unreadable")
-                return Unknown(reason=f"{type(error).__name__}: {error}")
-            self._rejected_keys = 0
-            if not isinstance(answer, dict):
+            if not self._time.age_known(moment):
+                message = "this machine's clock was set since the request was allowed"
+                return Refused(CLOCK_CODE, message, retryable=True)
+            stamped = {**params, "recvWindow": window}
+            stamped["timestamp"] = moment + self._time.offset_ms
+            answer = await self._send(
+                endpoint,
+                stamped,
+                endpoint.cost,
+                use,
+                patience_ms=max(0, self._time.left_ms(moment)),
+            )
+            if not isinstance(answer, Failure):
+                if isinstance(answer, dict):
+                    return answer
                 return Unknown(reason=f"the answer is no object: {str(answer)[:80]!r}")
-            return answer
+            if answer.code == CLOCK_CODE and attempt == 1:
+                await self._resynchronise()
+                if self._time.left_ms(moment) > 0:
+                    continue
+            return answer.outcome
         raise AssertionError("unreachable")
 
-    async def _resynchronise(self) -> None:
+    async def _send(
+        self, endpoint: Endpoint, params: Params, cost: Cost, use: Use, *, patience_ms: int
+    ) -> Any:
+        """Return the body of an answer, or a Failure."""
         try:
-            await self.synchronise()
-        except (ccxt.BaseError, KeyError, TypeError, ValueError) as error:
-            log.warning("exchange_clock_unread", error=error_text(error))
+            ticket = await self._gate.enter(cost, use, patience_ms)
+        except LimitReached as error:
+            return Failure(Refused(RATE_LIMITED, str(error), retryable=True), RATE_LIMITED)
+        reply = Reply()
+        try:
+            reply = await self._client.ask(endpoint, params)
+        finally:
+            # also when the caller gave up waiting: what was sent has used the limit
+            self._gate.leave(ticket, reply, use)
+        if reply.error is None:
+            if endpoint.signed and isinstance(reply.body, dict | list):
+                self._health.signed(self._clock.monotonic())
+            return reply.body
+        if is_authentication(reply.error):
+            text = f"{error_code(reply.error)} {error_text(reply.error)}".strip()
+            times = self._health.key_rejected(text)
+            log.error("exchange_key_rejected", times=times, error=text)
+        return Failure(classify(reply.error, reply.status), error_code(reply.error))
+
+    async def _resynchronise(self) -> None:
+        failed = await self.synchronise()
+        if failed:
+            log.warning("exchange_clock_unread", error=failed)
         else:
-            log.warning("exchange_clock_resynchronised", offset_ms=self._offset_ms)
-
-    def _note(self, error: ccxt.BaseError) -> None:
-        if is_authentication(error):
-            self._count_key(error)
-        elif isinstance(error, ccxt.DDoSProtection | ccxt.RateLimitExceeded):
-            headers = self._client.last_response_headers or {}
-            named = {str(k).lower(): str(v) for k, v in headers.items()}.get("retry-after", "")
-            seconds = float(named) if named.isdigit() else DEFAULT_PAUSE_SECONDS
-            self._paused_until = self._clock.monotonic() + seconds
-            log.warning("exchange_rate_limited", pause_seconds=seconds, error=error_text(error))
-
-    def _count_key(self, error: BaseException) -> None:
-        self._rejected_keys += 1
-        log.error("exchange_key_rejected", times=self._rejected_keys, error=error_text(error))
+            log.warning("exchange_clock_resynchronised", offset_ms=self._time.offset_ms)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from services.trade.times import timeframe_ms
@@ -22,8 +22,8 @@ class ExchangeSettings:
     """Market ids that are followed and traded, for example `BTCUSDT`; empty: all that trade."""
     url: str = ""
     """Base of the paper venue, for example `http://127.0.0.1:9000`; empty for demo and live."""
-    api_key: str = ""
-    api_secret: str = ""
+    api_key: str = field(default="", repr=False)
+    api_secret: str = field(default="", repr=False)
     account: str = "main"
     """Name of the trading account, written into fills."""
     quote_asset: str = "USDT"
@@ -41,7 +41,13 @@ class ExchangeSettings:
     """Demo and live: an accepted order that the user stream does not tell for so long means
     that the stream is dead, and it is opened again."""
     prices: bool = True
-    """Demo and live: also follow mark prices and best bid and ask."""
+    """Also follow mark prices, funding rates and best bid and ask."""
+    exit_share_percent: int = 25
+    """Share of each rate limit that only exits, protective orders and cancels may use."""
+    listen_key_seconds: float = 1_200.0
+    """How often the user stream's key is renewed; it would expire after an hour."""
+    listing_seconds: float = 3_600.0
+    """How often symbols, filters and the position mode are read again."""
 
     def __post_init__(self) -> None:
         if self.venue not in VENUES:
@@ -58,6 +64,8 @@ class ExchangeSettings:
             raise ValueError(f"api_key and api_secret are needed on {self.venue}")
         if not 0 < self.recv_window_ms <= 60_000:
             raise ValueError(f"recv_window_ms {self.recv_window_ms} is not within 1..60000")
+        if not 0 <= self.exit_share_percent < 100:
+            raise ValueError(f"exit_share_percent {self.exit_share_percent} is not within 0..99")
         timeframe_ms(self.timeframe)
 
     @property

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
+from services.exec_risk import exchange_endpoints as endpoints
 from services.exec_risk import exchange_parse as parse
 from services.exec_risk.core.exchange_events import (
     AccountReport,
@@ -13,7 +14,6 @@ from services.exec_risk.core.exchange_events import (
     FundingReport,
     OrderReport,
 )
-from services.exec_risk.exchange_client import TappedClient
 from services.exec_risk.exchange_requests import ExchangeUnavailable, Params, Requests
 from services.exec_risk.exchange_settings import ExchangeSettings
 from services.trade.order import Fill
@@ -29,10 +29,7 @@ KEPT_MS = 180 * DAY_MS
 class SnapshotReader:
     """Reads account, orders, fills and funding, each page by page until the end."""
 
-    def __init__(
-        self, client: TappedClient, requests: Requests, settings: ExchangeSettings
-    ) -> None:
-        self._client = client
+    def __init__(self, requests: Requests, settings: ExchangeSettings) -> None:
         self._requests = requests
         self._settings = settings
         self._client_ids: dict[tuple[str, str], str] = {}
@@ -43,34 +40,44 @@ class SnapshotReader:
         key = (report.symbol, report.exchange_order_id)
         self._client_ids[key] = report.client_order_id
 
-    async def read(self, since: int, now: int, symbols: Iterable[str]) -> ExchangeSnapshot:
+    async def read(
+        self, since: int, now: int, symbols: Iterable[str], *, hedge: bool
+    ) -> ExchangeSnapshot:
         """Read everything; fills of these symbols and of all that hold positions or orders.
 
         `now` is the newest known market time. Raises ExchangeRefused, ExchangeUnavailable, or
         ValueError where an answer makes no sense.
         """
-        account, orders, leverage, funded = await asyncio.gather(
-            self.account(now), self.open_orders(), self._leverage(), self.funding(since)
+        account, orders, config, funded = await asyncio.gather(
+            self.account(now), self.open_orders(), self._config(), self.funding(since)
         )
         wanted = {*symbols, *(p.symbol for p in account.positions), *(o.symbol for o in orders)}
         wanted |= await self._symbols_of_commissions(since)
         pages = await asyncio.gather(*(self.fills(s, since, now) for s in sorted(wanted)))
         fills = sorted((f for page in pages for f in page), key=_fill_order)
-        return ExchangeSnapshot(account, orders, tuple(fills), tuple(funded), leverage)
+        return ExchangeSnapshot(
+            account,
+            orders,
+            tuple(fills),
+            tuple(funded),
+            leverage={str(row["symbol"]): int(row["leverage"]) for row in config},
+            margin_types={str(row["symbol"]): str(row.get("marginType", "")) for row in config},
+            hedge_mode=hedge,
+        )
 
     async def account(self, now: int) -> AccountReport:
         """Read wallet and positions."""
         account, positions = await asyncio.gather(
-            self._requests.read(self._client.fapiPrivateV3GetAccount),
-            self._requests.read(self._client.fapiPrivateV3GetPositionRisk),
+            self._requests.read(endpoints.ACCOUNT),
+            self._requests.read(endpoints.POSITION_RISK),
         )
         return parse.account_report(account, positions, self._settings.quote_asset, now)
 
     async def open_orders(self) -> tuple[OrderReport, ...]:
         """Read resting orders and waiting conditional ones."""
         plain, conditional = await asyncio.gather(
-            self._requests.read(self._client.fapiPrivateGetOpenOrders),
-            self._requests.read(self._client.fapiPrivateGetOpenAlgoOrders),
+            self._requests.read(endpoints.OPEN_ORDERS),
+            self._requests.read(endpoints.OPEN_ALGO_ORDERS),
         )
         reports = [parse.order_report(o) for o in plain]
         reports += [parse.algo_report(o) for o in conditional]
@@ -95,7 +102,7 @@ class SnapshotReader:
                 "symbol": symbol, "limit": PAGE, "startTime": start, "endTime": start + window - 1,
             }  # fmt: skip
             async with self._gate:
-                page = await self._requests.read(self._client.fapiPrivateGetUserTrades, params)
+                page = await self._requests.read(endpoints.USER_TRADES, params)
             known = len(rows)
             rows |= {int(row["id"]): row for row in page}
             if len(page) < PAGE:
@@ -121,19 +128,18 @@ class SnapshotReader:
             first = min(unknown)
             params: Params = {"symbol": symbol, "orderId": first, "limit": PAGE}
             async with self._gate:
-                page = await self._requests.read(self._client.fapiPrivateGetAllOrders, params)
+                page = await self._requests.read(endpoints.ALL_ORDERS, params)
                 if all(int(row["orderId"]) != first for row in page):
                     one: Params = {"symbol": symbol, "orderId": first}
-                    page.append(await self._requests.read(self._client.fapiPrivateGetOrder, one))
+                    page.append(await self._requests.read(endpoints.GET_ORDER, one))
             for row in page:
                 self._client_ids[symbol, str(row["orderId"])] = str(row["clientOrderId"])
             unknown -= {int(row["orderId"]) for row in page}
             if first in unknown:
                 raise ExchangeUnavailable(f"{symbol}: order {first} of a trade is not told")
 
-    async def _leverage(self) -> dict[str, int]:
-        rows = await self._requests.read(self._client.fapiPrivateGetSymbolConfig)
-        return {str(row["symbol"]): int(row["leverage"]) for row in rows}
+    async def _config(self) -> list[Any]:
+        return list(await self._requests.read(endpoints.SYMBOL_CONFIG))
 
     async def _symbols_of_commissions(self, since: int) -> set[str]:
         if self._settings.symbols:
@@ -146,7 +152,7 @@ class SnapshotReader:
         start = since
         while True:
             params: Params = {"incomeType": kind, "startTime": start, "limit": PAGE}
-            page = await self._requests.read(self._client.fapiPrivateGetIncome, params)
+            page = await self._requests.read(endpoints.INCOME, params)
             before = len(rows)
             rows |= {(str(row["tranId"]), str(row["symbol"])): row for row in page}
             newest = max((int(row["time"]) for row in page), default=start)

@@ -2,8 +2,9 @@
 
 The venue writes a step's events to several sockets and then its point to one more. Sockets
 overtake each other, so events wait for their point, which says how many there are; then they go
-out in one order: user events as they came, candles by symbol, the point. An event of a step that
-is already handed out (the acknowledgement of an order that was sent since) goes out at once.
+out in one order: user events as they came, candles by symbol, prices, the point. An event of a
+step that is already handed out (the acknowledgement of an order that was sent since) goes out at
+once.
 """
 
 from __future__ import annotations
@@ -12,7 +13,12 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from services.exec_risk.core.exchange_events import CandleClosed, ExchangeEvent, PointReached
+from services.exec_risk.core.exchange_events import (
+    CandleClosed,
+    ExchangeEvent,
+    PointReached,
+    PriceReport,
+)
 from services.exec_risk.exchange_stream_parse import FundingSettled
 
 
@@ -43,6 +49,7 @@ class _Step:
     seen: set[str] = field(default_factory=set)
     events: list[Item] = field(default_factory=list)
     candles: dict[str, CandleClosed] = field(default_factory=dict)
+    prices: list[PriceReport] = field(default_factory=list)
 
 
 class StepSequencer:
@@ -90,6 +97,13 @@ class StepSequencer:
             return [event]
         held.candles[event.candle.symbol] = event
         return self._complete()
+
+    def prices(self, step: int, reports: Sequence[PriceReport]) -> list[Item]:
+        """Take the prices of a step, told with its point. Of a step that is done they are old."""
+        if step <= self._done:
+            return []
+        self._steps.setdefault(step, _Step()).prices = list(reports)
+        return []
 
     def point(self, point: PointReached, user_events: int) -> list[Item]:
         """Take a step's point. One already known, told on a new connection again, is nothing."""
@@ -151,6 +165,7 @@ class StepSequencer:
 
 
 def _drain(step: _Step) -> list[Item]:
-    out = [*step.events, *(step.candles[symbol] for symbol in sorted(step.candles))]
-    step.events, step.candles = [], {}
+    candles = [step.candles[symbol] for symbol in sorted(step.candles)]
+    out = [*step.events, *candles, *step.prices]
+    step.events, step.candles, step.prices = [], {}, []
     return out

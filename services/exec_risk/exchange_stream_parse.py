@@ -82,20 +82,26 @@ class PriceBoard:
 
     def mark(self, raw: Raw) -> PriceReport | None:
         """Return what a markPriceUpdate event tells; None when it comes too soon."""
-        symbol, time = text(raw, "s"), int(text(raw, "E"))
-        if time - self._told.get(symbol, -PRICE_INTERVAL_MS) < PRICE_INTERVAL_MS:
-            return None
-        self._told[symbol] = time
+        symbol = text(raw, "s")
         bid, ask = self._books.get(symbol, (None, None))
-        rate = raw.get("r")
-        return PriceReport(
+        rate, next_time = raw.get("r"), raw.get("T")
+        report = PriceReport(
             symbol=symbol,
-            time=time,
+            time=int(text(raw, "E")),
             mark=decimal(raw, "p"),
             bid=bid,
             ask=ask,
             funding_rate=Decimal(str(rate)) if rate not in (None, "") else None,
+            next_funding_time=int(next_time) if next_time else None,
         )
+        return report if self.due(report) else None
+
+    def due(self, report: PriceReport) -> bool:
+        """Return True, and note it as told, unless the symbol was told less than 1 s before."""
+        if report.time - self._told.get(report.symbol, -PRICE_INTERVAL_MS) < PRICE_INTERVAL_MS:
+            return False
+        self._told[report.symbol] = report.time
+        return True
 
 
 def _order_update(raw: Raw, account: str, quote_asset: str) -> list[ExchangeEvent | FundingSettled]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import ccxt
 
@@ -11,11 +11,13 @@ from services.exec_risk.core.exchange_events import (
     CandleClosed,
     OrderReport,
     PointReached,
+    PriceReport,
     StreamStateChanged,
 )
 from services.exec_risk.exchange_client import RawEvent, TappedClient
 from services.exec_risk.exchange_errors import error_text
 from services.exec_risk.exchange_paper import PaperClock
+from services.exec_risk.exchange_requests import ExchangeRefused, ExchangeUnavailable
 from services.exec_risk.exchange_settings import ExchangeSettings
 from services.exec_risk.exchange_steps import Item, Listed, StepSequencer
 from services.exec_risk.exchange_stream_parse import PriceBoard, closed_candle, user_events
@@ -27,8 +29,11 @@ log = get_logger(__name__)
 
 CONNECT_SECONDS = 15.0
 """A socket that is not up after so long is opened anew, whatever it waits for."""
-LISTEN_KEY_SECONDS = 1_200.0
 FIRST_RETRY_SECONDS = 0.1
+ECHOES_KEPT = 1_024
+"""The stream often tells an order before the answer to its request is read."""
+BAN_SECONDS = 0.25
+"""How often is looked whether a ban has ended."""
 
 
 class Streams:
@@ -46,6 +51,7 @@ class Streams:
         self._candles: dict[str, int] = {}
         self._told_at: dict[str, float] = {}
         self._echoes: dict[str, float] = {}
+        self._echoed: dict[str, None] = {}
         self._points_at: dict[int, float] = {}
         self._orphaned_since = 0.0
         self._followed: frozenset[str] = frozenset()
@@ -53,6 +59,7 @@ class Streams:
         self._client: TappedClient | None = None
         self._tasks: set[asyncio.Future[None]] = set()
         self._paper: PaperClock | None = None
+        self._may_connect: Callable[[], bool] = lambda: True
 
     @property
     def user_up(self) -> bool:
@@ -64,17 +71,24 @@ class Streams:
         """True while all event sockets are open."""
         return all(self._up.values())
 
-    def start(self, client: TappedClient, symbols: Iterable[str], renew: Renewal) -> None:
-        """Open the sockets and keep them open."""
-        chosen, self._client = sorted(symbols), client
+    def start(
+        self,
+        client: TappedClient,
+        symbols: Iterable[str],
+        *,
+        listen_key: Callable[[], Awaitable[str]],
+        renew: Callable[[], Awaitable[bool]],
+        may_connect: Callable[[], bool],
+    ) -> None:
+        """Open the sockets and keep them open; none is opened while `may_connect` is False."""
+        chosen, self._client, self._may_connect = sorted(symbols), client, may_connect
         self._followed = frozenset(chosen)
-        names = [f"{s.lower()}@kline_{self._settings.timeframe}" for s in chosen]
-        if self._settings.prices and not self._settings.paper:
-            names += [f"{s.lower()}@markPrice@1s" for s in chosen]
-            books = [f"{s.lower()}@bookTicker" for s in chosen]
-            self._spawn(self._keep("books", lambda: client.follow_books(books)))
-        self._spawn(self._keep("user", client.follow_user_stream))
-        self._spawn(self._keep("market", lambda: client.follow_market(names)))
+
+        async def follow_user() -> None:
+            await client.follow_user_stream(await listen_key())
+
+        self._spawn(self._keep("user", follow_user))
+        self._follow(client, chosen)
         self._spawn(self._watch(client))
         self._spawn(self._renew(client, renew))
         if self._settings.paper:
@@ -98,7 +112,15 @@ class Streams:
         # what closed until now is history: it is published as such, not as news
         self._candles |= dict.fromkeys(chosen, self.market_time - interval)
         self._followed |= frozenset(chosen)
+        self._follow(client, chosen)
+
+    def _follow(self, client: TappedClient, chosen: list[str]) -> None:
         names = [f"{s.lower()}@kline_{self._settings.timeframe}" for s in chosen]
+        # the paper venue tells prices with its points, so that they come in market time
+        if self._settings.prices and not self._settings.paper:
+            names += [f"{s.lower()}@markPrice@1s" for s in chosen]
+            books = [f"{s.lower()}@bookTicker" for s in chosen]
+            self._spawn(self._keep("books", lambda: client.follow_books(books)))
         self._spawn(self._keep("market", lambda: client.follow_market(names)))
 
     def look_again(self, symbols: Iterable[str]) -> None:
@@ -119,7 +141,8 @@ class Streams:
 
     def expect_echo(self, client_order_id: str) -> None:
         """Note an accepted order, which the user stream must tell soon."""
-        if not self._settings.paper:
+        # on the paper venue it comes with a later step of the market, and steps are counted
+        if not self._settings.paper and client_order_id not in self._echoed:
             self._echoes[client_order_id] = self._clock.monotonic()
 
     def take(self, raw: RawEvent) -> None:
@@ -138,7 +161,10 @@ class Streams:
             for event in events:
                 self._note_time(getattr(event, "time", 0))
                 if isinstance(event, OrderReport):
+                    self._echoed[event.client_order_id] = None
                     self._echoes.pop(event.client_order_id, None)
+            while len(self._echoed) > ECHOES_KEPT:
+                self._echoed.pop(next(iter(self._echoed)))
             self._put(self._sequencer.user(step, events))
 
     def state(self, stream: str, up: bool, reason: str) -> None:
@@ -170,9 +196,14 @@ class Streams:
             self._passed_over |= news
             self._put([Listed(news)])
 
-    def _take_point(self, point: PointReached, user_count: int) -> None:
+    def _take_point(
+        self, point: PointReached, user_count: int, prices: Sequence[PriceReport]
+    ) -> None:
         self._note_time(point.time)
         self._points_at.setdefault(point.number, self._clock.monotonic())
+        if self._settings.prices:
+            told = [p for p in prices if p.symbol in self._followed and self._prices.due(p)]
+            self._put(self._sequencer.prices(point.number, told))
         self._put(self._sequencer.point(point, user_count))
         self._forget_points()
 
@@ -195,11 +226,14 @@ class Streams:
     async def _keep(self, stream: str, follow: Callable[[], Awaitable[None]]) -> None:
         wait = FIRST_RETRY_SECONDS
         while True:
+            while not self._may_connect():
+                self._told_at[stream] = self._clock.monotonic()
+                await self._clock.sleep(BAN_SECONDS)
             began = self._clock.monotonic()
             self._told_at[stream] = began
             try:
                 await follow()
-            except ccxt.BaseError as error:
+            except (ccxt.BaseError, ExchangeRefused, ExchangeUnavailable) as error:
                 self.state(stream, up=False, reason=error_text(error))
             longest = 1.0 if self._settings.paper else 30.0
             lasted = self._clock.monotonic() - began > CONNECT_SECONDS
@@ -257,11 +291,8 @@ class Streams:
             log.warning("paper_point_late", after=self._sequencer.done)
             self._put(self._sequencer.flush())
 
-    async def _renew(self, client: TappedClient, renew: Renewal) -> None:
+    async def _renew(self, client: TappedClient, renew: Callable[[], Awaitable[bool]]) -> None:
         while True:
-            await self._clock.sleep(LISTEN_KEY_SECONDS)
+            await self._clock.sleep(self._settings.listen_key_seconds)
             if self.user_up and not await renew():
                 client.drop("user", "the listen key was not renewed")
-
-
-Renewal = Callable[[], Awaitable[bool]]

@@ -20,6 +20,7 @@ from services.trade.codec import (
     average_to_pb,
     decimal_to_pb,
     enum_to_pb,
+    execution_to_pb,
     fill_to_pb,
     order_to_pb,
     position_to_pb,
@@ -170,6 +171,13 @@ def _result(fact: fx.ExecutionResult, _: Scope) -> Parts:
     return message, order.symbol, order.updated_time, fact.trace_id, named
 
 
+def _execution(fact: fx.ExecutionChanged, _: Scope) -> Parts:
+    execution = fact.execution
+    message = pb.ExecutionChanged(execution=execution_to_pb(execution), cause=fact.cause)
+    named = (execution.execution_id, execution.version)
+    return message, execution.symbol, execution.updated_time, fact.trace_id, named
+
+
 def _risk(fact: fx.RiskDecided, scope: Scope) -> Parts:
     message = pb.RiskDecided(
         signal_id=fact.signal_id,
@@ -307,6 +315,7 @@ _ENCODERS: dict[type, Callable[[Any, Scope], Parts]] = {
     fx.PositionChanged: _changed,
     fx.PositionClosed: _closed,
     fx.ExecutionResult: _result,
+    fx.ExecutionChanged: _execution,
     fx.RiskDecided: _risk,
     fx.RoundDecided: _round,
     fx.AccountSnapshot: _account,

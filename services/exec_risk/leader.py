@@ -9,6 +9,7 @@ from collections.abc import Callable
 from services.exec_risk.core.exchange_events import CandleClosed, ExchangeEvent, PointReached
 from services.exec_risk.core.inputs import PredictionsArrived
 from services.exec_risk.core.trader import Event
+from services.exec_risk.core_faults import CoreBroken
 from services.exec_risk.seams import Exchange, Leadership
 from services.exec_risk.term import Term
 from services.kit.logs import get_logger
@@ -37,8 +38,8 @@ class Leader:
 
     @property
     def leading(self) -> bool:
-        """True while this replica leads."""
-        return self.term is not None and self._lease.held
+        """True while this replica leads, also without PostgreSQL, where the lease lives."""
+        return self.term is not None and (self._lease.held or self.term.store_away)
 
     def put(self, event: Event) -> None:
         """Hand an event to the term; on standby only answers are kept, for the next term."""
@@ -76,7 +77,7 @@ class Leader:
             try:
                 await asyncio.wait({leading, losing}, return_when=asyncio.FIRST_COMPLETED)
                 self.term = None
-                if leading.done() and self._lease.held:
+                if leading.done() and (self._lease.held or _broken(leading)):
                     leading.result()  # a defect, not a lost lease: it ends the process
             finally:
                 self.term = None
@@ -96,3 +97,8 @@ class Leader:
         elif isinstance(event, CandleClosed):
             self._recent.append(event)
             del self._recent[:-1024]
+
+
+def _broken(leading: asyncio.Task[None]) -> bool:
+    error = leading.exception()
+    return isinstance(error, BaseExceptionGroup) and error.subgroup(CoreBroken) is not None

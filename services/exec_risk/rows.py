@@ -8,7 +8,14 @@ from typing import Any
 
 from services.exec_risk.core.effects import EntryPlan, FillRecorded
 from services.exec_risk.core.trailing import Progress, Stage
-from services.trade.order import Order, OrderPurpose, OrderState, OrderType, Side
+from services.trade.order import (
+    Order,
+    OrderPurpose,
+    OrderState,
+    OrderType,
+    Side,
+    TimeInForce,
+)
 from services.trade.position import ExitReason, Position, PositionSide
 from services.trade.times import from_datetime, to_datetime
 
@@ -17,7 +24,7 @@ Row = Mapping[str, Any]
 ORDER_COLUMNS = (
     "client_order_id, account, symbol, side, type, purpose, state, quantity, price, trigger_price,"
     " filled_quantity, filled_cost, exchange_order_id, signal_id, position_id, reason, decided_at,"
-    " updated_at, version"
+    " updated_at, version, time_in_force, execution_id"
 )
 POSITION_COLUMNS = (
     "position_id, account, symbol, side, status, quantity, entry_price, exit_price,"
@@ -59,6 +66,8 @@ def order_values(order: Order) -> tuple[Any, ...]:
         to_datetime(order.decided_time),
         to_datetime(order.updated_time),
         order.version,
+        order.time_in_force.value if order.time_in_force else None,
+        order.execution_id,
     )
 
 
@@ -84,6 +93,8 @@ def order_of(row: Row) -> Order:
         decided_time=from_datetime(row["decided_at"]),
         updated_time=from_datetime(row["updated_at"]),
         version=row["version"],
+        time_in_force=TimeInForce(row["time_in_force"]) if row["time_in_force"] else None,
+        execution_id=row["execution_id"],
     )
 
 

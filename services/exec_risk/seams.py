@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from services.exec_risk.core.effects import Change
+from services.exec_risk.core.effects import Change, Latch
 from services.exec_risk.core.exchange_events import (
     ExchangeEvent,
     ExchangeSnapshot,
@@ -18,6 +19,7 @@ from services.exec_risk.core.state import Book
 from services.trade.candle import Candle
 from services.trade.filters import SymbolFilters
 from services.trade.order import Order
+from services.trade.position import TradingState
 
 
 class Exchange(Protocol):
@@ -89,6 +91,15 @@ class StoreUnavailable(Exception):
     """The store did not answer; whether it committed is not known, repeating is harmless."""
 
 
+@dataclass(frozen=True, slots=True)
+class Switches:
+    """What a commit found written beside it, by whomever."""
+
+    trading_state: TradingState
+    latch: Latch | None = None
+    """An emergency stop that nobody has reset."""
+
+
 class Store(Protocol):
     """Where the account's truth is kept."""
 
@@ -96,9 +107,10 @@ class Store(Protocol):
         """Read the account back as the last commit left it."""
         ...
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change]) -> Switches | None:
         """Keep all changes and their facts in one transaction, or none of them.
 
+        Returns the switches as they stood before it; None where nobody else can move them.
         StoreUnavailable as above; any other exception means that another replica leads now.
         """
         ...

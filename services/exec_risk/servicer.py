@@ -17,6 +17,8 @@ from services.exec_risk.core.rules import RULES
 from services.exec_risk.counters import Counters
 from services.exec_risk.facts import shown
 from services.exec_risk.servicer_emergency import EmergencyRpcs
+from services.exec_risk.servicer_orders import OrderRpcs
+from services.exec_risk.servicer_reconcile import ReconcileRpcs
 from services.exec_risk.views import Views
 from services.kit.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from services.kit.process import Process
@@ -36,7 +38,7 @@ WAIT_SECONDS = 5.0
 LARGEST_USD = Decimal(10) ** 12
 
 
-class ExecRiskServicer(EmergencyRpcs, rpc.ExecRiskServiceServicer):
+class ExecRiskServicer(OrderRpcs, EmergencyRpcs, ReconcileRpcs, rpc.ExecRiskServiceServicer):
     """Answers from PostgreSQL, so that every replica says the same; the leader does the rest."""
 
     def __init__(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from services.exec_risk.core.execution_policy import ExecutionPolicy
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.protection_policy import Partial, ProtectionPolicy
 from services.exec_risk.exchange_settings import ExchangeSettings
 from services.exec_risk.risk_settings import RiskSettings
 from services.exec_risk.sender import SenderLimits
 from services.exec_risk.term import TermLimits
+from services.trade.execution import ExecutionStrategy
 from services.trade.times import timeframe_ms
 
 PAPER_KEY, PAPER_SECRET = "paper-key", "paper-secret"
@@ -70,11 +73,25 @@ class Settings(RiskSettings):
     taker_fee_percent: Decimal = Field(default=Decimal("0.05"), ge=0)
     adopt_positions: bool = True
     """True: an unknown position of the exchange is protected; False: it is closed."""
+    cancel_foreign_orders: bool = False
+    """True: a resting order that is not ours is cancelled; False: it is told."""
+    reconcile_seconds: float = Field(default=30.0, ge=1)
+    """Pause between two comparisons of all that is stored with the exchange."""
     exec_max_concurrent_orders: int = Field(default=10, ge=1, le=100)
     exec_timeout_seconds: float = Field(default=5.0, gt=0)
     exec_retry_attempts: int = Field(default=3, ge=0, le=10)
+    exchange_exit_share_percent: int = Field(default=25, ge=0, le=90)
+    """Share of each rate limit of the exchange that only exits, stops and cancels may use."""
+    default_execution_mode: ExecutionStrategy = ExecutionStrategy.MARKET
+    """Strategy of entries that a signal leads to."""
+    max_slippage_percent: Decimal = Field(default=Decimal("0.5"), gt=0, le=10)
+    execution_timeout_seconds: int = Field(default=300, ge=1, le=86_400)
+    """Market time until an execution ends that was given no duration."""
+    execution_reprice_seconds: int = Field(default=15, ge=1, le=3_600)
     round_wait_seconds: float = Field(default=2.0, gt=0)
     round_wait_lockstep_seconds: float = Field(default=30.0, gt=0)
+    emergency_latch_file: Path = Path("/tmp/emergency_latch")  # noqa: S108 - beside drain_mode
+    """Where an emergency stop is kept while PostgreSQL does not take it; the account is added."""
     lease_seconds: float = Field(default=2.0, gt=0.2)
 
     @model_validator(mode="after")
@@ -122,8 +139,19 @@ class Settings(RiskSettings):
             taker_fee=self.taker_fee_percent / 100,
             protection=self.protection(),
             retry_attempts=self.exec_retry_attempts,
+            execution=self.execution(),
             adopt_positions=self.adopt_positions,
             risk=self.risk(),
+            cancel_foreign_orders=self.cancel_foreign_orders,
+        )
+
+    def execution(self) -> ExecutionPolicy:
+        """Return how quantities are brought to the exchange."""
+        return ExecutionPolicy(
+            entry_strategy=self.default_execution_mode,
+            max_slippage=self.max_slippage_percent / 100,
+            timeout_ms=self.execution_timeout_seconds * 1000,
+            reprice_ms=self.execution_reprice_seconds * 1000,
         )
 
     def protection(self) -> ProtectionPolicy:
@@ -158,6 +186,7 @@ class Settings(RiskSettings):
             api_secret=secret or (PAPER_SECRET if paper else ""),
             account=self.account,
             timeout_seconds=self.exec_timeout_seconds,
+            exit_share_percent=self.exchange_exit_share_percent,
         )
 
     def term(self) -> TermLimits:
@@ -165,6 +194,8 @@ class Settings(RiskSettings):
         return TermLimits(
             round_wait_lockstep=self.round_wait_lockstep_seconds,
             round_wait_free=self.round_wait_seconds,
+            reconcile_every=self.reconcile_seconds,
+            latch_file=self.emergency_latch_file,
             sender=SenderLimits(
                 concurrent=self.exec_max_concurrent_orders,
                 # the exchange client has the same limit inside; ours is the outer one

@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from decimal import Decimal
+from typing import Any
 
 from services.exec_risk.book_reader import BookReader
 from services.exec_risk.commit_statement import COMMIT, Changes
 from services.exec_risk.core import effects as fx
-from services.exec_risk.core.inputs import (
-    ClosePosition,
-    Command,
-    EmergencyStop,
-    ResetEmergency,
-    SetTradingState,
-    ValidateEntry,
-)
+from services.exec_risk.core.inputs import Command
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import Book
 from services.exec_risk.facts import encode
-from services.exec_risk.seams import StoreUnavailable
+from services.exec_risk.request_commands import command_of
+from services.exec_risk.seams import StoreUnavailable, Switches
 from services.kit import outbox
 from services.kit.db import TRANSIENT, Database
 from services.kit.lease import Lease
-from services.trade.order import Side
 from services.trade.position import TradingState
+from services.trade.times import from_datetime
 
 REQUEST_LIFE = timedelta(seconds=10)
 """How long after it was last asked a request is carried out."""
+_COMMIT_SECONDS = 24 * 3600.0
 _LEADER = """
 insert into leader_status values ($1, $2, $3, $4, $5, $6, clock_timestamp())
 on conflict (account) do update set instance = excluded.instance, connected = excluded.connected,
@@ -56,7 +51,7 @@ class PostgresStore:
         self._venue = venue
         self._on_facts = on_facts
 
-    async def commit(self, changes: Sequence[fx.Change]) -> None:
+    async def commit(self, changes: Sequence[fx.Change]) -> Switches | None:
         """Write all changes and their facts in one transaction bound to our token.
 
         Fenced when the lease was superseded: nothing is written. StoreUnavailable when the
@@ -66,11 +61,17 @@ class PostgresStore:
         arguments = [
             *Changes(self._account, changes).arguments(),
             *outbox.arguments(messages),
+            self._account,
         ]
         try:
             # one statement, so it is a transaction of its own
             found = await self._database.pool.fetch(
-                COMMIT, self._lease.resource, self._lease.token, *arguments
+                COMMIT,
+                self._lease.resource,
+                self._lease.token,
+                *arguments,
+                # one that is given up may still be carried out, after what is written later
+                timeout=_COMMIT_SECONDS,
             )
         except TRANSIENT as error:
             raise StoreUnavailable(str(error)) from error
@@ -79,6 +80,7 @@ class PostgresStore:
             by_id = {m.message_id: m for m in messages}
             new = [(r["id"], by_id[r["message_id"]]) for r in found if r["id"] is not None]
             self._on_facts(sorted(new, key=lambda row: row[0]))
+        return _switches(found[0])
 
     async def write_status(
         self, *, connected: bool, ready: bool, blocked_by: str, counters: dict[str, float]
@@ -113,7 +115,7 @@ class PostgresStore:
             )
         except TRANSIENT as error:
             raise StoreUnavailable(str(error)) from error
-        return [_command(r["request_id"], r["kind"], json.loads(r["arguments"])) for r in found]
+        return [command_of(r["request_id"], r["kind"], json.loads(r["arguments"])) for r in found]
 
     async def load(self, policy: Policy) -> Book:
         """Read the account back as the last commit left it."""
@@ -125,6 +127,14 @@ class PostgresStore:
             raise StoreUnavailable(str(error)) from error
 
 
+def _switches(row: Mapping[str, Any]) -> Switches:
+    latch = None
+    if row["latch_reason"] is not None:
+        when = from_datetime(row["latched_at"])
+        latch = fx.Latch(row["latch_reason"], row["latched_by"], when)
+    return Switches(TradingState(row["state"] or TradingState.ACTIVE), latch)
+
+
 def _told(changes: Sequence[fx.Change]) -> list[fx.Fact | fx.AccountSnapshot]:
     found: list[fx.Fact | fx.AccountSnapshot] = []
     for change in changes:
@@ -134,24 +144,3 @@ def _told(changes: Sequence[fx.Change]) -> list[fx.Fact | fx.AccountSnapshot]:
         elif isinstance(change, fx.FACTS):
             found.append(change)
     return found
-
-
-def _command(request_id: str, kind: str, arguments: dict[str, str]) -> Command:
-    if kind == "set_trading_state":
-        state = TradingState(arguments["state"])
-        return SetTradingState(request_id, state, arguments["reason"], arguments["changed_by"])
-    if kind == "emergency_stop":
-        return EmergencyStop(request_id, arguments["reason"], arguments["by"])
-    if kind == "reset_emergency":
-        return ResetEmergency(request_id, arguments["reason"], arguments["by"])
-    if kind == "close_position":
-        return ClosePosition(request_id, arguments["symbol"])
-    if kind == "validate_entry":
-        return ValidateEntry(
-            request_id,
-            arguments["symbol"],
-            Side(arguments["side"]),
-            Decimal(arguments["size_usd"]),
-            int(arguments["leverage"]),
-        )
-    raise ValueError(f"request {request_id}: unknown kind {kind!r}")

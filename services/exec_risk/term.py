@@ -9,41 +9,54 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable
+from dataclasses import replace
 
 from services.exec_risk.candles import CandlePublisher
-from services.exec_risk.core.effects import ACTIONS, WRITES, Action, Change, Effect
-from services.exec_risk.core.exchange_events import CandleClosed, PointReached, SymbolsListed
+from services.exec_risk.core.effects import ACTIONS, WRITES, Action, Change, Effect, Reconcile
+from services.exec_risk.core.exchange_events import (
+    CandleClosed,
+    OrderReport,
+    PointReached,
+    SymbolsListed,
+)
 from services.exec_risk.core.inputs import (
+    EmergencyStop,
     FiltersRead,
     GatesChanged,
     RoundOpened,
+    SetTradingState,
     SnapshotRead,
+    SwitchesRead,
     Tick,
+    VerifyDue,
 )
 from services.exec_risk.core.policy import Gates, Policy
 from services.exec_risk.core.reconcile import START
-from services.exec_risk.core.rules import blocked_by
 from services.exec_risk.core.trader import Event, Trader
+from services.exec_risk.correspondence import Correspondence
+from services.exec_risk.direct import Direct
+from services.exec_risk.guarded_core import GuardedCore
+from services.exec_risk.keeper import Keeper
+from services.exec_risk.latch_file import LatchFile
 from services.exec_risk.overdue import Overdue
-from services.exec_risk.seams import CandleSink, Exchange, Store, StoreUnavailable
+from services.exec_risk.pace import Pace
+from services.exec_risk.seams import CandleSink, Exchange, Store, Switches
 from services.exec_risk.sender import Sender
 from services.exec_risk.term_limits import TermLimits
+from services.exec_risk.without_store import WithoutStore
 from services.kit.clock import Clock
 from services.kit.logs import get_logger
+from services.trade.position import TradingState
 
 log = get_logger(__name__)
 
 __all__ = ["Term", "TermLimits"]
 
-T = TypeVar("T")
-
 HOUR_MS = 3_600_000
 _BATCH = 256
 _TICK_SECONDS = 0.25
 _RETRY_SECONDS = 0.2
-_STATUS_SECONDS = 1.0
 
 
 class Term:
@@ -74,34 +87,45 @@ class Term:
         self._sender = Sender(
             exchange, clock, limits.sender, report=self.put, since=self._fills_since
         )
-        self._trader: Trader | None = None
-        self._point: PointReached | None = None
-        self._answered = -1
-        self._lockstep = False
-        self._observed = 0
-        self._observer_heard = True
-        self._decided_at = 0.0
+        self._pace = Pace(clock, observed_wait=limits.observed_wait)
         self._overdue = Overdue(
             clock,
             protection=limits.protection_grace - _TICK_SECONDS,
+            exits=limits.exit_deadline,
             lockstep=limits.round_wait_lockstep,
             free=limits.round_wait_free,
         )
-        self._asked: set[str] = set()
+        self._keeper = Keeper(store, clock, patience=limits.store_patience, on_kept=self._kept)
+        self._latch_file = LatchFile(limits.latch_file, policy.account)
+        self._without = WithoutStore(
+            clock, self._latch_file, carry_out=self._sender.carry_out, report=self.put
+        )
+        self._core = GuardedCore(policy, store, self._keeper, clock)
+        self._letters = Correspondence(store, clock, self._keeper, put=self.put)
+        self.direct = Direct(self._letters.take)
+        """The way of requests that PostgreSQL does not carry."""
         self.ready = False
         """True once everything was reconciled and every position is protected."""
 
     @property
     def trader(self) -> Trader:
         """The core; only after `start` has loaded it."""
-        if self._trader is None:
-            raise RuntimeError("the term has not started")
-        return self._trader
+        return self._core.trader
 
     @property
     def errors(self) -> int:
         """Requests of unknown outcome in this term."""
         return self._sender.errors
+
+    @property
+    def store_away(self) -> bool:
+        """True while PostgreSQL does not take what was decided."""
+        return self._keeper.away
+
+    @property
+    def fault(self) -> str:
+        """What failed inside the core; empty while nothing did."""
+        return self._core.faults.reason
 
     def put(self, event: Event) -> None:
         """Hand in an event."""
@@ -110,36 +134,45 @@ class Term:
 
     def round_observed(self, time: int) -> None:
         """Learn that analytics has taken in the round of a market time."""
-        self._observed = max(self._observed, time)
-        self._observer_heard = True
+        self._pace.observed(time)
         self._wake.set()
 
     async def run(self, point: PointReached | None, recent: list[CandleClosed]) -> None:
         """Lead until cancelled or fenced. `point` and `recent` are the last that was heard."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._keeper.run())
             await self._start(point)
             group.create_task(self._publisher.run(self.trader.book, point))
             group.create_task(self._pulse())
-            group.create_task(self._tell_status())
-            group.create_task(self._follow_requests())
+            group.create_task(
+                self._letters.tell_status(
+                    lambda: self.trader.book,
+                    connected=lambda: self._exchange.connected,
+                    ready=lambda: self.ready,
+                    errors=lambda: self.errors,
+                )
+            )
+            group.create_task(self._letters.follow_requests())
             if point is not None and point.time > self.trader.book.last_round:
                 self._queue.extendleft([point, *reversed(recent)])
             elif point is not None:
-                self._point = point
+                self._pace.point = point
             self._wake.set()
             await self._loop()
 
     async def close(self) -> None:
         """End what is under way."""
+        if self._keeper.waiting:
+            log.error("steps_not_kept", steps=self._keeper.waiting)
         await self._sender.close()
 
     async def _start(self, point: PointReached | None) -> None:
         """Read what is stored, compare with the exchange, repair, protect."""
-        book = await self._until_stored(lambda: self._store.load(self._policy))
-        self._trader = Trader(book)
+        book = await self._letters.until_stored(lambda: self._store.load(self._policy))
+        self._core.begin(book)
         if point is not None:
             book.time = max(book.time, point.time)
-            self._lockstep = point.lockstep
+            self._pace.lockstep = point.lockstep
         while True:
             try:
                 filters = await self._exchange.filters()
@@ -149,14 +182,27 @@ class Term:
                 # an exchange that does not answer is unknown, never flat: wait for it
                 log.warning("exchange_not_read", error=str(error))
                 await self._clock.sleep(_RETRY_SECONDS)
-        await self._step([GatesChanged(self._gates()), FiltersRead(filters)])
+        await self._step([GatesChanged(self._gates_now()), FiltersRead(filters)])
+        await self._latch_again()
         await self._step([SnapshotRead(snapshot, START)])
+
+    async def _latch_again(self) -> None:
+        """Take over an emergency stop that PostgreSQL never got."""
+        latch = self._latch_file.read()
+        if latch is None:
+            return
+        if self.trader.book.latch is None:
+            await self._step([EmergencyStop(latch.request_id, latch.reason, latch.by)])
+        if self._keeper.idle:
+            self._latch_file.remove()
 
     async def _loop(self) -> None:
         while True:
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), _BATCH))]
             if batch:
                 await self._step(batch)
+            if await self._core.renew():
+                self._compare_anew()
             self._note_ready()
             await self._settle_point()
             if not self._queue:
@@ -164,10 +210,11 @@ class Term:
                 self._wake.clear()
 
     async def _step(self, batch: list[Event]) -> None:
-        """Decide, keep, then act: nothing is sent before its intent is committed."""
-        effects: list[Effect] = []
-        for event in batch:
-            effects += self._handled(event)
+        """Decide, keep, then act: nothing is sent before its intent is committed.
+
+        Only what reduces may go on when the store does not take it in time.
+        """
+        effects = self._core.decide(batch, self._handled, self._queue)
         changes: list[Change] = []
         actions: list[Action] = []
         for effect in effects:
@@ -175,16 +222,40 @@ class Term:
                 actions.append(effect)
             else:
                 changes.append(effect)
-        signed_at = 0
+        signed_at: int | None = 0
         if changes or any(isinstance(action, WRITES) for action in actions):
             # without changes it is only the fence: who was frozen and deposed asks for nothing
-            signed_at = await self._commit(changes)
-        for action in actions:
-            self._sender.carry_out(action, signed_at)
-            # a request is on its way before the next one is signed
-            await asyncio.sleep(0)
+            step = self._keeper.put(changes)
+            signed_at = await step.settled
+            if signed_at is None:
+                self._without.act(actions, step, lockstep=self._pace.lockstep)
+        if signed_at is not None:
+            for action in actions:
+                self._sender.carry_out(action, signed_at)
+                # a request is on its way before the next one is signed
+                await asyncio.sleep(0)
         if effects:
             self._on_effects(effects)
+            self.direct.told(effects)
+        self._core.faults.check()
+
+    def _compare_anew(self) -> None:
+        """Go on with a book that was read back: gates, the round in progress, the exchange."""
+        point = self._pace.point
+        if point is not None and point.time > self.trader.book.last_round:
+            self._queue.appendleft(point)
+        self._queue.appendleft(GatesChanged(self._gates_now()))
+        self._sender.carry_out(Reconcile("core exception"), 0)
+
+    def _kept(self, switches: Switches | None) -> None:
+        """Take what a commit found in the database; the market may move on now."""
+        if not self._keeper.away:
+            self._without.back()
+        book, latch = self.trader.book, switches.latch if switches is not None else None
+        stop = EmergencyStop("", latch.reason, latch.by) if latch and not book.latch else None
+        if switches is not None and (stop or switches.trading_state is not book.trading_state):
+            self.put(SwitchesRead(switches.trading_state, book.trading_state, stop))
+        self._wake.set()
 
     def _handled(self, event: Event) -> list[Effect]:
         trader = self.trader
@@ -194,27 +265,19 @@ class Term:
         if isinstance(event, SymbolsListed):
             self._publisher.join(set(event.filters) - set(trader.book.filters))
         if isinstance(event, PointReached):
-            self._point, self._lockstep = event, event.lockstep
+            self._pace.reached(event)
+        if isinstance(event, OrderReport) and self._keeper.away:
+            self._without.heard(event, known=event.client_order_id in trader.book.orders)
+        if isinstance(event, SetTradingState) and event.state is TradingState.ACTIVE:
+            self._core.faults.reset()
         effects = trader.handle(event, getattr(event, "time", 0))
-        if isinstance(event, CandleClosed) and self._point is None:
+        if isinstance(event, CandleClosed) and self._pace.point is None:
             # without a venue that tells its points, the first close of a time opens its round
             opened = RoundOpened(event.candle.close_time, tuple(sorted(trader.book.filters)))
             effects += trader.handle(opened, event.candle.close_time)
         if trader.book.last_round != last_round:
-            self._decided_at = self._clock.monotonic()
+            self._pace.decided()
         return effects
-
-    async def _commit(self, changes: list[Change]) -> int:
-        """Write until it is written; return the wall time (ms) before the write that held."""
-        while True:
-            signed_at = int(self._clock.now().timestamp() * 1000)
-            try:
-                await self._store.commit(changes)
-            except StoreUnavailable as error:
-                log.error("store_unavailable", error=str(error))
-                await self._clock.sleep(_RETRY_SECONDS)
-            else:
-                return signed_at
 
     def _note_ready(self) -> None:
         if not self.ready and self._sender.idle and not self._queue:
@@ -224,70 +287,41 @@ class Term:
 
     async def _settle_point(self) -> None:
         """Let the paper venue move on when everything of its point is done."""
-        point = self._point
-        if point is None or point.number == self._answered:
+        point = self._pace.open_point()
+        if point is None or self._queue or not self.ready:
             return
-        if self._queue or not self._sender.idle or not self.ready:
+        if not self._sender.idle or not self._keeper.idle:
             return
         if point.closed_symbols:
             if self.trader.book.last_round < point.time or not self._publisher.idle:
                 return
-            if not self._round_is_observed(point.time):
+            if not self._pace.round_is_observed(point.time):
                 return
         await self._exchange.idle(point.number)
-        self._answered = point.number
-
-    def _round_is_observed(self, time: int) -> bool:
-        if self._observed >= time or not self._observer_heard or not self._lockstep:
-            return True
-        if self._clock.monotonic() - self._decided_at < self._limits.observed_wait:
-            return False
-        log.warning("round_not_observed", time=time)
-        self._observer_heard = False
-        return True
+        self._pace.answered(point)
 
     async def _pulse(self) -> None:
         """The slow pulse: gates, overdue protection, overdue rounds, what was put off."""
-        gates = self._gates()
+        gates, verified = self._gates_now(), self._clock.monotonic()
         while True:
             await self._clock.sleep(_TICK_SECONDS)
-            if self._gates() != gates:
-                gates = self._gates()
+            if self._clock.monotonic() - verified >= self._limits.reconcile_every and self.ready:
+                verified = self._clock.monotonic()
+                self.put(VerifyDue())
+            if self._gates_now() != gates:
+                gates = self._gates_now()
                 self.put(GatesChanged(gates))
-            for event in self._overdue.look(self.trader, lockstep=self._lockstep):
+            for event in self._overdue.look(self.trader, lockstep=self._pace.lockstep):
                 self.put(event)
             self.put(Tick())
 
-    async def _tell_status(self) -> None:
-        while True:
-            await self._until_stored(
-                lambda: self._store.write_status(
-                    connected=self._exchange.connected,
-                    ready=self.ready,
-                    blocked_by=blocked_by(self.trader.book),
-                    counters=self._counters(),
-                )
-            )
-            await self._clock.sleep(_STATUS_SECONDS)
-
-    def _counters(self) -> dict[str, float]:
-        return {"market_time": float(self.trader.book.time), "errors": float(self.errors)}
-
-    async def _follow_requests(self) -> None:
-        while True:
-            for command in await self._until_stored(self._store.requests):
-                if command.request_id not in self._asked:
-                    self._asked.add(command.request_id)
-                    self.put(command)
-            await self._clock.sleep(_TICK_SECONDS / 2)
-
-    async def _until_stored(self, ask: Callable[[], Awaitable[T]]) -> T:
-        while True:
-            try:
-                return await ask()
-            except StoreUnavailable as error:
-                log.warning("store_unavailable", error=str(error))
-                await self._clock.sleep(_RETRY_SECONDS)
+    def _gates_now(self) -> Gates:
+        """The process's switches and our own. In lockstep the market waits for PostgreSQL."""
+        return replace(
+            self._gates(),
+            store_away=self._keeper.away and not self._pace.lockstep,
+            core_error=self._core.faults.reason,
+        )
 
     def _fills_since(self) -> int:
         """Return the market time from which fills may have been missed."""

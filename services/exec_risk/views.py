@@ -12,10 +12,11 @@ from typing import Any
 
 import asyncpg
 
-from services.exec_risk import rows
+from services.exec_risk import execution_rows, rows
 from services.kit.clock import Clock
 from services.kit.db import TRANSIENT, Database
 from services.kit.errors import AlreadyExists, InvalidArgument, Unavailable
+from services.trade.execution import Execution
 from services.trade.order import Order
 from services.trade.position import Position, SafetyLevel, TradingState
 from services.trade.times import from_datetime, utc_day
@@ -101,6 +102,15 @@ class Views:
             client_order_id,
         )
         return None if row is None else rows.order_of(row)
+
+    async def execution(self, execution_id: str) -> Execution | None:
+        """Return one execution."""
+        row = await self._row(
+            f"select {execution_rows.EXECUTION_COLUMNS} from executions"  # noqa: S608
+            " where execution_id = $1",
+            execution_id,
+        )
+        return None if row is None else execution_rows.execution_of(row)
 
     async def marks(self) -> dict[str, Decimal]:
         """Return the last stored price of each symbol."""

@@ -18,14 +18,17 @@ from services.kit.logs import get_logger
 
 log = get_logger(__name__)
 
+_NOW = "select clock_timestamp()"
 _TAKE = """
 insert into lease as l (resource, token, owner, expires)
-values ($1, 1, $2, clock_timestamp() + $3)
+select $1, 1, $2, clock_timestamp() + $3 where clock_timestamp() < $4
 on conflict (resource) do update
 set token = l.token + 1, owner = excluded.owner, expires = excluded.expires
 where l.expires < clock_timestamp()
 returning token
 """
+"""The last parameter, by the database's own clock, keeps a request that lay in a frozen server
+from taking the lease when nobody waits for it any more."""
 _RENEW = """
 update lease set expires = clock_timestamp() + $3 where resource = $1 and token = $2 returning token
 """
@@ -42,12 +45,25 @@ class Lease:
     """One replica's hold on one resource."""
 
     def __init__(
-        self, database: Database, resource: str, owner: str, clock: Clock, *, ttl: float = 2.0
+        self,
+        database: Database,
+        resource: str,
+        owner: str,
+        clock: Clock,
+        *,
+        ttl: float = 2.0,
+        outlasts: bool = False,
     ) -> None:
+        """`outlasts`: only another holder ends the hold, not a database that does not answer.
+
+        Who is not `held` then may do nothing that is not harmless beside another holder.
+        """
         self._database = database
         self._clock = clock
         self._ttl = timedelta(seconds=ttl)
+        self._outlasts = outlasts
         self._valid_until = 0.0
+        self._not_before = 0.0
         self.resource = resource
         self.owner = owner
         self.token = 0
@@ -60,7 +76,12 @@ class Lease:
     async def take(self) -> bool:
         """Try once to take the row; True when it is ours now."""
         asked = self._clock.monotonic()
-        token = await self._database.pool.fetchval(_TAKE, self.resource, self.owner, self._ttl)
+        now = await self._database.pool.fetchval(_NOW)
+        if self._clock.monotonic() < self._not_before:
+            return False
+        token = await self._database.pool.fetchval(
+            _TAKE, self.resource, self.owner, self._ttl, now + self._ttl / 2
+        )
         if token is None:
             return False
         self.token = int(token)
@@ -79,13 +100,18 @@ class Lease:
         return True
 
     async def wait(self) -> None:
-        """Try until the row is ours: a standby lives here."""
+        """Try until the row is ours: a standby lives here.
+
+        After the database was away the one who held the row has a time-to-live to come back: it
+        may have acted meanwhile and has that to write down.
+        """
         while True:
             try:
                 if await self.take():
                     return
             except TRANSIENT as error:
                 log.warning("lease_unreachable", resource=self.resource, error=str(error))
+                self._not_before = self._clock.monotonic() + self._ttl.total_seconds()
             await self._clock.sleep(self._ttl.total_seconds() / 8)
 
     async def keep(self, on_lost: Callable[[], None]) -> None:
@@ -97,7 +123,7 @@ class Lease:
                     renewed = await self.renew()
             except TRANSIENT as error:
                 log.warning("lease_not_renewed", resource=self.resource, error=str(error))
-                renewed = self.held
+                renewed = self.held or self._outlasts
             if not renewed:
                 self.lose()
                 log.error("lease_lost", resource=self.resource)

@@ -59,6 +59,19 @@ def configure(service: str, instance: str, level: str, fmt: str) -> None:
     set_level(level)
 
 
+def silence() -> None:
+    """Let nothing pass, as cheaply as can be: for many simulated runs in one process."""
+
+    def drop(_logger: WrappedLogger, _name: str, _event: EventDict) -> EventDict:
+        raise structlog.DropEvent
+
+    structlog.configure(
+        processors=[drop],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL),
+        cache_logger_on_first_use=False,
+    )
+
+
 def set_level(level: str) -> None:
     """Change the level of the running process."""
     root = logging.getLogger()

@@ -15,6 +15,7 @@ from quantum.exec_risk.v1 import trading_pb2
 from quantum.market.v1 import market_pb2
 
 from services.trade.candle import Candle
+from services.trade.execution import Execution, ExecutionState, ExecutionStrategy
 from services.trade.order import (
     Fill,
     Order,
@@ -38,6 +39,8 @@ _PREFIXES: dict[type[StrEnum], tuple[Any, str]] = {
     TradingState: (trading_pb2.TradingState, "TRADING_STATE_"),
     SafetyLevel: (trading_pb2.SafetyLevel, "SAFETY_LEVEL_"),
     TimeInForce: (trading_pb2.TimeInForce, "TIME_IN_FORCE_"),
+    ExecutionStrategy: (trading_pb2.ExecutionStrategy, "EXECUTION_STRATEGY_"),
+    ExecutionState: (trading_pb2.ExecutionState, "EXECUTION_STATE_"),
 }
 
 
@@ -174,6 +177,33 @@ def order_to_pb(order: Order) -> trading_pb2.Order:
     if order.time_in_force is not None:
         message.time_in_force = enum_to_pb(order.time_in_force)
     return message
+
+
+def execution_to_pb(execution: Execution) -> trading_pb2.Execution:
+    """Write an execution."""
+    return trading_pb2.Execution(
+        execution_id=execution.execution_id,
+        account=execution.account,
+        symbol=execution.symbol,
+        side=enum_to_pb(execution.side),
+        strategy=enum_to_pb(execution.strategy),
+        state=enum_to_pb(execution.state),
+        quantity=decimal_to_pb(execution.quantity),
+        filled_quantity=decimal_to_pb(execution.filled_quantity),
+        average_price=average_to_pb(execution.average_price),
+        reference_price=decimal_to_pb(execution.reference_price),
+        expected_impact=average_to_pb(execution.expected_impact),
+        reduce_only=execution.reduce_only,
+        orders=execution.orders,
+        slices=execution.slices,
+        started_time=time_to_pb(execution.started_time),
+        deadline_time=time_to_pb(execution.deadline_time),
+        updated_time=time_to_pb(execution.updated_time),
+        signal_id=execution.signal_id,
+        position_id=execution.position_id,
+        reason=execution.reason,
+        version=execution.version,
+    )
 
 
 def fill_to_pb(fill: Fill, *, position_id: str, purpose: OrderPurpose) -> trading_pb2.Fill:

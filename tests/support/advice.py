@@ -14,9 +14,12 @@ from services.trade.codec import time_to_pb
 def batch_of(candle: Candle) -> signal_pb2.PredictionBatch:
     """Advise by the candle's name: a quarter BUY, a quarter SELL, else HOLD."""
     drawn = int(ids.digest("advice", candle.key, length=4), 16) % 4
-    action = {0: signal_pb2.ACTION_BUY, 1: signal_pb2.ACTION_SELL}.get(
-        drawn, signal_pb2.ACTION_HOLD
-    )
+    actions = {0: signal_pb2.ACTION_BUY, 1: signal_pb2.ACTION_SELL}
+    return batch_with(candle, actions.get(drawn, signal_pb2.ACTION_HOLD))
+
+
+def batch_with(candle: Candle, action: signal_pb2.Action.ValueType) -> signal_pb2.PredictionBatch:
+    """Advise this."""
     signal_id = ids.signal_id(candle.venue, candle.symbol, candle.timeframe, candle.open_time)
     times: dict[str, Any] = {
         "candle_open_time": time_to_pb(candle.open_time),

@@ -129,6 +129,7 @@ class Topology:
         if process is EXEC_RISK:
             return {
                 "EXEC_RISK_POSTGRES_URL": self.dsn(EXEC_RISK.key),
+                "EMERGENCY_LATCH_FILE": str(self.home.root / "run" / "emergency_latch"),
                 "PAPER_VENUE_URL": f"http://{self.addresses.at('venue.http')}",
                 "BINANCE_API_KEY": self._secrets["api_key"],
                 "BINANCE_API_SECRET": self._secrets["api_secret"],

@@ -8,7 +8,13 @@ from services.exec_risk.core import guard
 from services.exec_risk.core.effects import Answer, TradingStateChanged
 from services.exec_risk.core.entries import leverage_of
 from services.exec_risk.core.entry import Entry
-from services.exec_risk.core.inputs import ClosePosition, SetTradingState, Signal, ValidateEntry
+from services.exec_risk.core.inputs import (
+    ClosePosition,
+    SetTradingState,
+    Signal,
+    SwitchesRead,
+    ValidateEntry,
+)
 from services.exec_risk.core.rules import judge
 from services.exec_risk.core.state import Book
 from services.trade.position import ExitReason, TradingState
@@ -40,6 +46,20 @@ def set_trading_state(book: Book, command: SetTradingState) -> None:
     book.emit(
         Answer(command.request_id, True, {"previous": str(previous), "state": str(command.state)})
     )
+
+
+def take_switches(book: Book, read: SwitchesRead) -> None:
+    """Follow a switch that was moved in the database itself, for example by an operator's SQL."""
+    previous = book.trading_state
+    if read.trading_state is previous or read.instead_of is not previous:
+        return
+    book.trading_state = read.trading_state
+    book.emit(
+        TradingStateChanged(
+            previous, read.trading_state, "found in the database", "database", book.time
+        )
+    )
+    book.store_account()
 
 
 def close_position(book: Book, command: ClosePosition) -> None:

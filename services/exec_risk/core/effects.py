@@ -7,6 +7,8 @@ from decimal import Decimal
 
 from services.exec_risk.core.market import Quote
 from services.exec_risk.core.trailing import Progress
+from services.exec_risk.core.volume_profile import VolumeProfile
+from services.trade.execution import Execution
 from services.trade.order import Fill, Order, OrderPurpose, OrderState
 from services.trade.position import Position, PositionSide, SafetyLevel, TradingState
 
@@ -101,6 +103,15 @@ class ExecutionResult:
     slippage: Decimal | None
     commission: Decimal = Decimal(0)
     """Commission in USD over all fills of the order; negative when a rebate."""
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionChanged:
+    """An execution began, went on or ended."""
+
+    execution: Execution
+    cause: str
     trace_id: str = ""
 
 
@@ -254,6 +265,7 @@ Fact = (
     | PositionChanged
     | PositionClosed
     | ExecutionResult
+    | ExecutionChanged
     | RiskDecided
     | RoundDecided
     | TradingStateChanged
@@ -270,6 +282,13 @@ class StorePlan:
     """Keep a plan."""
 
     plan: EntryPlan
+
+
+@dataclass(frozen=True, slots=True)
+class StoreVolumes:
+    """Keep what symbols trade."""
+
+    profiles: tuple[VolumeProfile, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +319,7 @@ class Answer:
     result: dict[str, str]
 
 
-Change = Fact | AccountSnapshot | StorePlan | StoreProgress | StoreDay | Answer
+Change = Fact | AccountSnapshot | StorePlan | StoreProgress | StoreDay | StoreVolumes | Answer
 """What one transaction stores; facts among it also go into the outbox."""
 
 
@@ -350,6 +369,7 @@ FACTS = (
     PositionChanged,
     PositionClosed,
     ExecutionResult,
+    ExecutionChanged,
     RiskDecided,
     RoundDecided,
     TradingStateChanged,

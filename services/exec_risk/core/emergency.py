@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from services.exec_risk.core import guard, orders
+from services.exec_risk.core import guard, isolation, orders
 from services.exec_risk.core.effects import (
     Answer,
     EmergencyReset,
@@ -67,10 +67,13 @@ def sweep(book: Book) -> None:
             orders.move(book, order, OrderState.CANCELED, "emergency_stop")
         elif order.state in LIVE_ON_EXCHANGE:
             orders.cancel(book, order)
-    for symbol in sorted(book.positions):
-        position = book.positions[symbol]
-        if position.exit_reason is None:
-            guard.close(book, position, ExitReason.EMERGENCY_STOP, "emergency stop")
+    isolation.each(book, sorted(book.positions), _close)
+
+
+def _close(book: Book, symbol: str) -> None:
+    position = book.positions[symbol]
+    if position.exit_reason is None:
+        guard.close(book, position, ExitReason.EMERGENCY_STOP, "emergency stop")
 
 
 def note_peak(book: Book) -> None:

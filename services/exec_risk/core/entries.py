@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from services.exec_risk.core import guard, leverage, orders, protection
+from services.exec_risk.core import executing, guard, leverage, orders, protection
 from services.exec_risk.core.effects import (
     EntryPlan,
     RiskDecided,
-    SetLeverage,
     StorePlan,
 )
 from services.exec_risk.core.entry import Entry
-from services.exec_risk.core.exchange_events import Refused
+from services.exec_risk.core.execution_plan import Wanted, planned
 from services.exec_risk.core.inputs import LeverageAnswered, Signal
 from services.exec_risk.core.rules import blocked_by, judge
 from services.exec_risk.core.sizing import Size
 from services.exec_risk.core.state import Book
 from services.trade import ids
-from services.trade.order import Order, OrderPurpose, OrderState, OrderType
+from services.trade.order import OrderPurpose, OrderState
 from services.trade.position import ExitReason, PositionSide
 
 
 def consider(book: Book, signal: Signal, now: int) -> None:
     """Judge a signal of a round: an opposite one closes, others may enter."""
     position = book.positions.get(signal.symbol)
+    _stop_opposite(book, signal)
     if position is not None and PositionSide.opened_by(signal.side) is not position.side:
         guard.close(book, position, ExitReason.SIGNAL_EXIT, "signal in the other direction")
         text = f"{signal.side} closes the {position.side} position"
@@ -82,6 +82,13 @@ def leverage_of(book: Book, signal: Signal) -> int:
     return leverage.of_entry(book, filters, stop)
 
 
+def _stop_opposite(book: Book, signal: Signal) -> None:
+    """What is left of an entry in the other direction is not wanted any more."""
+    for execution in book.executing.entering(signal.symbol):
+        if execution.side is not signal.side:
+            executing.stop(book, execution, "signal in the other direction", "signal_exit")
+
+
 def _enter(book: Book, entry: Entry, size: Size) -> None:
     signal = entry.signal
     plan = EntryPlan(
@@ -105,24 +112,17 @@ def _enter(book: Book, entry: Entry, size: Size) -> None:
         return  # one candle, one decision: this signal has had its order
     book.plans[plan.position_id] = plan
     book.emit(StorePlan(plan))
-    confirmed = book.leverage.get(signal.symbol) == plan.leverage
-    _order(book, plan, size, send=confirmed)
-    if not confirmed:
-        book.emit(SetLeverage(signal.symbol, plan.leverage))
-
-
-def _order(book: Book, plan: EntryPlan, size: Size, *, send: bool) -> None:
-    orders.create(
-        book,
-        symbol=plan.symbol,
-        side=plan.side.entry_side,
-        kind=OrderType.MARKET,
-        purpose=OrderPurpose.ENTRY,
+    wanted = Wanted(
+        decision=signal.signal_id,
+        symbol=signal.symbol,
+        side=signal.side,
         quantity=size.quantity,
         position_id=plan.position_id,
-        signal_id=plan.signal_id,
-        send=send,
+        strategy=book.policy.execution.entry_strategy,
+        signal_id=signal.signal_id,
+        latest=signal.expires_at,
     )
+    executing.begin(book, planned(book, wanted))
 
 
 def leverage_answered(book: Book, answer: LeverageAnswered) -> None:
@@ -143,18 +143,3 @@ def leverage_answered(book: Book, answer: LeverageAnswered) -> None:
         reason = answer.reason or f"leverage is {answer.leverage}, not {plan.leverage}"
         orders.move(book, order, OrderState.CANCELED, "leverage_not_set", reason=reason)
         book.alert("MEDIUM", "LEVERAGE_NOT_SET", reason, symbol=answer.symbol)
-
-
-def after_refusal(book: Book, order: Order, refused: Refused) -> None:
-    """Send a proven refusal again under a new number where that can cure it."""
-    plan = book.plans.get(order.position_id)
-    number = book.counts.get((order.position_id, OrderPurpose.ENTRY), 0)
-    fresh = plan is not None and book.time <= plan.expires_at
-    if plan is None or not refused.retryable or not fresh or number >= book.policy.retry_attempts:
-        text = f"entry of {order.symbol} was refused: {refused.code} {refused.message}"
-        book.alert("LOW", "ENTRY_REFUSED", text, symbol=order.symbol)
-        return
-    blocked = book.positions.get(order.symbol) or book.live_orders(order.symbol)
-    if not blocked and not blocked_by(book):
-        size = Size(order.quantity, order.quantity * plan.price, order.quantity)
-        _order(book, plan, size, send=True)

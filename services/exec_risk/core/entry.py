@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from services.exec_risk.core import exposure, safety, sizing
+from services.exec_risk.core import exposure, impact, safety, sizing
 from services.exec_risk.core.inputs import Signal
 from services.exec_risk.core.market import Quote
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.sizing import Size
 from services.exec_risk.core.state import Book
+from services.trade.execution import ExecutionStrategy
 from services.trade.filters import SymbolFilters
 
 
@@ -26,6 +27,12 @@ class Entry:
     size: Size | None = None
     stop_fraction: Decimal = Decimal(0)
     take_fraction: Decimal = Decimal(0)
+    strategy: ExecutionStrategy | None = None
+    """How it would be executed; None: as the policy says."""
+    max_slippage: Decimal | None = None
+    stop_asked: Decimal | None = None
+    """Distance that a caller asks for; None: by the policy."""
+    take_asked: Decimal | None = None
 
     @property
     def policy(self) -> Policy:
@@ -64,6 +71,18 @@ class Entry:
         if rate is None or not rate.is_finite():
             return None
         return rate * self.signal.side.sign
+
+    @property
+    def slippage_cap(self) -> Decimal:
+        """Largest fraction of the price that may be paid on top; a caller may only lower it."""
+        cap = self.policy.execution.max_slippage
+        return cap if self.max_slippage is None else min(cap, self.max_slippage)
+
+    def expected_impact(self, quantity: Decimal) -> Decimal | None:
+        """Return the impact of a quantity taken at once; None when no volume is known."""
+        executing, symbol = self.book.executing, self.signal.symbol
+        profile = executing.volumes.get(symbol)
+        return impact.expected(quantity, profile, executing.quoted_spread(symbol))
 
     def sized(self) -> Size:
         """Return the size of the entry; computed once."""

@@ -57,6 +57,8 @@ class ExchangePosition:
     entry_price: Decimal
     mark_price: Decimal
     unrealized_pnl: Decimal
+    position_side: str = "BOTH"
+    """`BOTH` in one-way mode, `LONG` or `SHORT` in hedge mode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,10 @@ class PriceReport:
     bid: Decimal | None = None
     ask: Decimal | None = None
     funding_rate: Decimal | None = None
+    """Rate that will be paid at `next_funding_time`, as a fraction of the notional; positive:
+    longs pay."""
+    next_funding_time: int | None = None
+    """Market time of the next funding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +133,7 @@ class StreamStateChanged:
 
 @dataclass(frozen=True, slots=True)
 class SymbolsListed:
-    """Symbols began to trade; they are followed from the next candle on."""
+    """Symbols began to trade, followed from the next candle on, or their filters changed."""
 
     filters: dict[str, SymbolFilters]
 
@@ -182,3 +188,7 @@ class ExchangeSnapshot:
     fills: tuple[Fill, ...] = ()
     funding: tuple[FundingReport, ...] = ()
     leverage: dict[str, int] = field(default_factory=dict)
+    margin_types: dict[str, str] = field(default_factory=dict)
+    """`CROSSED` or `ISOLATED` by symbol; what is traded here is CROSSED."""
+    hedge_mode: bool = False
+    """True while the account holds LONG and SHORT apart: no entries are sent then."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from services.exec_risk.core import guard
+from services.exec_risk.core import guard, isolation
 from services.exec_risk.core.state import Book
 from services.trade.position import ExitReason, Position
 
@@ -25,10 +25,13 @@ RULES: tuple[tuple[ExitReason, Callable[[Book, Position, int], str | None]], ...
 
 def leave_by_rule(book: Book, now: int) -> None:
     """Close the positions that a rule wants closed at a market time."""
-    for symbol in sorted(book.positions):
-        position = book.positions[symbol]
-        for reason, rule in RULES:
-            why = rule(book, position, now) if position.exit_reason is None else None
-            if why is not None:
-                guard.close(book, position, reason, why)
-                break
+    isolation.each(book, sorted(book.positions), lambda b, symbol: _leave(b, symbol, now))
+
+
+def _leave(book: Book, symbol: str, now: int) -> None:
+    position = book.positions[symbol]
+    for reason, rule in RULES:
+        why = rule(book, position, now) if position.exit_reason is None else None
+        if why is not None:
+            guard.close(book, position, reason, why)
+            break

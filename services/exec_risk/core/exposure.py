@@ -1,8 +1,8 @@
 """What positions and entries on their way add up to, per direction, symbol and cluster.
 
-Everything is derived from live orders and open positions at the moment of asking: nothing is
-counted up that could fail to be counted down. An entry of unknown outcome counts as if it filled,
-and one in the other direction as if it did not.
+Everything is derived from live orders, executions and open positions at the moment of asking:
+nothing is counted up that could fail to be counted down. An entry of unknown outcome counts as if
+it filled, and one in the other direction as if it did not.
 """
 
 from __future__ import annotations
@@ -69,9 +69,14 @@ def _held(book: Book, wanted: Callable[[str], bool]) -> Decimal:
 
 
 def _pending(book: Book, side: Side, wanted: Callable[[str], bool]) -> Decimal:
-    found = (
+    ordered = (
         book.pending_notional(o)
         for o in book.orders.live
         if o.purpose is OrderPurpose.ENTRY and o.side is side and wanted(o.symbol)
     )
-    return sum(found, Decimal(0))
+    unsent = (
+        book.unsent_notional(e)
+        for e in book.executing.entering()
+        if e.side is side and wanted(e.symbol)
+    )
+    return sum(ordered, Decimal(0)) + sum(unsent, Decimal(0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from services.exec_risk.core import guard, lifecycle, orders, results, safety
+from services.exec_risk.core import executing, guard, lifecycle, orders, results, safety
 from services.exec_risk.core.effects import (
     EntryPlan,
     FillRecorded,
@@ -23,6 +23,13 @@ from services.trade import ids
 from services.trade.order import Fill, Order, OrderPurpose
 from services.trade.position import ExitReason, Position, PositionSide
 
+REST = ".rest"
+"""End of the trade id under which the rest of a fill is kept that closed one position and opened
+another."""
+_SMALLEST = Decimal("0.00000001")
+_LIQUIDATION_IDS = ("autoclose-", "adl_autoclose")
+"""How the client ids of the exchange's own orders begin."""
+
 
 def apply_fill(book: Book, fill: Fill, cause: str = "user_stream") -> None:
     """Apply a fill once by (symbol, trade id): order, position, wallet, day, protection."""
@@ -38,9 +45,15 @@ def apply_fill(book: Book, fill: Fill, cause: str = "user_stream") -> None:
     if order is not None:
         paid = book.commissions.get(fill.client_order_id, Decimal(0))
         book.commissions[fill.client_order_id] = paid + fill.commission
-    position_id = _to_position(book, fill, order)
-    purpose = order.purpose if order else _foreign_purpose(book, fill, position_id)
-    book.emit(FillRecorded(fill, position_id, purpose, book.trace(position_id)))
+    parts = _parts(book, fill)
+    for part in parts:
+        reduces = _reduces(book, part)
+        position_id = _to_position(book, part, order)
+        purpose = order.purpose if order else OrderPurpose.ENTRY
+        if reduces is (purpose is OrderPurpose.ENTRY):
+            # what a fill does counts, not what its order was for
+            purpose = OrderPurpose.EXIT if reduces else OrderPurpose.ENTRY
+        book.emit(FillRecorded(part, position_id, purpose, book.trace(position_id)))
     if cause != "user_stream":
         detail = f"fill {fill.trade_id} of {fill.quantity} at {fill.price} was missed"
         _repaired(book, fill, "missed_fill", detail)
@@ -99,6 +112,7 @@ def _to_order(book: Book, order: Order, fill: Fill, cause: str) -> None:
             f"{order.client_order_id} was {order.state} and filled {fill.quantity} more",
             symbol=order.symbol,
         )
+    executing.filled(book, changed, fill)
     orders.settle_announced(book, changed)
 
 
@@ -110,14 +124,17 @@ def _to_position(book: Book, fill: Fill, order: Order | None) -> str:
         return _open(book, fill, plan or _adopt(book, fill))
     if fill.side is position.side.entry_side:
         return _grow(book, position, fill)
-    if fill.quantity <= position.quantity:
-        return _reduce(book, position, fill, order)
-    return _flip(book, position, fill, order)
+    return _reduce(book, position, fill, order)
 
 
 def _own_plan(book: Book, order: Order | None) -> EntryPlan | None:
-    if order is None or order.purpose is not OrderPurpose.ENTRY or order.state.final:
+    if order is None or order.purpose is not OrderPurpose.ENTRY:
         return None
+    execution = book.executing.all.get(order.execution_id)
+    if order.state.final and (execution is None or execution.state.final):
+        return None
+    if any(e.filled_quantity for e in book.executing.of_position(order.position_id)):
+        return None  # what it opened is closed again: this one is nobody's
     return book.plans.get(order.position_id)
 
 
@@ -145,7 +162,10 @@ def _open(book: Book, fill: Fill, plan: EntryPlan) -> str:
     if plan.position_id not in book.plans:
         book.plans[plan.position_id] = plan
         book.emit(StorePlan(plan))
-    own = plan.signal_id != ""
+    known = book.closed.pop(plan.position_id, None)
+    if known is not None:
+        return _reopen(book, fill, known)
+    own = plan.signal_id != "" or bool(book.executing.of_position(plan.position_id))
     position = Position(
         position_id=plan.position_id,
         account=book.policy.account,
@@ -166,6 +186,20 @@ def _open(book: Book, fill: Fill, plan: EntryPlan) -> str:
     _count(book, fill.time, position.net_pnl)
     stop, take = planned_levels(book, position)
     book.emit(PositionOpened(position, stop, take, book.policy.protection.trailing))
+    return position.position_id
+
+
+def _reopen(book: Book, fill: Fill, closed: Position) -> str:
+    """Go on with a position that was closed before the last fill of its entry came.
+
+    A new one under the same id would begin with an old version, which no store takes.
+    """
+    position = replace(closed, closed_time=None, exit_reason=None).with_fill(fill)
+    book.positions[fill.symbol] = position
+    _count(book, fill.time, position.net_pnl - closed.net_pnl)
+    text = f"{fill.symbol} was closed and its entry filled {fill.quantity} more"
+    book.alert("HIGH", "LATE_FILL", text, symbol=fill.symbol)
+    book.emit(PositionChanged(position))
     return position.position_id
 
 
@@ -198,14 +232,14 @@ def _reduce(book: Book, position: Position, fill: Fill, order: Order | None) -> 
     closed = replace(
         changed,
         closed_time=fill.time,
-        exit_reason=_exit_reason(book, position, order),
+        exit_reason=_exit_reason(book, position, order, fill.client_order_id),
         stop_loss_price=None,
         take_profit_price=None,
     )
     del book.positions[fill.symbol]
+    book.closed[position.position_id] = closed
     book.last_closed[fill.symbol] = fill.time
     book.exit_hold.discard(position.position_id)
-    book.progress.pop(position.position_id, None)
     day.trades += 1
     result = results.of_position(closed)
     day.losses += result.lost
@@ -216,37 +250,46 @@ def _reduce(book: Book, position: Position, fill: Fill, order: Order | None) -> 
     return position.position_id
 
 
-def _flip(book: Book, position: Position, fill: Fill, order: Order | None) -> str:
-    """Close with the held part of a fill that is larger, and own up to the rest."""
+def _reduces(book: Book, fill: Fill) -> bool:
+    position = book.positions.get(fill.symbol)
+    return position is not None and fill.side is position.side.exit_side
+
+
+def _parts(book: Book, fill: Fill) -> tuple[Fill, ...]:
+    """Split a fill that is larger than the position that it closes: the rest opens another.
+
+    Each part is a fill of its own in every book, so that both positions add up from their fills.
+    """
+    position = book.positions.get(fill.symbol)
+    if position is None or not _reduces(book, fill) or fill.quantity <= position.quantity:
+        return (fill,)
     share = position.quantity / fill.quantity
-    closing = replace(fill, quantity=position.quantity, commission=fill.commission * share)
+    paid = (fill.commission * share).quantize(_SMALLEST)
+    closing = replace(fill, quantity=position.quantity, commission=paid)
     rest = replace(
         fill,
+        trade_id=f"{fill.trade_id}{REST}",
         quantity=fill.quantity - position.quantity,
-        commission=fill.commission - closing.commission,
+        commission=fill.commission - paid,
         realized_pnl=Decimal(0),
     )
-    closed_id = _reduce(book, position, closing, order)
-    _open(book, rest, _adopt(book, rest))
-    return closed_id
+    return closing, rest
 
 
-def _exit_reason(book: Book, position: Position, order: Order | None) -> ExitReason:
-    if order is None or order.purpose is OrderPurpose.ENTRY:
-        return ExitReason.LIQUIDATION if order is None else ExitReason.MANUAL
+def _exit_reason(
+    book: Book, position: Position, order: Order | None, client_order_id: str
+) -> ExitReason:
+    if order is None:
+        liquidated = client_order_id.startswith(_LIQUIDATION_IDS)
+        return ExitReason.LIQUIDATION if liquidated else position.exit_reason or ExitReason.MANUAL
+    if order.purpose is OrderPurpose.ENTRY:
+        return ExitReason.MANUAL
     if order.purpose is OrderPurpose.STOP_LOSS:
         moved = guard.stop_was_moved(book, position, order.trigger_price)
         return ExitReason.TRAILING_STOP if moved else ExitReason.STOP_LOSS
     if order.purpose is OrderPurpose.TAKE_PROFIT:
         return ExitReason.TAKE_PROFIT
     return position.exit_reason or ExitReason.MANUAL
-
-
-def _foreign_purpose(book: Book, fill: Fill, position_id: str) -> OrderPurpose:
-    position = book.positions.get(fill.symbol)
-    opened = position is not None and position.position_id == position_id
-    entry = opened and position is not None and fill.side is position.side.entry_side
-    return OrderPurpose.ENTRY if entry else OrderPurpose.EXIT
 
 
 def _count(book: Book, time: int, change: Decimal) -> Day:

@@ -58,8 +58,9 @@ def _follow(
     guard.keep_progress(book, found)
     if found.stop_price is None or found.stop_price == known.stop_price:
         return
+    farthest = ride.entry * ride.stop_fraction + book.filters[position.symbol].tick_size
     try:
-        check_stop(ride.side, ride.entry, found.stop_price, price, ride.stop_fraction)
+        check_stop(ride.side, ride.entry, found.stop_price, price, farthest)
     except AbsurdDistance as error:
         guard.close(book, position, ExitReason.TRAILING_STOP, str(error))
         return

@@ -10,7 +10,7 @@ from services.exec_risk.core.effects import PositionChanged, Reconcile, StorePro
 from services.exec_risk.core.exchange_events import Refused
 from services.exec_risk.core.protection import AbsurdDistance, levels, tighter
 from services.exec_risk.core.refusals import may_try
-from services.exec_risk.core.state import Book, is_protection
+from services.exec_risk.core.state import LIVE_ON_EXCHANGE, Book, is_protection
 from services.exec_risk.core.target_orders import nearest_target, take_at_market
 from services.exec_risk.core.targets import Rung, ladder
 from services.exec_risk.core.trailing import Progress, Ride, Stage, stop_of, usable
@@ -147,22 +147,47 @@ def close(book: Book, position: Position, reason: ExitReason, why: str) -> Order
 
 
 def _continue_exit(book: Book, position: Position) -> Order | None:
-    running = book.orders_of(position.position_id, OrderPurpose.EXIT)
-    if running:
-        return running[-1]
-    if position.position_id in book.exit_hold:
-        return None
+    """Have an exit under way for all that is held; what still enters is called back."""
+    for entry in book.orders_of(position.position_id, OrderPurpose.ENTRY):
+        if entry.state in LIVE_ON_EXCHANGE:
+            orders.cancel(book, entry)
+    # an order of an execution may rest; a close never waits for it, the exchange clips a surplus
+    exits = book.orders_of(position.position_id, OrderPurpose.EXIT)
+    running = [o for o in exits if not o.execution_id]
+    # an entry may fill on after its exit was sized
+    missing = position.quantity - sum((o.remaining for o in running), Decimal(0))
+    if missing <= 0 or position.position_id in book.exit_hold:
+        return running[-1] if running else None
     return orders.create(
         book,
         symbol=position.symbol,
         side=position.side.exit_side,
         kind=OrderType.MARKET,
         purpose=OrderPurpose.EXIT,
-        quantity=position.quantity,
+        quantity=missing,
         position_id=position.position_id,
         signal_id=position.signal_id,
         reason=str(position.exit_reason),
     )
+
+
+def exit_overdue(book: Book, position_id: str) -> None:
+    """Tell that an exit has not ended in its time, and look again at what became of it.
+
+    No exit is forgotten (incident 10): its order is asked for, the exchange is read whole, and
+    where no order is on its way a new one is sent.
+    """
+    for position in list(book.positions.values()):
+        if position.position_id != position_id or position.exit_reason is None:
+            continue
+        text = f"{position.symbol} was to be closed ({position.exit_reason}) and is still open"
+        book.alert("CRITICAL", "EXIT_OVERDUE", text, symbol=position.symbol)
+        book.exit_hold.discard(position_id)
+        for order in book.orders_of(position_id, OrderPurpose.EXIT):
+            if order.state in (OrderState.SUBMITTED, OrderState.UNKNOWN):
+                orders.lost(book, order, "no answer within the deadline of exits")
+        _continue_exit(book, position)
+        book.emit(Reconcile("an exit is overdue"))
 
 
 def release(book: Book, position_id: str) -> None:
@@ -181,8 +206,11 @@ def after_refusal(book: Book, order: Order, refused: Refused) -> None:
         return
     if refused.code == _NO_POSITION:
         book.emit(Reconcile(f"{order.client_order_id} refused: no position to reduce"))
-        book.exit_hold.add(position.position_id)
-        return
+        if order.purpose is OrderPurpose.EXIT:
+            book.exit_hold.add(position.position_id)
+            return
+        # the fill may not have come there yet
+        refused = replace(refused, retryable=True)
     if order.purpose is OrderPurpose.EXIT:
         _exit_refused(book, position, order, refused)
     elif order.purpose is OrderPurpose.STOP_LOSS:

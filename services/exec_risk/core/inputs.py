@@ -11,8 +11,9 @@ from services.exec_risk.core.exchange_events import (
     RequestOutcome,
 )
 from services.exec_risk.core.policy import Gates
+from services.trade.execution import ExecutionStrategy
 from services.trade.filters import SymbolFilters
-from services.trade.order import Side
+from services.trade.order import Side, TimeInForce
 from services.trade.position import TradingState
 
 
@@ -129,6 +130,13 @@ class ProtectionOverdue:
 
 
 @dataclass(frozen=True, slots=True)
+class ExitOverdue:
+    """A position that is being closed was still open after the deadline of exits."""
+
+    position_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class GatesChanged:
     """Drain or maintenance was switched."""
 
@@ -167,11 +175,35 @@ class ResetEmergency:
 
 
 @dataclass(frozen=True, slots=True)
+class SwitchesRead:
+    """What the database holds of the account's switches, whoever wrote it."""
+
+    trading_state: TradingState
+    instead_of: TradingState
+    """What the core held when it was read; by a command in between it is out of date."""
+    stop: EmergencyStop | None = None
+    """An emergency stop that is latched there."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClosePosition:
     """An operator closes a position."""
 
     request_id: str
     symbol: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyDue:
+    """It is time to compare everything with the exchange again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileNow:
+    """An operator asks in what both sides differ, and to repair it."""
+
+    request_id: str
+    apply: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +217,55 @@ class ValidateEntry:
     leverage: int = 0
 
 
-Command = SetTradingState | EmergencyStop | ResetEmergency | ClosePosition | ValidateEntry
+@dataclass(frozen=True, slots=True)
+class SubmitExecution:
+    """A caller wants a quantity executed; exactly one of the three sizes is set."""
+
+    request_id: str
+    symbol: str
+    side: Side
+    strategy: ExecutionStrategy
+    quantity: Decimal | None = None
+    notional_usd: Decimal | None = None
+    margin_usd: Decimal | None = None
+    """The notional is margin times leverage."""
+    leverage: int = 0
+    """The policy's when 0."""
+    reduce_only: bool = False
+    limit_price: Decimal | None = None
+    time_in_force: TimeInForce = TimeInForce.GTC
+    duration_ms: int = 0
+    max_slippage: Decimal | None = None
+    stop_fraction: Decimal | None = None
+    take_fraction: Decimal | None = None
+
+    def notional(self, price: Decimal, leverage: int) -> Decimal:
+        """Return the notional in USD that is asked for."""
+        if self.quantity is not None:
+            return self.quantity * price
+        if self.notional_usd is not None:
+            return self.notional_usd
+        return (self.margin_usd or Decimal(0)) * leverage
+
+
+@dataclass(frozen=True, slots=True)
+class CancelOrder:
+    """A caller cancels an order, or all that is left of its execution."""
+
+    request_id: str
+    client_order_id: str
+
+
+Command = (
+    SetTradingState
+    | EmergencyStop
+    | ResetEmergency
+    | ClosePosition
+    | ValidateEntry
+    | SubmitExecution
+    | CancelOrder
+    | ReconcileNow
+)
 
 Input = (
     PredictionsArrived
@@ -196,9 +276,12 @@ Input = (
     | OrderFound
     | LeverageAnswered
     | SnapshotRead
+    | VerifyDue
     | FiltersRead
     | Tick
     | ProtectionOverdue
+    | ExitOverdue
     | GatesChanged
+    | SwitchesRead
     | Command
 )

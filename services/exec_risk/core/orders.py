@@ -16,7 +16,14 @@ from services.exec_risk.core.effects import (
 from services.exec_risk.core.exchange_events import OrderReport
 from services.exec_risk.core.state import Book
 from services.trade import ids
-from services.trade.order import Order, OrderPurpose, OrderState, OrderType, Side
+from services.trade.order import (
+    Order,
+    OrderPurpose,
+    OrderState,
+    OrderType,
+    Side,
+    TimeInForce,
+)
 
 _LEGS = {
     OrderPurpose.ENTRY: "entry",
@@ -36,7 +43,10 @@ def create(
     quantity: Decimal,
     position_id: str,
     signal_id: str = "",
+    price: Decimal | None = None,
     trigger_price: Decimal | None = None,
+    time_in_force: TimeInForce | None = None,
+    execution_id: str = "",
     reason: str = "",
     send: bool = True,
 ) -> Order:
@@ -46,7 +56,9 @@ def create(
     """
     number = book.counts.get((position_id, purpose), 0)
     book.counts[position_id, purpose] = number + 1
-    decision = signal_id if purpose is OrderPurpose.ENTRY and signal_id else position_id
+    decision = execution_id or position_id
+    if purpose is OrderPurpose.ENTRY and signal_id:
+        decision = signal_id
     order = Order(
         client_order_id=ids.client_order_id(book.policy.account, decision, _LEGS[purpose], number),
         account=book.policy.account,
@@ -58,7 +70,10 @@ def create(
         decided_time=book.time,
         updated_time=book.time,
         state=OrderState.SUBMITTED if send else OrderState.INTENT,
+        price=price,
         trigger_price=trigger_price,
+        time_in_force=time_in_force,
+        execution_id=execution_id,
         signal_id=signal_id,
         position_id=position_id,
         reason=reason,
@@ -123,7 +138,10 @@ def apply_report(book: Book, order: Order, report: OrderReport, cause: str) -> O
     if order.state.final:
         return order
     if report.filled_quantity > order.filled_quantity:
-        book.announced[order.client_order_id] = report
+        known = book.announced.get(order.client_order_id)
+        if known is None or report.state.final or not known.state.final:
+            # an older report that comes late must not hide the end that was told
+            book.announced[order.client_order_id] = report
         if order.state in (OrderState.SUBMITTED, OrderState.UNKNOWN):
             return move(book, order, OrderState.ACCEPTED, cause)
         return order

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from services.exec_risk.core.execution_policy import ExecutionPolicy
 from services.exec_risk.core.protection_policy import ProtectionPolicy
 from services.exec_risk.core.risk_policy import RiskPolicy
 from services.trade.filters import SymbolFilters
@@ -41,8 +42,11 @@ class Policy:
     max_slippage: Decimal = Decimal("0.001")
     retry_attempts: int = 3
     risk: RiskPolicy = field(default_factory=RiskPolicy)
+    execution: ExecutionPolicy = field(default_factory=ExecutionPolicy)
     adopt_positions: bool = True
     """True: a position of the exchange that is not ours is protected; False: it is closed."""
+    cancel_foreign_orders: bool = False
+    """True: a resting order that is not ours is cancelled; False: it is told."""
 
     def leverage_cap(self, filters: SymbolFilters | None) -> int:
         """Return the one effective cap: the least of all its sources."""
@@ -72,3 +76,7 @@ class Gates:
 
     draining: bool = False
     maintenance: bool = False
+    store_away: bool = False
+    """True while PostgreSQL does not take what was decided."""
+    core_error: str = ""
+    """What went wrong inside the core; empty while nothing did."""

@@ -42,6 +42,26 @@ def fractions(
     return stop, take
 
 
+def asked(
+    found: tuple[Decimal, Decimal],
+    stop: Decimal | None,
+    take: Decimal | None,
+    policy: ProtectionPolicy,
+) -> tuple[Decimal, Decimal]:
+    """Return the distances with those that a caller asked for in their place.
+
+    AbsurdDistance outside what the policy allows; nothing is corrected silently.
+    """
+    if stop is not None and not policy.min_stop_fraction <= stop <= policy.max_stop_fraction:
+        raise AbsurdDistance(
+            f"stop distance {stop} is not between {policy.min_stop_fraction} and"
+            f" {policy.max_stop_fraction}"
+        )
+    if take is not None and not 0 < take <= policy.max_take_fraction:
+        raise AbsurdDistance(f"target distance {take} is not above 0 and up to its largest")
+    return found[0] if stop is None else stop, found[1] if take is None else take
+
+
 def levels(
     side: PositionSide,
     entry: Decimal,
@@ -101,17 +121,17 @@ def near(one: Decimal, other: Decimal, fraction: Decimal) -> bool:
 
 
 def check_stop(
-    side: PositionSide, entry: Decimal, stop: Decimal, market: Decimal | None, widest: Decimal
+    side: PositionSide, entry: Decimal, stop: Decimal, market: Decimal | None, farthest: Decimal
 ) -> None:
     """Refuse a stop that cannot be meant, whoever asks for it: AbsurdDistance.
 
-    It is a price above 0; not further from the entry than `widest` on the losing side; and, where
-    the market's price is known, not on its wrong side. Nothing is corrected silently (incident 1).
+    It is a price above 0; at most `farthest` from the entry on the losing side (a distance in
+    price, with the tick that rounding away from the entry may add); and, where the market's price
+    is known, not on its wrong side. Nothing is corrected silently (incident 1).
     """
     if not stop.is_finite() or stop <= 0:
         raise AbsurdDistance(f"stop {stop} is not a price above 0")
-    # the tick rounds away from the entry, so a little more than the widest distance is meant
-    if (entry - stop) * side.sign > entry * widest * Decimal("1.01"):
-        raise AbsurdDistance(f"{side} from {entry}: stop {stop} is further away than {widest}")
+    if (entry - stop) * side.sign > farthest:
+        raise AbsurdDistance(f"{side} from {entry}: stop {stop} is further away than {farthest}")
     if market is not None and (market - stop) * side.sign <= 0:
         raise AbsurdDistance(f"{side} at {market}: stop {stop} is on the wrong side of the price")

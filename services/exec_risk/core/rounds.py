@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from services.exec_risk.core import emergency, entries, exits, following, safety
-from services.exec_risk.core.effects import RoundDecided
+from services.exec_risk.core import emergency, entries, exits, following, isolation, safety
+from services.exec_risk.core.effects import RoundDecided, StoreVolumes
 from services.exec_risk.core.inputs import PredictionsArrived, Signal
 from services.exec_risk.core.state import Book, Round
 from services.trade.candle import Candle
@@ -30,6 +30,7 @@ def candle_closed(book: Book, candle: Candle) -> None:
     known = book.prices.get(candle.symbol)
     if known is None or known[1] <= time:
         book.prices[candle.symbol] = (candle.close, time)
+    book.executing.saw(candle)
     found = round_at(book, time)
     if found is not None:
         found.closes[candle.symbol] = candle.close
@@ -82,8 +83,9 @@ def _decide(book: Book, found: Round) -> None:
     safety.review(book)
     equity, wallet = book.equity(), book.wallet
     signals = _ordered(found)
-    for signal in signals:
-        entries.consider(book, signal, found.time)
+    # a round may be decided late: its signals have aged with the market, not with the round
+    now = max(found.time, book.time)
+    isolation.each(book, signals, lambda b, signal: entries.consider(b, signal, now))
     exits.leave_by_rule(book, found.time)
     if found.missing:
         text = f"round {found.time}: no answer for {', '.join(found.missing)}"
@@ -101,6 +103,10 @@ def _decide(book: Book, found: Round) -> None:
             in_sample=book.in_sample,
         )
     )
+    volumes = book.executing.volumes
+    profiles = tuple(volumes[s] for s in sorted(found.closes) if s in volumes)
+    if profiles:
+        book.emit(StoreVolumes(profiles))
     book.store_account(with_prices=True)
 
 

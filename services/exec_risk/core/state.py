@@ -14,12 +14,14 @@ from services.exec_risk.core.effects import (
     StoreDay,
 )
 from services.exec_risk.core.exchange_events import OrderReport
+from services.exec_risk.core.execution_book import ExecutionBook
 from services.exec_risk.core.inputs import Prediction
 from services.exec_risk.core.market import Quote
 from services.exec_risk.core.order_book import Orders
 from services.exec_risk.core.policy import Gates, Policy
 from services.exec_risk.core.results import Results
 from services.exec_risk.core.trailing import Progress
+from services.trade.execution import Execution
 from services.trade.filters import SymbolFilters
 from services.trade.order import Order, OrderPurpose, OrderState
 from services.trade.position import Position, SafetyLevel, TradingState
@@ -101,6 +103,7 @@ class Book:
     """Open positions by symbol."""
     orders: Orders = field(default_factory=Orders)
     """Orders by client order id: all that are not final, and the final ones of late."""
+    executing: ExecutionBook = field(default_factory=ExecutionBook)
     plans: dict[str, EntryPlan] = field(default_factory=dict)
     """Plans by position id."""
     counts: dict[tuple[str, OrderPurpose], int] = field(default_factory=dict)
@@ -109,7 +112,7 @@ class Book:
     """Market time of applied fills by (symbol, trade id)."""
     seen_funding: dict[str, int] = field(default_factory=dict)
     progress: dict[str, Progress] = field(default_factory=dict)
-    """How far the protection of open positions has come, by position id."""
+    """How far the protection of positions has come, by position id."""
     commissions: dict[str, Decimal] = field(default_factory=dict)
     """Commission so far by client order id."""
     announced: dict[str, OrderReport] = field(default_factory=dict)
@@ -121,6 +124,10 @@ class Book:
     """Positions whose exit was refused; tried again at the next tick."""
     drift: dict[str, tuple[Decimal, Decimal]] = field(default_factory=dict)
     """Quantities here and there, by symbol, that one reading of the exchange found to differ."""
+    wallet_drift: Decimal | None = None
+    """What the wallet lacked at the last reading of the exchange."""
+    closed: dict[str, Position] = field(default_factory=dict)
+    """Positions closed of late, by id: a late entry fill opens the same position again."""
     last_closed: dict[str, int] = field(default_factory=dict)
     """Market time of the last close by symbol."""
     days: dict[str, Day] = field(default_factory=dict)
@@ -128,6 +135,14 @@ class Book:
     last_round: int = 0
     """Market time of the last decided round; earlier ones are not decided again."""
     in_sample: bool = False
+    suspected: frozenset[tuple[str, str, str]] = frozenset()
+    """Differences that the last verifying reading found: kind, symbol, key."""
+    reported: set[tuple[str, str, str]] = field(default_factory=set)
+    """Differences that a person was told of and that last."""
+    asks: dict[str, bool] = field(default_factory=dict)
+    """Who waits for a comparison, by request id; True to have it repaired."""
+    failed: list[str] = field(default_factory=list)
+    """Exceptions that were kept to one symbol, for the shell to tell."""
     out: list[Effect] = field(default_factory=list)
 
     def emit(self, effect: Effect) -> None:
@@ -155,6 +170,11 @@ class Book:
         """Return the last price."""
         found = self.prices.get(symbol)
         return found[0] if found else None
+
+    def last_price(self, symbol: str) -> Decimal | None:
+        """Return the last price, else the average entry of the symbol's position."""
+        position = self.positions.get(symbol)
+        return self.price(symbol) or (position.entry_price if position else None)
 
     def mark(self, position: Position) -> Decimal:
         """Return the price that values a position: the last one, else its entry."""
@@ -188,14 +208,16 @@ class Book:
         ]
 
     def reserved(self) -> Decimal:
-        """Return the notional that live entry orders may still take.
+        """Return the notional that entries on their way may still take.
 
-        It is derived from the orders themselves, so it cannot outlive them.
+        It is derived from orders and executions themselves, so it cannot outlive them.
         """
         total = Decimal(0)
         for order in self.live_orders():
             if order.purpose is OrderPurpose.ENTRY:
                 total += self.pending_notional(order)
+        for execution in self.executing.entering():
+            total += self.unsent_notional(execution)
         return total
 
     def pending_notional(self, order: Order) -> Decimal:
@@ -204,13 +226,22 @@ class Book:
         price = self.price(order.symbol) or (plan.price if plan else Decimal(0))
         return max(order.remaining, Decimal(0)) * price
 
+    def unsent_notional(self, execution: Execution) -> Decimal:
+        """Return the notional that an execution may still send besides its order that lives."""
+        if not execution.sends:
+            return Decimal(0)
+        order = self.orders.get(execution.child)
+        living = order.remaining if order is not None and not order.state.final else Decimal(0)
+        price = self.price(execution.symbol) or execution.reference_price
+        return max(execution.left - living, Decimal(0)) * price
+
     def gross_exposure(self) -> Decimal:
         """Return the absolute notional of all open positions."""
         found = (p.notional(self.mark(p)) for p in self.positions.values())
         return sum(found, Decimal(0))
 
     def margin_used(self) -> Decimal:
-        """Return the margin of positions and of live entry orders."""
+        """Return the margin of positions and of entries on their way."""
         total = Decimal(0)
         for position in self.positions.values():
             total += position.notional(self.mark(position)) / max(position.leverage, 1)
@@ -219,17 +250,23 @@ class Book:
                 plan = self.plans.get(order.position_id)
                 leverage = plan.leverage if plan else 1
                 total += self.pending_notional(order) / max(leverage, 1)
+        for execution in self.executing.entering():
+            plan = self.plans.get(execution.position_id)
+            leverage = plan.leverage if plan else 1
+            total += self.unsent_notional(execution) / max(leverage, 1)
         return total
 
     def slots_used(self) -> int:
         """Return open positions plus symbols with a live entry order and no position yet."""
         pending = {o.symbol for o in self.live_orders() if o.purpose is OrderPurpose.ENTRY}
+        pending |= {e.symbol for e in self.executing.entering()}
         return len(pending | set(self.positions))
 
     def entries_today(self) -> int:
         """Return positions opened this UTC day plus entries on their way to one."""
         held = {p.position_id for p in self.positions.values()}
         pending = {o.position_id for o in self.live_orders() if o.purpose is OrderPurpose.ENTRY}
+        pending |= {e.position_id for e in self.executing.entering()}
         return self.days.get(utc_day(self.time), Day("")).opened + len(pending - held)
 
     def entries_since(self, span: int) -> int:
@@ -260,7 +297,8 @@ class Book:
         if name not in self.days:
             self.days[name] = Day(name, start_equity=self.equity())
             self.store_day(self.days[name])
-            for old in sorted(self.days)[:-3]:
+            # a fill may come days late: the day that is asked for stays
+            for old in [d for d in sorted(self.days)[:-3] if d != name]:
                 del self.days[old]
             self._forget(day_start(time) - KEEP_MS)
         return self.days[name]
@@ -305,9 +343,12 @@ class Book:
         for key in [k for k, o in self.orders.items() if self._old(o, before, held)]:
             del self.orders[key]
         self.commissions = {k: c for k, c in self.commissions.items() if k in self.orders}
+        self.closed = {k: p for k, p in self.closed.items() if (p.closed_time or 0) >= before}
         kept = held | {o.position_id for o in self.orders.values()}
         self.plans = {k: p for k, p in self.plans.items() if k in kept}
+        self.progress = {k: p for k, p in self.progress.items() if k in kept}
         self.counts = {k: n for k, n in self.counts.items() if k[0] in kept}
+        self.executing.forget(before, held)
         self.seen_fills = {k: t for k, t in self.seen_fills.items() if t >= before}
         self.seen_funding = {k: t for k, t in self.seen_funding.items() if t >= before}
 

@@ -47,14 +47,17 @@ def _place(book: Book, position: Position, stop: Decimal, existing: list[Order])
     most = book.policy.protection.max_stops
     if unresolved >= MAX_UNRESOLVED_STOPS or len(existing) >= most:
         return
-    purpose = OrderPurpose.STOP_LOSS
-    if not may_try(book, position.position_id, purpose):
-        return
-    if protected(book, position) and paused(book, position.position_id, purpose):
-        return
+    owner, purpose = position.position_id, OrderPurpose.STOP_LOSS
+    if protected(book, position):
+        if paused(book, owner, purpose):
+            return
+    elif not may_try(book, owner, purpose):
+        return  # the overdue rule closes
     plan = book.plans[position.position_id]
     assert position.entry_price is not None  # noqa: S101 - it has a first fill
-    check_stop(position.side, position.entry_price, stop, None, plan.stop_fraction)
+    tick = book.filters[position.symbol].tick_size
+    farthest = position.entry_price * plan.stop_fraction + tick
+    check_stop(position.side, position.entry_price, stop, None, farthest)
     orders.create(
         book,
         symbol=position.symbol,
@@ -62,7 +65,7 @@ def _place(book: Book, position: Position, stop: Decimal, existing: list[Order])
         kind=OrderType.STOP_MARKET,
         purpose=purpose,
         quantity=position.quantity,
-        position_id=position.position_id,
+        position_id=owner,
         signal_id=position.signal_id,
         trigger_price=stop,
     )
@@ -74,13 +77,16 @@ def _cancel_superseded(book: Book, position: Position) -> None:
     Nothing is cancelled before its replacement is surely there, so a refused or lost replacement
     leaves the older stop where it is.
     """
-    best = live_stop(book, position)
-    if best is None:
-        return
-    for order in _stops(book, position):
+    best, stops = live_stop(book, position), _stops(book, position)
+    if best is None or best.filled_quantity:
+        return  # while one fills the position ends, and all that is left goes with it
+    covers = best.remaining >= position.quantity
+    if not covers and len(stops) < book.policy.protection.max_stops:
+        return  # several that are too small protect more than one of them
+    for order in stops:
         if order is best or order.state is not OrderState.ACCEPTED:
             continue
-        if best.remaining >= min(order.remaining, position.quantity):
+        if covers or best.remaining >= order.remaining:
             orders.cancel(book, order)
 
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from services.exec_risk.core import orders
 from services.exec_risk.core.protection import near
-from services.exec_risk.core.refusals import may_try, paused
+from services.exec_risk.core.refusals import paused
 from services.exec_risk.core.state import LIVE_ON_EXCHANGE, Book
 from services.exec_risk.core.targets import Rung
 from services.trade.order import Order, OrderPurpose, OrderState, OrderType
@@ -40,7 +40,7 @@ def keep_targets(book: Book, position: Position, rungs: tuple[Rung, ...]) -> Non
         room = book.policy.protection.max_targets - len(existing)
         if len(missing) > room:
             _cancel_all(book, surplus)  # their places are needed; a target may be missing
-        elif _allowed(book, position):
+        elif not paused(book, position.position_id, TAKE):
             for rung in missing:
                 _create(book, position, _KIND, rung.quantity, rung.price)
     elif all(o.state in LIVE_ON_EXCHANGE for o in kept):
@@ -75,11 +75,6 @@ def _stands_for(book: Book, rung: Rung, order: Order) -> bool:
         return False
     fraction = book.policy.protection.replace_fraction
     return trigger == rung.price or near(trigger, rung.price, fraction)
-
-
-def _allowed(book: Book, position: Position) -> bool:
-    owner = position.position_id
-    return may_try(book, owner, TAKE) and not paused(book, owner, TAKE)
 
 
 def _create(

@@ -9,12 +9,15 @@ from services.exec_risk.core import (
     commands,
     emergency,
     entries,
+    executing,
     fills,
     following,
     guard,
+    isolation,
     orders,
     reconcile,
     rounds,
+    submit,
 )
 from services.exec_risk.core.effects import Effect, Reconcile
 from services.exec_risk.core.exchange_events import (
@@ -32,10 +35,13 @@ from services.exec_risk.core.exchange_events import (
     SymbolsListed,
     WalletReport,
 )
+from services.exec_risk.core.execution_book import Quote as BookQuote
 from services.exec_risk.core.inputs import (
     CancelAnswered,
+    CancelOrder,
     ClosePosition,
     EmergencyStop,
+    ExitOverdue,
     FiltersRead,
     GatesChanged,
     Input,
@@ -44,13 +50,17 @@ from services.exec_risk.core.inputs import (
     PlaceAnswered,
     PredictionsArrived,
     ProtectionOverdue,
+    ReconcileNow,
     ResetEmergency,
     RoundOpened,
     RoundTimedOut,
     SetTradingState,
     SnapshotRead,
+    SubmitExecution,
+    SwitchesRead,
     Tick,
     ValidateEntry,
+    VerifyDue,
 )
 from services.exec_risk.core.market import Quote
 from services.exec_risk.core.state import Book, is_protection
@@ -99,17 +109,23 @@ class Trader:
             CancelAnswered: self._cancel_answered,
             OrderFound: self._order_found,
             LeverageAnswered: lambda e: entries.leverage_answered(book, e),
+            VerifyDue: lambda _: book.emit(Reconcile(reconcile.VERIFY)),
+            ReconcileNow: lambda e: reconcile.ask(book, e),
             SnapshotRead: lambda e: reconcile.apply_snapshot(book, e.snapshot, e.cause),
             SymbolsListed: lambda e: book.filters.update(e.filters),
             FiltersRead: lambda e: book.filters.update(e.filters),
             Tick: self._tick,
             ProtectionOverdue: self._protection_overdue,
+            ExitOverdue: lambda e: guard.exit_overdue(book, e.position_id),
             GatesChanged: self._gates_changed,
+            SwitchesRead: self._switches_read,
             SetTradingState: lambda e: commands.set_trading_state(book, e),
             EmergencyStop: lambda e: emergency.stop(book, e),
             ResetEmergency: lambda e: emergency.reset(book, e),
             ClosePosition: lambda e: commands.close_position(book, e),
             ValidateEntry: lambda e: commands.validate_entry(book, e),
+            SubmitExecution: lambda e: submit.submit_execution(book, e),
+            CancelOrder: lambda e: submit.cancel_order(book, e),
         }
 
     def handle(self, event: Event, now: int) -> list[Effect]:
@@ -118,6 +134,8 @@ class Trader:
         self._handlers[type(event)](event)
         if self.book.latch is not None:
             emergency.sweep(self.book)
+        executing.work(self.book)
+        executing.tell(self.book)
         effects, self.book.out = self.book.out, []
         return effects
 
@@ -128,6 +146,10 @@ class Trader:
             for p in self.book.positions.values()
             if p.exit_reason is None and not guard.protected(self.book, p)
         ]
+
+    def leaving(self) -> list[Position]:
+        """Return open positions that are being closed."""
+        return [p for p in self.book.positions.values() if p.exit_reason is not None]
 
     def unanswered_round(self) -> int | None:
         """Return the market time of the oldest round that waits for answers."""
@@ -178,9 +200,9 @@ class Trader:
             return
         reason = f"{refused.code} {refused.message}".strip()
         orders.move(self.book, order, OrderState.REJECTED, cause, reason=reason)
-        if order.purpose is OrderPurpose.ENTRY:
-            entries.after_refusal(self.book, order, refused)
-        else:
+        if order.execution_id:
+            executing.refused(self.book, order, refused)
+        elif order.purpose is not OrderPurpose.ENTRY:
             guard.after_refusal(self.book, order, refused)
 
     def _order_found(self, event: OrderFound) -> None:
@@ -236,6 +258,9 @@ class Trader:
             book.quotes[report.symbol] = quote.updated(
                 report.time, report.bid, report.ask, report.funding_rate
             )
+            if report.bid and report.ask:
+                known_book = BookQuote(report.bid, report.ask, report.time)
+                book.executing.quotes[report.symbol] = known_book
             following.price_told(book, report)
 
     def _stream_state(self, event: StreamStateChanged) -> None:
@@ -247,8 +272,8 @@ class Trader:
     def _tick(self, _: Tick) -> None:
         book = self.book
         book.exit_hold.clear()
-        for symbol in sorted(book.positions):
-            guard.keep_protected(book, symbol)
+        book.executing.cancel_tried.clear()
+        isolation.each(book, sorted(book.positions), guard.keep_protected)
         for order in book.live_orders():
             if is_protection(order) and order.state not in (
                 OrderState.SUBMITTED,
@@ -269,5 +294,14 @@ class Trader:
                 text = "no live stop within its grace"
                 guard.close(self.book, position, ExitReason.UNPROTECTED, text)
 
+    def _switches_read(self, event: SwitchesRead) -> None:
+        if event.stop is not None and self.book.latch is None:
+            emergency.stop(self.book, event.stop)
+        else:
+            commands.take_switches(self.book, event)
+
     def _gates_changed(self, event: GatesChanged) -> None:
-        self.book.gates = event.gates
+        before, self.book.gates = self.book.gates, event.gates
+        if event.gates.store_away and not before.store_away:
+            text = "PostgreSQL does not answer: no entries; stops rest, exits go on"
+            self.book.alert("HIGH", "POSTGRES_AWAY", text, action="STOP_ENTRIES")

@@ -90,6 +90,7 @@ class PaperClock:
             "T": self._exchange.time,
             "user": user,
             "klines": [candle.symbol for candle in step.closed] if step else [],
+            "prices": self._streams.prices(step.points if step else ()),
             "pace": self._clockwork.pace,
             "ended": self._exchange.ended,
         }

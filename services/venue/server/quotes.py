@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from services.venue.core.depth import SHOWN_NOTIONAL, best_prices
 from services.venue.core.rejections import symbol_closed
 from services.venue.exchange import PaperExchange
 from services.venue.server.formats import number
-
-_SHOWN_NOTIONAL = Decimal(20_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +36,8 @@ class Quotes:
         mark = state.marks.get(symbol)
         if mark is None:
             raise symbol_closed()
-        half = max(mark * state.rules.half_spread, filters.tick_size / 2)
-        bid = max(filters.tick_size, filters.floor_price(mark - half))
-        size = filters.ceil_quantity(_SHOWN_NOTIONAL / mark)
-        return Quote(symbol, mark, bid, filters.ceil_price(mark + half), size)
+        bid, ask = best_prices(state.rules, filters, mark)
+        return Quote(symbol, mark, bid, ask, filters.ceil_quantity(SHOWN_NOTIONAL / mark))
 
     def trading(self) -> list[str]:
         """Return the symbols that trade now, by name."""
@@ -54,6 +51,17 @@ class Quotes:
     def funding_rate(self, symbol: str) -> Decimal:
         """Return the rate that will be paid at the next funding time."""
         return self._exchange.market.funding_rate(symbol, self.next_funding())
+
+    def price_of(self, symbol: str) -> dict[str, Any]:
+        """Return a symbol's prices as a point of the paper clock tells them."""
+        quote = self.of(symbol)
+        return {
+            "p": number(quote.mark),
+            "b": number(quote.bid),
+            "a": number(quote.ask),
+            "r": number(self.funding_rate(symbol)),
+            "T": self.next_funding(),
+        }
 
     def book_event(self, symbol: str, step: int) -> dict[str, Any]:
         """Return the best prices as the bookTicker stream tells them."""

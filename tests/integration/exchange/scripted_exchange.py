@@ -37,6 +37,11 @@ class ScriptedExchange:
         self.orders: dict[str, dict[str, Any]] = {}
         self.clock_ahead_ms = 0
         self.hedge = False
+        self.margin_type = "CROSSED"
+        self.headers: dict[str, str] = {}
+        self.rate_limits: list[dict[str, Any]] = []
+        self.opened = 0
+        self.mute: set[str] = set()
         self.symbols = [symbol_info("BTCUSDT"), symbol_info("ETHUSDT")]
         self.sockets: dict[str, list[web.WebSocketResponse]] = {
             "user": [],
@@ -95,7 +100,9 @@ class ScriptedExchange:
         if scripted is not None:
             return await scripted(request)
         late = self._clock_error(params)
-        return late or self._answer(request.method, path, params)
+        answer = late or self._answer(request.method, path, params)
+        answer.headers.update(self.headers)
+        return answer
 
     def server_ms(self) -> int:
         return int(time.time() * 1000) + self.clock_ahead_ms
@@ -118,9 +125,11 @@ class ScriptedExchange:
         if (method, path) == ("POST", "listenKey"):
             self.listen_keys += 1
             return web.json_response({"listenKey": f"key{self.listen_keys}"})
+        if (method, path) == ("POST", "marginType"):
+            self.margin_type = params["marginType"]
         plain: dict[str, Any] = {
             "time": {"serverTime": self.server_ms()},
-            "exchangeInfo": {"symbols": self.symbols},
+            "exchangeInfo": {"symbols": self.symbols, "rateLimits": self.rate_limits},
             "leverageBracket": [],
             "positionSide/dual": {"dualSidePosition": self.hedge},
             "klines": [],
@@ -128,7 +137,7 @@ class ScriptedExchange:
                 "assets": [{"asset": "USDT", "walletBalance": "1", "availableBalance": "1"}]
             },
             "leverage": {"leverage": int(params.get("leverage", "0"))},
-            "symbolConfig": [{"symbol": "BTCUSDT", "leverage": 20}],
+            "symbolConfig": [{"symbol": "BTCUSDT", "leverage": 20, "marginType": self.margin_type}],
         }
         return web.json_response(plain.get(path, []))
 
@@ -146,7 +155,8 @@ class ScriptedExchange:
         return web.json_response({"n": 0, "T": 0})
 
     async def _socket(self, stream: str, request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse()
+        self.opened += 1
+        socket = web.WebSocketResponse(autoping=stream not in self.mute)
         await socket.prepare(request)
         self.sockets[stream].append(socket)
         try:

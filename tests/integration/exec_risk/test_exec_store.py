@@ -14,7 +14,11 @@ import pytest_asyncio
 from services.exec_risk.app import MIGRATIONS, SCHEMA
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import inputs
+from services.exec_risk.core.execution_policy import ExecutionPolicy
+from services.exec_risk.core.inputs import Tick
 from services.exec_risk.core.policy import Policy
+from services.exec_risk.core.trader import Trader
+from services.exec_risk.core.trailing import Stage
 from services.exec_risk.store import PostgresStore
 from services.exec_risk.views import Views
 from services.kit.clock import SystemClock
@@ -22,9 +26,10 @@ from services.kit.db import Database
 from services.kit.errors import AlreadyExists
 from services.kit.lease import Fenced, Lease
 from services.kit.migrate import migrate
-from services.trade.order import OrderPurpose
+from services.trade.execution import ExecutionStrategy
+from services.trade.order import OrderPurpose, Side
 from services.trade.position import TradingState
-from tests.unit.exec_risk.account_desk import Desk
+from tests.unit.exec_risk.account_desk import MINUTE, Desk, signal_of
 
 
 @pytest_asyncio.fixture
@@ -61,11 +66,53 @@ async def test_a_restart_reads_back_what_was_committed(database: Database) -> No
     assert book.counts == desk.book.counts
     assert book.seen_fills == desk.book.seen_fills
     assert book.last_round == desk.book.last_round
+    assert book.executing.all == desk.book.executing.all
+    assert book.executing.volumes == desk.book.executing.volumes
     assert {d.day: d.pnl for d in book.days.values()} == {
         d.day: d.pnl for d in desk.book.days.values()
     }
     told = await database.pool.fetchval("select count(*) from outbox")
     assert told == sum(isinstance(c, fx.FACTS) for c in changes)
+
+
+async def test_how_far_protection_has_come_is_read_back(database: Database) -> None:
+    """Incidents 6 and 12: best price, moved stop and what targets took survive; newest wins."""
+    store, _ = await _store(database)
+    desk = Desk()
+    desk.open()
+    desk.fill(desk.placed(OrderPurpose.TAKE_PROFIT)[0], price=Decimal("101.2"))
+    for close in ("101.5", "102"):
+        desk.time += MINUTE
+        desk.close("BTCUSDT", Decimal(close))
+        desk.accept_all()
+    (progress,) = desk.book.progress.values()
+    assert progress.stage is Stage.TRAILING and progress.taken
+    changes = _changes(desk.effects)
+    await store.commit(changes)
+    await store.commit([e for e in changes if isinstance(e, fx.StoreProgress)][:1])
+    book = await store.load(Policy())
+    assert book.progress == desk.book.progress
+    assert book.plans == desk.book.plans
+    again = Trader(book)
+    again.handle(Tick(), desk.time)
+    assert again.handle(Tick(), desk.time) == []  # nothing is asked for twice
+
+
+@pytest.mark.parametrize("strategy", list(ExecutionStrategy))
+async def test_an_execution_at_work_survives_a_restart(
+    database: Database, strategy: ExecutionStrategy
+) -> None:
+    """Parts, deadline, price limits and the order under way are read back as they were."""
+    store, _ = await _store(database)
+    desk = Desk(Policy(execution=ExecutionPolicy(entry_strategy=strategy)))
+    desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
+    entry = desk.placed(OrderPurpose.ENTRY)[0]
+    desk.fill(entry, entry.quantity / 2)
+    await store.commit(_changes(desk.effects))
+    book = await store.load(Policy())
+    assert book.executing.working == desk.book.executing.working
+    assert len(book.executing.working) == 1
+    assert book.orders == desk.book.orders
 
 
 async def test_closed_position_is_in_the_table(database: Database) -> None:

@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+from quantum.ai.v1 import signal_pb2
 from quantum.analytics.v1 import events_pb2
 from quantum.market.v1 import market_pb2
 
@@ -88,6 +89,7 @@ class Adviser:
         self._bus = bus
         self._candles: asyncio.Queue[Candle] = asyncio.Queue()
         self._history: dict[str, int] = {}
+        self.advise: Callable[[Candle], signal_pb2.PredictionBatch] = batch_of
         self.answering = asyncio.Event()
         self.answering.set()
 
@@ -120,7 +122,7 @@ class Adviser:
                 [
                     Outgoing(
                         subjects.prediction(candle.venue, candle.timeframe),
-                        batch_of(candle).SerializeToString(),
+                        self.advise(candle).SerializeToString(),
                         f"prediction-{candle.key}",
                     ),
                     Outgoing(

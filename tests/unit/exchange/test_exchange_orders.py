@@ -11,10 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.exec_risk.core.exchange_events import Accepted, Refused, Unknown
-from services.exec_risk.exchange_errors import classify, is_authentication
+from services.exec_risk.exchange_errors import is_authentication
 from services.exec_risk.exchange_orders import place_params, placed, plain, reported
 from services.exec_risk.exchange_settings import ExchangeSettings
-from services.trade.order import Order, OrderPurpose, OrderState, OrderType, Side
+from services.trade.order import (
+    Order,
+    OrderPurpose,
+    OrderState,
+    OrderType,
+    Side,
+    TimeInForce,
+)
 
 ENTRY = Order(
     client_order_id="qte0-abc",
@@ -68,6 +75,42 @@ def test_one_way_mode_matrix(purpose: OrderPurpose, side: Side) -> None:
     params = place_params(replace(ENTRY, purpose=purpose, side=side))
     assert "positionSide" not in params
     assert params.get("reduceOnly") == (None if purpose is OrderPurpose.ENTRY else "true")
+
+
+@pytest.mark.parametrize("kind", [OrderType.MARKET, OrderType.STOP_MARKET])
+@pytest.mark.parametrize(
+    ("purpose", "side", "held"),
+    [
+        (OrderPurpose.EXIT, Side.SELL, "LONG"),
+        (OrderPurpose.EXIT, Side.BUY, "SHORT"),
+        (OrderPurpose.STOP_LOSS, Side.SELL, "LONG"),
+        (OrderPurpose.TAKE_PROFIT, Side.BUY, "SHORT"),
+        (OrderPurpose.ENTRY, Side.BUY, "LONG"),
+        (OrderPurpose.ENTRY, Side.SELL, "SHORT"),
+    ],
+)
+def test_hedge_mode_matrix(kind: OrderType, purpose: OrderPurpose, side: Side, held: str) -> None:
+    """Incident 32: a SELL that closes a LONG names the LONG, or it would open a SHORT."""
+    order = replace(ENTRY, type=kind, purpose=purpose, side=side, trigger_price=Decimal(9))
+    params = place_params(order, hedge=True)
+    assert params["positionSide"] == held
+    assert "reduceOnly" not in params
+
+
+@pytest.mark.parametrize("kept", list(TimeInForce))
+def test_limit_says_how_long_it_may_rest(kept: TimeInForce) -> None:
+    limit = replace(ENTRY, type=OrderType.LIMIT, price=Decimal(100), time_in_force=kept)
+    assert place_params(limit)["timeInForce"] == kept.value
+
+
+@pytest.mark.parametrize("status", ["EXPIRED", "EXPIRED_IN_MATCH"])
+def test_remainder_of_ioc_fok_and_post_only_is_a_final_report(status: str) -> None:
+    """What the exchange ends itself was accepted first: its fills count, the rest is over."""
+    outcome = placed(ENTRY, answer(status=status, executedQty="0.004", avgPrice="100"))
+    assert isinstance(outcome, Accepted)
+    assert outcome.report.state is OrderState.EXPIRED
+    assert outcome.report.state.final
+    assert outcome.report.filled_quantity == Decimal("0.004")
 
 
 def test_limit_needs_a_price() -> None:
@@ -129,39 +172,6 @@ def test_fills_of_a_triggered_order_come_from_its_child() -> None:
     assert reported(None, None) is None
 
 
-@pytest.mark.parametrize(
-    ("error", "code", "retryable"),
-    [
-        (ccxt.InvalidNonce('x {"code":-1021,"msg":"Timestamp"}'), "-1021", True),
-        (ccxt.InsufficientFunds('x {"code":-2019,"msg":"Margin"}'), "-2019", False),
-        (ccxt.InvalidOrder('x {"code":-4116,"msg":"duplicated"}'), "-4116", False),
-        (ccxt.RateLimitExceeded('x {"code":-1003,"msg":"Too many"}'), "-1003", True),
-        (ccxt.DDoSProtection("x 429 Too Many Requests <html>"), "rate_limited", True),
-        (ccxt.DDoSProtection('x {"code":-2015,"msg":"Invalid API-key"}'), "-2015", False),
-    ],
-)
-def test_proof_that_nothing_was_done(error: Exception, code: str, retryable: bool) -> None:
-    """Incidents 46 and 48: clock and rate limit may be tried again, missing margin may not."""
-    outcome = classify(error)
-    assert isinstance(outcome, Refused)
-    assert (outcome.code, outcome.retryable) == (code, retryable)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        ccxt.RequestTimeout("x"),
-        ccxt.NetworkError("x"),
-        ccxt.ExchangeNotAvailable("x 502 <html>"),
-        ccxt.OperationFailed('x {"code":-1000,"msg":"unknown"}'),
-        ccxt.OperationFailed('x {"code":-1008,"msg":"overload"}'),
-        ccxt.ExchangeError("binanceusdm POST http://127.0.0.1/fapi/v1/order"),
-    ],
-)
-def test_no_proof_is_unknown(error: Exception) -> None:
-    assert isinstance(classify(error), Unknown)
-
-
 def test_rejected_key_is_seen_behind_a_wrong_exception() -> None:
     """Incident 49: ccxt calls -2015 a DDoSProtection once the key has worked."""
     assert is_authentication(ccxt.DDoSProtection('x {"code":-2015,"msg":"Invalid API-key"}'))
@@ -178,6 +188,7 @@ def test_rejected_key_is_seen_behind_a_wrong_exception() -> None:
         ({"api_key": ""}, "api_key"),
         ({"timeframe": "1x"}, "timeframe"),
         ({"recv_window_ms": 0}, "recv_window_ms"),
+        ({"exit_share_percent": 100}, "exit_share_percent"),
     ],
 )
 def test_contradictory_settings_are_refused_by_name(changes: dict[str, object], named: str) -> None:

@@ -49,6 +49,25 @@ ALGO: dict[str, Any] = {
 }
 
 
+BRACKETS: list[dict[str, Any]] = [
+    {
+        "symbol": "BTCUSDT",
+        "brackets": [
+            {
+                "bracket": 2, "initialLeverage": 100, "notionalCap": 250000,
+                "notionalFloor": 50000, "maintMarginRatio": 0.005, "cum": 50.0,
+            },
+            {
+                "bracket": 1, "initialLeverage": 125, "notionalCap": 50000,
+                "notionalFloor": 0, "maintMarginRatio": 0.004, "cum": 0.0,
+            },
+        ],
+    },
+    {"symbol": "NONEUSDT", "brackets": []},
+]  # fmt: skip
+TIERS = parse.leverage_tiers(BRACKETS)["BTCUSDT"]
+
+
 def exchange_symbol(symbol: str = "BTCUSDT") -> dict[str, Any]:
     return {
         "symbol": symbol,
@@ -118,7 +137,7 @@ def test_finished_conditional_order_is_filled_only_when_all_of_it_is(
 
 def test_filters_of_a_symbol() -> None:
     """Incident 38: tick and step each from its own filter."""
-    filters = parse.symbol_filters(exchange_symbol(), 125)
+    filters = parse.symbol_filters(exchange_symbol(), TIERS)
     assert filters.tick_size == Decimal("0.10")
     assert filters.step_size == Decimal("0.001")
     assert filters.market_max_quantity == Decimal(120)
@@ -126,18 +145,39 @@ def test_filters_of_a_symbol() -> None:
     assert filters.max_leverage == 125
 
 
+def test_leverage_tiers_by_notional() -> None:
+    """What a position must hold depends on its size: rules need it for the liquidation price."""
+    filters = parse.symbol_filters(exchange_symbol(), TIERS)
+    small, large = filters.tier(Decimal(49_999)), filters.tier(Decimal(50_000))
+    assert small is not None
+    assert large is not None
+    assert (small.max_leverage, small.maintenance_rate) == (125, Decimal("0.004"))
+    assert (large.max_leverage, large.maintenance_amount) == (100, Decimal("50.0"))
+    # continuous: both tiers ask for the same margin where they meet
+    edge = Decimal(50_000)
+    assert edge * small.maintenance_rate == edge * large.maintenance_rate - large.maintenance_amount
+    assert filters.tier(Decimal(250_000)) is None
+    assert list(parse.leverage_tiers(BRACKETS)) == ["BTCUSDT"]
+
+
+def test_symbol_without_brackets_gets_the_leverage_of_a_new_account() -> None:
+    filters = parse.symbol_filters(exchange_symbol(), ())
+    assert (filters.max_leverage, filters.tiers) == (20, ())
+    assert filters.tier(Decimal(1)) is None
+
+
 @pytest.mark.parametrize("symbol", ["币安人生USDT", "btcusdt", "BTC-USDT", ""])
 def test_odd_symbol_is_named(symbol: str) -> None:
     """Incident 54: an odd symbol raises alone, so that its reader can leave it out."""
     with pytest.raises(ValueError, match="symbol"):
-        parse.symbol_filters(exchange_symbol(symbol), 20)
+        parse.symbol_filters(exchange_symbol(symbol), TIERS)
 
 
 def test_symbol_without_a_filter_is_named() -> None:
     raw = exchange_symbol()
     raw["filters"] = raw["filters"][:1]
     with pytest.raises(ValueError, match="LOT_SIZE"):
-        parse.symbol_filters(raw, 20)
+        parse.symbol_filters(raw, TIERS)
 
 
 def test_account_counts_wallet_without_open_profit() -> None:

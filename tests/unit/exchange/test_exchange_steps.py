@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from services.exec_risk.core.exchange_events import (
     CandleClosed,
     PointReached,
+    PriceReport,
     WalletReport,
 )
 from services.exec_risk.exchange_steps import Item, Missing, StepSequencer
@@ -106,3 +107,15 @@ def test_events_without_their_point_can_be_released() -> None:
     assert sequencer.flush() == [wallet(1)]
     assert not sequencer.orphaned
     assert sequencer.point(point(3), 1) == [point(3)]
+
+
+def test_prices_come_with_their_point_after_its_candles() -> None:
+    price = PriceReport("A", 60_000, Decimal(1))
+    sequencer = StepSequencer()
+    assert sequencer.prices(7, [price]) == []
+    assert sequencer.point(point(7, "A"), 1) == []
+    assert sequencer.candle(7, candle("A")) == []
+    assert sequencer.user(7, [wallet(1)]) == [wallet(1), candle("A"), price, point(7, "A")]
+    # told again with the same point on a new connection
+    assert sequencer.prices(7, [price]) == []
+    assert sequencer.point(point(8), 0) == [point(8)]

@@ -195,7 +195,6 @@ def stored(book: Book, effects: list[fx.Effect]) -> None:
                 book.positions[position.symbol] = position
             case fx.PositionClosed(position=position):
                 del book.positions[position.symbol]
-                book.progress.pop(position.position_id, None)
                 book.last_closed[position.symbol] = position.closed_time or 0
             case fx.FillRecorded(fill=fill):
                 book.seen_fills[fill.symbol, fill.trade_id] = fill.time

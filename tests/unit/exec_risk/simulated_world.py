@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Literal
 
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
@@ -16,15 +17,18 @@ from services.exec_risk.core.order_book import Orders
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import Book, Day
 from services.exec_risk.core.trailing import Progress
-from services.exec_risk.seams import StoreUnavailable
+from services.exec_risk.core.volume_profile import VolumeProfile
+from services.exec_risk.seams import StoreUnavailable, Switches
 from services.trade.candle import Candle
+from services.trade.execution import Execution
 from services.trade.filters import SymbolFilters
-from services.trade.order import Fill, Order, OrderPurpose, OrderState, OrderType
-from services.trade.position import Position
+from services.trade.order import Fill, Order, OrderPurpose, OrderState, OrderType, TimeInForce
+from services.trade.position import Position, TradingState
 from tests.unit.exec_risk.account_desk import MINUTE, START, SYMBOLS, fill_of, filters_of, report
 
 D = Decimal
 SPEED = 40
+_AT_ONCE = (TimeInForce.IOC, TimeInForce.FOK)
 
 
 class QuickClock:
@@ -58,8 +62,35 @@ class MemoryTruth:
         self.plans: dict[str, fx.EntryPlan] = {}
         self.progress: dict[str, Progress] = {}
         self.days: dict[str, Day] = {}
+        self.executions: dict[str, Execution] = {}
+        self.volumes: dict[str, VolumeProfile] = {}
         self.account: fx.AccountSnapshot | None = None
         self.alerts: list[fx.Alert] = []
+        self.answers: dict[str, fx.Answer] = {}
+        self.trading_state = TradingState.ACTIVE
+        self.latch: fx.Latch | None = None
+        self.away: Literal["", "refuses", "hangs"] = ""
+        """How the store fails now; '' when it answers."""
+        self.changed = asyncio.Event()
+        self.poison: Callable[[Book], None] = lambda _: None
+        """Done to every book that is read back."""
+
+    def leave(self, how: Literal["refuses", "hangs"]) -> None:
+        """Go away."""
+        self.away = how
+
+    def come_back(self) -> None:
+        """Answer again, also what hangs."""
+        self.away = ""
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+    async def reach(self) -> None:
+        """Return when the store can be reached; StoreUnavailable while it refuses."""
+        while self.away == "hangs":
+            await self.changed.wait()
+        if self.away:
+            raise StoreUnavailable("away")
 
 
 class MemoryStore:
@@ -69,19 +100,22 @@ class MemoryStore:
         truth.token += 1
         self._truth, self._token, self._dice, self._faults = truth, truth.token, dice, faults
 
-    async def commit(self, changes: Sequence[fx.Change]) -> None:
+    async def commit(self, changes: Sequence[fx.Change]) -> Switches | None:
         """Apply all changes; a fault leaves it open whether they held."""
         await asyncio.sleep(0)
+        await self._truth.reach()
         if self._token != self._truth.token:
             raise Deposed
         fault = self._dice.random() < self._faults
         if fault and self._dice.random() < 0.5:
             raise StoreUnavailable("before")
+        before = Switches(self._truth.trading_state, self._truth.latch)
         for change in changes:
             self._apply(change)
         await asyncio.sleep(0)
         if fault:
             raise StoreUnavailable("after")
+        return before
 
     def _apply(self, change: fx.Change) -> None:
         truth = self._truth
@@ -100,6 +134,12 @@ class MemoryStore:
                 truth.fills.setdefault((fill.symbol, fill.trade_id), fill)
             case fx.StorePlan(plan=plan):
                 truth.plans.setdefault(plan.position_id, plan)
+            case fx.ExecutionChanged(execution=execution):
+                before = truth.executions.get(execution.execution_id)
+                if before is None or before.version < execution.version:
+                    truth.executions[execution.execution_id] = execution
+            case fx.StoreVolumes(profiles=profiles):
+                truth.volumes.update({p.symbol: p for p in profiles})
             case fx.StoreProgress(progress=progress):
                 truth.progress[progress.position_id] = progress
             case fx.StoreDay():
@@ -109,34 +149,50 @@ class MemoryStore:
                 truth.account = change
             case fx.Alert():
                 truth.alerts.append(change)
+            case fx.TradingStateChanged():
+                truth.trading_state = change.state
+            case fx.EmergencyStopped(latch=latch):
+                truth.latch = latch
+            case fx.EmergencyReset():
+                truth.latch = None
+            case fx.Answer():
+                truth.answers[change.request_id] = change
             case _:
                 return
 
     async def load(self, policy: Policy) -> Book:
         """Read everything back."""
+        await self._truth.reach()
         truth, book = self._truth, Book(policy)
         book.orders, book.plans = Orders(truth.orders), dict(truth.plans)
         for order in book.orders.values():
             key = (order.position_id, order.purpose)
             book.counts[key] = book.counts.get(key, 0) + 1
+        for execution in truth.executions.values():
+            book.executing.put(execution)
+        book.executing.volumes = dict(truth.volumes)
         book.positions = {p.symbol: p for p in truth.positions.values() if p.open}
-        held = {p.position_id for p in book.positions.values()}
-        book.progress = {k: p for k, p in truth.progress.items() if k in held}
+        book.progress = dict(truth.progress)
         book.seen_fills = {k: f.time for k, f in truth.fills.items()}
         book.days = {d.day: replace(d) for d in truth.days.values()}
         if truth.account is not None:
             book.time, book.wallet = truth.account.time, truth.account.wallet_balance
             book.last_round = truth.account.last_round
+        book.trading_state = truth.trading_state
+        book.latch = truth.latch
+        truth.poison(book)
         return book
 
     async def requests(self) -> list[Command]:
         """Nobody asks."""
+        await self._truth.reach()
         return []
 
     async def write_status(
         self, *, connected: bool, ready: bool, blocked_by: str, counters: dict[str, float]
     ) -> None:
         """Nobody reads."""
+        await self._truth.reach()
 
 
 class SimulatedExchange:
@@ -153,8 +209,11 @@ class SimulatedExchange:
         self.prices = dict.fromkeys(SYMBOLS, D(100))
         self.wallet, self.time, self.number, self.idle_at = D(10_000), START, 0, -1
         self.inbox: asyncio.Queue[ex.ExchangeEvent] = asyncio.Queue()
-        self.accepted_twice: list[str] = []
-        self.uncommitted: list[str] = []
+        self.accepted_twice: list[Order] = []
+        self.uncommitted: list[Order] = []
+        self.lockstep = True
+        self.still = False
+        """True: prices do not move."""
         self.is_stored: Callable[[str], bool] = lambda _: True
         self._late: set[asyncio.Task[None]] = set()
 
@@ -182,7 +241,7 @@ class SimulatedExchange:
     async def place(self, order: Order, *, signed_at: int) -> ex.RequestOutcome:
         """Take an order; the request or the reply may be lost, or the request be late."""
         if not self.is_stored(order.client_order_id):
-            self.uncommitted.append(order.client_order_id)
+            self.uncommitted.append(order)
         await asyncio.sleep(self.dice.random() / SPEED / 4)
         if self.dice.random() < self.faults:
             if self.dice.random() < 0.5:
@@ -190,7 +249,8 @@ class SimulatedExchange:
                 self._late.add(late)
                 late.add_done_callback(self._late.discard)
             return ex.Unknown("request lost")
-        self._take(order)
+        if not self._take(order):
+            return ex.Refused("-4116", "ClientOrderId is duplicated.")
         await asyncio.sleep(self.dice.random() / SPEED / 4)
         if self.dice.random() < self.faults:
             return ex.Unknown("reply lost")
@@ -201,10 +261,15 @@ class SimulatedExchange:
         await asyncio.sleep(1.0 / SPEED)
         self._take(order)
 
-    def _take(self, order: Order) -> None:
-        if order.client_order_id in self.orders:
-            self.accepted_twice.append(order.client_order_id)
+    def _take(self, order: Order) -> bool:
+        """Refuse a repeated id only among open orders, as Binance does."""
+        known = self.orders.get(order.client_order_id)
+        if known is not None:
+            self.accepted_twice.append(order)
+            if not known.state.final:
+                return False
         self.orders[order.client_order_id] = replace(order, state=OrderState.ACCEPTED)
+        return True
 
     async def cancel(self, order: Order, *, signed_at: int) -> ex.RequestOutcome:
         """Cancel a resting order."""
@@ -246,23 +311,29 @@ class SimulatedExchange:
         self.number += 1
         self.time += MINUTE if close else 0
         for symbol in SYMBOLS:
-            move = D(self.dice.randint(-60, 60)) / 100
+            move = D(0) if self.still else D(self.dice.randint(-60, 60)) / 100
             self.prices[symbol] = max(self.prices[symbol] + (move if close else 0), D(50))
         for order in list(self.orders.values()):
             if not order.state.final and self._fires(order):
                 self._execute(order)
+            elif not order.state.final and order.time_in_force in _AT_ONCE:
+                self.orders[order.client_order_id] = replace(order, state=OrderState.EXPIRED)
+                self.inbox.put_nowait(self._report(self.orders[order.client_order_id]))
         closed = SYMBOLS if close else ()
         for symbol in closed:
             p = self.prices[symbol]
             candle = Candle("paper", symbol, "1m", self.time - MINUTE, p, p, p, p, D(1))
             self.inbox.put_nowait(ex.CandleClosed(candle))
-        point = ex.PointReached(self.number, self.time, closed)
+        point = ex.PointReached(self.number, self.time, closed, self.lockstep)
         self.inbox.put_nowait(point)
         return point
 
     def _fires(self, order: Order) -> bool:
         if order.type is OrderType.MARKET:
             return True
+        if order.type is OrderType.LIMIT:
+            assert order.price is not None
+            return (order.price - self.prices[order.symbol]) * order.side.sign >= 0
         assert order.trigger_price is not None
         distance = (self.prices[order.symbol] - order.trigger_price) * order.side.sign
         return distance >= 0 if order.type is OrderType.STOP_MARKET else distance <= 0

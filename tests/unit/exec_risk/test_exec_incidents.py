@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +17,6 @@ from services.exec_risk.core.protection_policy import ProtectionPolicy
 from services.exec_risk.core.sizing import size
 from services.trade.order import OrderPurpose, OrderState, Side
 from tests.unit.exec_risk.account_desk import MINUTE, Desk, filters_of, report, signal_of
-from tests.unit.exec_risk.test_exec_shell import World
 
 D = Decimal
 ENTRY, EXIT, STOP = OrderPurpose.ENTRY, OrderPurpose.EXIT, OrderPurpose.STOP_LOSS
@@ -71,19 +67,6 @@ def test_a_target_that_costs_would_eat_is_refused(fee: Decimal, slip: Decimal) -
     desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
     clears = D("0.003") > 2 * fee + slip
     assert decided(desk)[0][0] == ("approved" if clears else "target_clears_costs")
-
-
-async def test_a_defect_in_the_core_is_never_swallowed() -> None:
-    """Incident 19: what cannot be handled ends the leader, so that its process ends and is seen."""
-    world = World(seed=0, faults=0.0)
-    world.start()
-    await world.point(close=False, crash=False)
-    poison: Any = object()
-    world.leader.put(poison)
-    async with asyncio.timeout(5):
-        with pytest.raises(ExceptionGroup):
-            await world._tasks[1]
-    await world.kill()
 
 
 @settings(max_examples=30, deadline=None)

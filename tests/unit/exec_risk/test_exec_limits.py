@@ -17,6 +17,7 @@ from services.exec_risk.core.clusters import cluster_of
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.risk_policy import RiskPolicy
 from services.trade.order import Order, OrderPurpose, OrderState, Side
+from services.trade.position import TradingState
 from tests.unit.exec_risk.account_desk import MINUTE, PRICE, Desk, report, signal_of
 
 D = Decimal
@@ -61,6 +62,11 @@ def held(desk: Desk, side: Side, *, pending: bool) -> dict[str, Decimal]:
     for order in desk.book.orders.values():
         if pending and order.purpose is ENTRY and order.side is side and not order.state.final:
             found[order.symbol] += order.remaining * PRICE
+    for execution in desk.book.executing.entering():
+        child = desk.book.orders.get(execution.child)
+        waits = child is None or child.state.final
+        if pending and execution.side is side and execution.sends and waits:
+            found[execution.symbol] += execution.left * PRICE
     return found
 
 
@@ -148,7 +154,8 @@ def test_no_limit_is_ever_exceeded_and_nothing_stays_reserved(policy: Policy, se
                 for s in chosen
             )
         )
-        entered = {o.side for o in desk.placed(ENTRY) if o.decided_time == desk.time}
+        plans = desk.book.plans.values()
+        entered = {p.side.entry_side for p in plans if p.decided_time == desk.time}
         check(desk, entered)
         live = [o for o in desk.book.live_orders() if o.purpose is ENTRY]
         for order in dice.sample(live, dice.randint(0, len(live))):
@@ -159,9 +166,13 @@ def test_no_limit_is_ever_exceeded_and_nothing_stays_reserved(policy: Policy, se
         exits = [o for o in desk.book.live_orders() if o.purpose is EXIT]
         for order in dice.sample(exits, dice.randint(0, len(exits))):
             desk.fill(order, price=PRICE)
-    for order in [o for o in desk.book.live_orders() if o.purpose is ENTRY]:
-        entry_is_canceled(desk, order, dice)
+    desk.tell(inputs.SetTradingState("end", TradingState.HALTED, "the day is over"))
+    for _ in range(5):
+        desk.tell(inputs.Tick())
+        for order in [o for o in desk.book.live_orders() if o.purpose is ENTRY]:
+            entry_is_canceled(desk, order, dice)
     assert not [o for o in desk.book.live_orders() if o.purpose is ENTRY]
+    assert not desk.book.executing.entering()
     assert desk.book.reserved() == 0
     assert desk.book.slots_used() == len(desk.book.positions)
     margins = (p.quantity * PRICE / p.leverage for p in desk.book.positions.values())

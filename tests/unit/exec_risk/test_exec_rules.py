@@ -92,12 +92,16 @@ def test_trades_a_day_count_what_opened_and_what_is_on_its_way() -> None:
     desk.refuse(desk.placed(ENTRY)[0], "-2019")
     assert rule_of(desk) == "approved"
     desk.fill(desk.placed(ENTRY)[-1])
+    assert sol(desk) == "trades_per_day"
+    desk.time += 24 * 60 * MINUTE
+    assert sol(desk) == "approved"
+
+
+def sol(desk: Desk) -> str:
+    """Judge a signal of SOLUSDT and return the rule that decided."""
     desk.time += MINUTE
     desk.round(signal_of("SOLUSDT", Side.BUY, desk.time))
-    assert blocked_by(desk.book) == "trades_per_day"
-    desk.time += 24 * 60 * MINUTE
-    desk.round()
-    assert blocked_by(desk.book) == ""
+    return [e.rule for e in desk.effects if isinstance(e, fx.RiskDecided)][-1]
 
 
 def test_failed_entries_close_the_account_for_a_while() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -24,7 +26,11 @@ from tests.unit.exec_risk.simulated_world import (
     SoleLease,
 )
 
-LIMITS = TermLimits(observed_wait=0.0, sender=SenderLimits(timeout_seconds=5.0))
+LIMITS = TermLimits(
+    latch_file=Path(tempfile.mkdtemp(), "latch"),
+    observed_wait=0.0,
+    sender=SenderLimits(timeout_seconds=5.0),
+)
 
 
 class World:

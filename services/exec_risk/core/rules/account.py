@@ -13,6 +13,19 @@ def _open_positions(entry: Entry) -> str | None:
     return f"{used} of {limit} positions are open or on their way" if used >= limit else None
 
 
+def _execution_errors(entry: Entry) -> str | None:
+    limits = entry.policy.risk
+    failed = entry.book.failed_entries(limits.execution_errors_ms)
+    if failed < limits.max_execution_errors:
+        return None
+    return f"{failed} entries failed within {limits.execution_errors_ms} ms"
+
+
+def _trades_per_day(entry: Entry) -> str | None:
+    used, limit = entry.book.entries_today(), entry.policy.risk.max_trades_per_day
+    return f"{used} of {limit} trades of the day are used" if used >= limit else None
+
+
 def _orders_per_minute(entry: Entry) -> str | None:
     used, limit = entry.book.entries_since(MINUTE_MS), entry.policy.risk.max_orders_per_minute
     return f"{used} of {limit} entries of the minute are used" if used >= limit else None
@@ -29,7 +42,9 @@ def _liquidation(entry: Entry) -> str | None:
     cap = leverage.cap(entry.book, entry.filters, entry.stop_fraction)
     if entry.leverage <= cap:
         return None
-    distance = leverage.liquidation_distance(entry.leverage, entry.filters)
+    distance = leverage.liquidation_distance(
+        entry.leverage, entry.filters, entry.policy.max_position_usd
+    )
     return (
         f"leverage {entry.leverage} is above {cap}: liquidation at {distance:.4f} is too near to"
         f" the stop at {entry.stop_fraction}, or safety level {entry.book.safety} allows less"
@@ -37,6 +52,20 @@ def _liquidation(entry: Entry) -> str | None:
 
 
 ACCOUNT: tuple[Rule, ...] = (
+    Rule(
+        "execution_errors",
+        _execution_errors,
+        lambda p: str(p.risk.max_execution_errors),
+        "failed entries in 15 minutes",
+        "MAX_EXECUTION_ERRORS",
+    ),
+    Rule(
+        "trades_per_day",
+        _trades_per_day,
+        lambda p: str(p.risk.max_trades_per_day),
+        "positions a UTC day",
+        "MAX_TRADES_PER_DAY",
+    ),
     Rule(
         "open_positions",
         _open_positions,

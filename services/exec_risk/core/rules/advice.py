@@ -43,9 +43,13 @@ def _position(entry: Entry) -> str | None:
 
 
 def _pending(entry: Entry) -> str | None:
+    if entry.signal.symbol in entry.book.drift:
+        return f"position of {entry.signal.symbol} differs from the exchange's"
     for order in entry.book.live_orders(entry.signal.symbol):
         word = "of unknown outcome" if order.state is OrderState.UNKNOWN else "on its way"
         return f"order {order.client_order_id} is {word}"
+    for execution in entry.book.executing.entering(entry.signal.symbol):
+        return f"execution {execution.execution_id} is at work"
     return None
 
 

@@ -30,6 +30,15 @@ def _maintenance(book: Book) -> str | None:
     return "the service is in maintenance" if book.gates.maintenance else None
 
 
+def _postgres(book: Book) -> str | None:
+    return "PostgreSQL does not answer" if book.gates.store_away else None
+
+
+def _core_error(book: Book) -> str | None:
+    found = book.gates.core_error
+    return f"an exception inside the core: {found}" if found else None
+
+
 def _exchange(book: Book) -> str | None:
     if not book.policy.venue_ready:
         return f"venue {book.policy.venue} is not set up for trading"
@@ -64,19 +73,6 @@ def _safety_level(book: Book) -> str | None:
     return f"safety level is {book.safety}"
 
 
-def _execution_errors(book: Book) -> str | None:
-    limits = book.policy.risk
-    failed = book.failed_entries(limits.execution_errors_ms)
-    if failed < limits.max_execution_errors:
-        return None
-    return f"{failed} entries failed within {limits.execution_errors_ms} ms"
-
-
-def _trades_per_day(book: Book) -> str | None:
-    used, limit = book.entries_today(), book.policy.risk.max_trades_per_day
-    return f"{used} of {limit} trades of the day are used" if used >= limit else None
-
-
 GATES: tuple[Gate, ...] = (
     Gate("emergency_latch", _emergency_latch, unit="switch", source="EmergencyStop"),
     Gate(
@@ -89,6 +85,8 @@ GATES: tuple[Gate, ...] = (
     Gate("trading_state", _trading_state, unit="switch", source="SetTradingState"),
     Gate("drain", _drain, unit="switch", source="Drain"),
     Gate("maintenance", _maintenance, unit="switch", source="SetMaintenance"),
+    Gate("postgres", _postgres, unit="switch", source="PostgreSQL"),
+    Gate("core_error", _core_error, unit="switch", source="SetTradingState"),
     Gate("exchange", _exchange, unit="switch", source="EXCHANGE_VENUE"),
     Gate("equity", _equity, lambda _: "0", "USD", "exchange"),
     Gate(
@@ -112,22 +110,8 @@ GATES: tuple[Gate, ...] = (
         "losses in a row",
         "EMERGENCY_LOSSES_IN_A_ROW",
     ),
-    Gate(
-        "execution_errors",
-        _execution_errors,
-        lambda p: str(p.risk.max_execution_errors),
-        "failed entries in 15 minutes",
-        "MAX_EXECUTION_ERRORS",
-    ),
-    Gate(
-        "trades_per_day",
-        _trades_per_day,
-        lambda p: str(p.risk.max_trades_per_day),
-        "positions a UTC day",
-        "MAX_TRADES_PER_DAY",
-    ),
 )
-"""All gates. Exits are never asked."""
+"""All gates. Exits are never asked; an entry that waits or is worked is withdrawn by them too."""
 
 
 def blocked_by(book: Book) -> str:

@@ -52,6 +52,7 @@ def _protection(entry: Entry) -> str | None:
         found = protection.fractions(
             entry.signal.atr_fraction, entry.signal.confidence, entry.policy.protection
         )
+        found = protection.asked(found, entry.stop_asked, entry.take_asked, entry.policy.protection)
     except protection.AbsurdDistance as error:
         return str(error)
     entry.stop_fraction, entry.take_fraction = found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.exec_risk.core.entry import Entry
 from services.exec_risk.core.rules.rule import Rule
+from services.exec_risk.core.strategies import smart
 
 
 def _notional(entry: Entry) -> str | None:
@@ -55,6 +56,16 @@ def _filters(entry: Entry) -> str | None:
     return None
 
 
+def _slippage(entry: Entry) -> str | None:
+    quantity, cap = entry.sized().quantity, entry.slippage_cap
+    impact = entry.expected_impact(quantity)
+    if impact is None:
+        return f"no volume of {entry.signal.symbol} is known"
+    policy = entry.policy.execution
+    one = smart.impact_of_one(entry.strategy or policy.entry_strategy, impact, cap, policy)
+    return f"expected impact {one:.5f} is above {cap}" if one > cap else None
+
+
 SIZE: tuple[Rule, ...] = (
     Rule("notional", _notional, lambda p: str(p.max_position_usd), "USD", "MAX_POSITION_SIZE_USD"),
     Rule(
@@ -87,5 +98,12 @@ SIZE: tuple[Rule, ...] = (
         "MAX_CLUSTER_SHARE_PERCENT",
     ),
     Rule("filters", _filters, unit="", source="exchangeInfo"),
+    Rule(
+        "slippage",
+        _slippage,
+        lambda p: str(p.execution.max_slippage),
+        "fraction of the price",
+        "MAX_SLIPPAGE_PERCENT",
+    ),
 )
 """Asked last."""

@@ -80,6 +80,16 @@ class ExecRiskServiceStub:
                 request_serializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.SetTradingStateRequest.SerializeToString,
                 response_deserializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.SetTradingStateResponse.FromString,
                 _registered_method=True)
+        self.SubmitExecution = channel.unary_unary(
+                '/quantum.exec_risk.v1.ExecRiskService/SubmitExecution',
+                request_serializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.SubmitExecutionRequest.SerializeToString,
+                response_deserializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.SubmitExecutionResponse.FromString,
+                _registered_method=True)
+        self.CancelOrder = channel.unary_unary(
+                '/quantum.exec_risk.v1.ExecRiskService/CancelOrder',
+                request_serializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.CancelOrderRequest.SerializeToString,
+                response_deserializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.CancelOrderResponse.FromString,
+                _registered_method=True)
         self.EmergencyStop = channel.unary_unary(
                 '/quantum.exec_risk.v1.ExecRiskService/EmergencyStop',
                 request_serializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.EmergencyStopRequest.SerializeToString,
@@ -89,6 +99,11 @@ class ExecRiskServiceStub:
                 '/quantum.exec_risk.v1.ExecRiskService/ResetEmergency',
                 request_serializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ResetEmergencyRequest.SerializeToString,
                 response_deserializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ResetEmergencyResponse.FromString,
+                _registered_method=True)
+        self.Reconcile = channel.unary_unary(
+                '/quantum.exec_risk.v1.ExecRiskService/Reconcile',
+                request_serializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ReconcileRequest.SerializeToString,
+                response_deserializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ReconcileResponse.FromString,
                 _registered_method=True)
 
 
@@ -159,6 +174,20 @@ class ExecRiskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SubmitExecution(self, request, context):
+        """SubmitExecution brings a quantity to the exchange; entries pass the risk rules, reduce-only ones do not.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelOrder(self, request, context):
+        """CancelOrder cancels an order, or all that is left of its execution.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def EmergencyStop(self, request, context):
         """EmergencyStop closes every position, cancels every order and refuses entries until it is reset.
         """
@@ -168,6 +197,13 @@ class ExecRiskServiceServicer:
 
     def ResetEmergency(self, request, context):
         """ResetEmergency releases the latch of an emergency stop.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Reconcile(self, request, context):
+        """Reconcile compares what is stored with the exchange, and repairs it when asked to.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -221,6 +257,16 @@ def add_ExecRiskServiceServicer_to_server(servicer, server):
                     request_deserializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.SetTradingStateRequest.FromString,
                     response_serializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.SetTradingStateResponse.SerializeToString,
             ),
+            'SubmitExecution': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitExecution,
+                    request_deserializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.SubmitExecutionRequest.FromString,
+                    response_serializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.SubmitExecutionResponse.SerializeToString,
+            ),
+            'CancelOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelOrder,
+                    request_deserializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.CancelOrderRequest.FromString,
+                    response_serializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.CancelOrderResponse.SerializeToString,
+            ),
             'EmergencyStop': grpc.unary_unary_rpc_method_handler(
                     servicer.EmergencyStop,
                     request_deserializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.EmergencyStopRequest.FromString,
@@ -230,6 +276,11 @@ def add_ExecRiskServiceServicer_to_server(servicer, server):
                     servicer.ResetEmergency,
                     request_deserializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ResetEmergencyRequest.FromString,
                     response_serializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ResetEmergencyResponse.SerializeToString,
+            ),
+            'Reconcile': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reconcile,
+                    request_deserializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ReconcileRequest.FromString,
+                    response_serializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ReconcileResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -487,6 +538,60 @@ class ExecRiskService:
             _registered_method=True)
 
     @staticmethod
+    def SubmitExecution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.exec_risk.v1.ExecRiskService/SubmitExecution',
+            quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.SubmitExecutionRequest.SerializeToString,
+            quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.SubmitExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.exec_risk.v1.ExecRiskService/CancelOrder',
+            quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.CancelOrderRequest.SerializeToString,
+            quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.CancelOrderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def EmergencyStop(request,
             target,
             options=(),
@@ -530,6 +635,33 @@ class ExecRiskService:
             '/quantum.exec_risk.v1.ExecRiskService/ResetEmergency',
             quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ResetEmergencyRequest.SerializeToString,
             quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ResetEmergencyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reconcile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.exec_risk.v1.ExecRiskService/Reconcile',
+            quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ReconcileRequest.SerializeToString,
+            quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ReconcileResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,10 +34,16 @@ class ExecRiskServiceStub:
     """ClosePosition closes an open position at market."""
     SetTradingState: _aio.UnaryUnaryMultiCallable[_exec_risk_service_pb2.SetTradingStateRequest, _exec_risk_service_pb2.SetTradingStateResponse]
     """SetTradingState moves the account's switch."""
+    SubmitExecution: _aio.UnaryUnaryMultiCallable[_exec_risk_service_pb2.SubmitExecutionRequest, _exec_risk_service_pb2.SubmitExecutionResponse]
+    """SubmitExecution brings a quantity to the exchange; entries pass the risk rules, reduce-only ones do not."""
+    CancelOrder: _aio.UnaryUnaryMultiCallable[_exec_risk_service_pb2.CancelOrderRequest, _exec_risk_service_pb2.CancelOrderResponse]
+    """CancelOrder cancels an order, or all that is left of its execution."""
     EmergencyStop: _aio.UnaryUnaryMultiCallable[_exec_risk_service_pb2.EmergencyStopRequest, _exec_risk_service_pb2.EmergencyStopResponse]
     """EmergencyStop closes every position, cancels every order and refuses entries until it is reset."""
     ResetEmergency: _aio.UnaryUnaryMultiCallable[_exec_risk_service_pb2.ResetEmergencyRequest, _exec_risk_service_pb2.ResetEmergencyResponse]
     """ResetEmergency releases the latch of an emergency stop."""
+    Reconcile: _aio.UnaryUnaryMultiCallable[_exec_risk_service_pb2.ReconcileRequest, _exec_risk_service_pb2.ReconcileResponse]
+    """Reconcile compares what is stored with the exchange, and repairs it when asked to."""
 
 class ExecRiskServiceServicer(metaclass=_abc_1.ABCMeta):
     """ExecRiskService trades and protects one account."""
@@ -115,6 +121,22 @@ class ExecRiskServiceServicer(metaclass=_abc_1.ABCMeta):
         """SetTradingState moves the account's switch."""
 
     @_abc_1.abstractmethod
+    def SubmitExecution(
+        self,
+        request: _exec_risk_service_pb2.SubmitExecutionRequest,
+        context: _aio.ServicerContext[_exec_risk_service_pb2.SubmitExecutionRequest, _abc.Awaitable[_exec_risk_service_pb2.SubmitExecutionResponse]],
+    ) -> _abc.Awaitable[_exec_risk_service_pb2.SubmitExecutionResponse]:
+        """SubmitExecution brings a quantity to the exchange; entries pass the risk rules, reduce-only ones do not."""
+
+    @_abc_1.abstractmethod
+    def CancelOrder(
+        self,
+        request: _exec_risk_service_pb2.CancelOrderRequest,
+        context: _aio.ServicerContext[_exec_risk_service_pb2.CancelOrderRequest, _abc.Awaitable[_exec_risk_service_pb2.CancelOrderResponse]],
+    ) -> _abc.Awaitable[_exec_risk_service_pb2.CancelOrderResponse]:
+        """CancelOrder cancels an order, or all that is left of its execution."""
+
+    @_abc_1.abstractmethod
     def EmergencyStop(
         self,
         request: _exec_risk_service_pb2.EmergencyStopRequest,
@@ -129,5 +151,13 @@ class ExecRiskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_exec_risk_service_pb2.ResetEmergencyRequest, _abc.Awaitable[_exec_risk_service_pb2.ResetEmergencyResponse]],
     ) -> _abc.Awaitable[_exec_risk_service_pb2.ResetEmergencyResponse]:
         """ResetEmergency releases the latch of an emergency stop."""
+
+    @_abc_1.abstractmethod
+    def Reconcile(
+        self,
+        request: _exec_risk_service_pb2.ReconcileRequest,
+        context: _aio.ServicerContext[_exec_risk_service_pb2.ReconcileRequest, _abc.Awaitable[_exec_risk_service_pb2.ReconcileResponse]],
+    ) -> _abc.Awaitable[_exec_risk_service_pb2.ReconcileResponse]:
+        """Reconcile compares what is stored with the exchange, and repairs it when asked to."""
 
 def add_ExecRiskServiceServicer_to_server(servicer: ExecRiskServiceServicer, server: _aio.Server) -> None: ...

@@ -1,0 +1,300 @@
+"""The seam `Store`: rows that survive everything, fenced by the real lease, with faults."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from services.exec_risk.core import effects as fx
+from services.exec_risk.core.inputs import Command
+from services.exec_risk.core.order_book import Orders
+from services.exec_risk.core.policy import Policy
+from services.exec_risk.core.state import Book, Day
+from services.exec_risk.core.trailing import Progress
+from services.exec_risk.core.volume_profile import VolumeProfile
+from services.exec_risk.seams import StoreUnavailable, Switches
+from services.kit import lease as leases
+from services.lab.simulation.faults import Fault, Faults
+from services.lab.simulation.network import Network
+from services.trade.execution import Execution
+from services.trade.order import Fill, Order
+from services.trade.position import Position, TradingState
+
+REQUEST_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the leader tells the other replicas."""
+
+    connected: bool
+    ready: bool
+    blocked_by: str
+    counters: dict[str, float]
+
+
+@dataclass(slots=True)
+class Rows:
+    """What the database holds."""
+
+    token: int = 0
+    owner: str = ""
+    expires: float = 0.0
+    taken_over: int = 0
+    """How often another replica than the last one took the lease."""
+    orders: dict[str, Order] = field(default_factory=dict)
+    positions: dict[str, Position] = field(default_factory=dict)
+    plans: dict[str, fx.EntryPlan] = field(default_factory=dict)
+    fills: dict[tuple[str, str], Fill] = field(default_factory=dict)
+    funding: dict[str, fx.FundingPaid] = field(default_factory=dict)
+    days: dict[str, Day] = field(default_factory=dict)
+    account: fx.AccountSnapshot | None = None
+    trading_state: TradingState = TradingState.ACTIVE
+    latch: fx.Latch | None = None
+    progress: dict[str, Progress] = field(default_factory=dict)
+    executions: dict[str, Execution] = field(default_factory=dict)
+    volumes: dict[str, VolumeProfile] = field(default_factory=dict)
+    marks: dict[str, tuple[Any, int]] = field(default_factory=dict)
+    requests: dict[str, tuple[Command, float]] = field(default_factory=dict)
+    answers: dict[str, fx.Answer] = field(default_factory=dict)
+    status: Status | None = None
+    away_until: float = 0.0
+    """Virtual time until which nobody is answered."""
+
+    def open_positions(self) -> dict[str, Position]:
+        """Return open positions by symbol."""
+        return {p.symbol: p for p in self.positions.values() if p.open}
+
+
+def wall(seconds: float) -> datetime:
+    """Return the database's own wall time."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+class LeaseRow:
+    """The lease's row behind the two calls that `kit.lease` makes of a pool."""
+
+    def __init__(self, rows: Rows, network: Network) -> None:
+        self._rows, self._network = rows, network
+        self.pool = self
+
+    async def fetchval(self, query: str, *arguments: Any) -> Any:
+        """Carry out one statement of the lease."""
+        return await self._network.ask(lambda: self._run(query, *arguments[1:]), longest=0.005)
+
+    async def execute(self, query: str, *arguments: Any) -> None:
+        """Carry out one statement of the lease."""
+        await self.fetchval(query, *arguments)
+
+    def _run(self, query: str, *arguments: Any) -> Any:
+        rows, now = self._rows, self._network.loop.time()
+        if now < rows.away_until:
+            raise ConnectionRefusedError("the database is away")
+        if query == leases._NOW:
+            return wall(now)
+        if query == leases._TAKE:
+            owner, ttl, latest = arguments
+            if wall(now) >= latest:
+                return None
+            if rows.token and rows.expires >= now:
+                return None
+            rows.taken_over += bool(rows.owner) and owner[0] != rows.owner[0]
+            rows.token, rows.owner = rows.token + 1, owner
+            rows.expires = now + ttl.total_seconds()
+            return rows.token
+        if query == leases._RENEW:
+            token, ttl = arguments
+            if token != rows.token:
+                return None
+            rows.expires = now + ttl.total_seconds()
+            return token
+        if arguments[0] == rows.token:
+            rows.expires = now
+        return None
+
+
+class Witness(Protocol):
+    """Who sees every commit before and after it is applied."""
+
+    def committing(self, replica: str, changes: Sequence[fx.Change]) -> None:
+        """A commit that the fence lets through is about to be applied."""
+        ...
+
+    def committed(self, replica: str, changes: Sequence[fx.Change]) -> None:
+        """It was applied."""
+        ...
+
+
+class MemoryStore:
+    """Satisfies `services.exec_risk.seams.Store`: one transaction a commit, or nothing."""
+
+    def __init__(
+        self,
+        *,
+        replica: str,
+        rows: Rows,
+        lease: leases.Lease,
+        network: Network,
+        faults: Faults,
+        witness: Witness,
+    ) -> None:
+        self._replica = replica
+        self._rows = rows
+        self._lease = lease
+        self._network = network
+        self._faults = faults
+        self._witness = witness
+
+    async def commit(self, changes: Sequence[fx.Change]) -> Switches | None:
+        """Apply all changes; a fault leaves it open whether they held."""
+        kept = list(changes)
+        if self._faults.strikes(Fault.STORE_BEFORE, 0.02):
+            await asyncio.sleep(self._network.hop())
+            raise StoreUnavailable("before")
+        token = self._lease.token
+        before = Switches(self._rows.trading_state, self._rows.latch)
+        held = await self._ask(lambda: self._apply(token, kept))
+        if self._faults.strikes(Fault.STORE_AFTER, 0.02):
+            raise StoreUnavailable("after")
+        self._lease.check(held=held)
+        return before
+
+    async def _ask(self, act: Callable[[], Any]) -> Any:
+        def unless_away() -> Any:
+            if self._network.loop.time() < self._rows.away_until:
+                raise StoreUnavailable("the database is away")
+            return act()
+
+        return await self._network.ask(unless_away, longest=0.004)
+
+    def _apply(self, token: int, changes: Sequence[fx.Change]) -> bool:
+        rows = self._rows
+        if token != rows.token:
+            return False
+        self._witness.committing(self._replica, changes)
+        for change in changes:
+            apply(rows, change)
+        self._witness.committed(self._replica, changes)
+        return True
+
+    async def load(self, policy: Policy) -> Book:
+        """Read everything back as the last commit left it."""
+        token = self._lease.token
+
+        def act() -> Book | None:
+            return read(self._rows, policy) if token == self._rows.token else None
+
+        book: Book | None = await self._ask(act)
+        self._lease.check(held=book is not None)
+        assert book is not None  # noqa: S101 - the check above raises
+        return book
+
+    async def requests(self) -> list[Command]:
+        """Read what operators asked lately and nobody has answered."""
+        rows, now = self._rows, self._network.loop.time()
+        if now < rows.away_until:
+            await asyncio.sleep(self._network.hop())
+            raise StoreUnavailable("the database is away")
+        return [
+            command
+            for request, (command, asked) in rows.requests.items()
+            if request not in rows.answers and now - asked < REQUEST_SECONDS
+        ]
+
+    async def write_status(
+        self, *, connected: bool, ready: bool, blocked_by: str, counters: dict[str, float]
+    ) -> None:
+        """Tell the other replicas what only the leader sees."""
+        token = self._lease.token
+
+        def act() -> bool:
+            if token == self._rows.token:
+                self._rows.status = Status(connected, ready, blocked_by, counters)
+            return token == self._rows.token
+
+        self._lease.check(held=await self._ask(act))
+
+
+def apply(rows: Rows, change: fx.Change) -> None:
+    """Keep one change as the commit statement does: by version, and what is there stays."""
+    match change:
+        case fx.OrderChanged(order=order):
+            old = rows.orders.get(order.client_order_id)
+            if old is None or old.version < order.version:
+                rows.orders[order.client_order_id] = order
+        case fx.PositionOpened() | fx.PositionChanged() | fx.PositionClosed():
+            position = change.position
+            known = rows.positions.get(position.position_id)
+            if known is None or known.version < position.version:
+                rows.positions[position.position_id] = position
+        case fx.FillRecorded(fill=fill):
+            rows.fills.setdefault((fill.symbol, fill.trade_id), fill)
+        case fx.FundingPaid():
+            rows.funding.setdefault(change.transaction_id, change)
+        case fx.StorePlan(plan=plan):
+            rows.plans.setdefault(plan.position_id, plan)
+        case fx.StoreDay():
+            rows.days[change.day] = Day(change.day, change.start_equity, change.pnl, change.trades)
+        case fx.AccountSnapshot():
+            rows.account = change
+            rows.marks.update({s: (p, change.time) for s, p in change.prices.items()})
+        case fx.TradingStateChanged():
+            rows.trading_state = change.state
+        case fx.EmergencyStopped():
+            rows.latch = change.latch
+        case fx.EmergencyReset():
+            rows.latch = None
+        case fx.StoreProgress(progress=progress):
+            old_progress = rows.progress.get(progress.position_id)
+            if old_progress is None or old_progress.version < progress.version:
+                rows.progress[progress.position_id] = progress
+        case fx.ExecutionChanged(execution=execution):
+            running = rows.executions.get(execution.execution_id)
+            if running is None or running.version < execution.version:
+                rows.executions[execution.execution_id] = execution
+        case fx.StoreVolumes(profiles=profiles):
+            rows.volumes.update({p.symbol: p for p in profiles})
+        case fx.Answer():
+            rows.answers.setdefault(change.request_id, change)
+        case _:
+            return
+
+
+def read(rows: Rows, policy: Policy) -> Book:
+    """Return the account as `book_reader` reads it."""
+    book = Book(policy)
+    if rows.account is not None:
+        book.time, book.wallet = rows.account.time, rows.account.wallet_balance
+        book.last_round, book.in_sample = rows.account.last_round, rows.account.in_sample
+        book.high_water = rows.account.high_water
+    book.trading_state, book.latch = rows.trading_state, rows.latch
+    book.orders = Orders(rows.orders)
+    for order in rows.orders.values():
+        key = (order.position_id, order.purpose)
+        book.counts[key] = book.counts.get(key, 0) + 1
+    for position in rows.positions.values():
+        if position.closed_time is None:
+            book.positions[position.symbol] = position
+        else:
+            book.closed[position.position_id] = position
+            last = book.last_closed.get(position.symbol, 0)
+            book.last_closed[position.symbol] = max(last, position.closed_time)
+    book.plans = dict(rows.plans)
+    book.seen_fills = {key: fill.time for key, fill in rows.fills.items()}
+    for fill in rows.fills.values():
+        if fill.client_order_id in book.orders:
+            paid = book.commissions.get(fill.client_order_id, 0)
+            book.commissions[fill.client_order_id] = paid + fill.commission
+    book.seen_funding = {key: paid.time for key, paid in rows.funding.items()}
+    book.days = {d.day: replace(d) for d in rows.days.values()}
+    book.prices = dict(rows.marks)
+    for execution in rows.executions.values():
+        book.executing.put(execution)
+    book.executing.volumes = dict(rows.volumes)
+    for position in book.positions.values():
+        if position.position_id in rows.progress:
+            book.progress[position.position_id] = rows.progress[position.position_id]
+    return book

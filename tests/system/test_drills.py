@@ -1,0 +1,118 @@
+"""Drills that other systems fail, on real processes: short, and 60 s in the form marked `drill`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from quantum.exec_risk.v1 import exec_risk_service_pb2 as pb
+
+from tests.support.drill_desk import BUY, DrillDesk, drill_desk
+from tests.support.eventually import eventually
+
+BTC, ETH, SOL = "BTCUSDT", "ETHUSDT", "SOLUSDT"
+LONG_SECONDS = 60.0
+SHORT_SECONDS = 8.0
+
+lengths = pytest.mark.parametrize(
+    "seconds",
+    [
+        pytest.param(SHORT_SECONDS, id="short"),
+        pytest.param(LONG_SECONDS, id="60s", marks=pytest.mark.drill),
+    ],
+)
+
+
+async def health(desk: DrillDesk, name: str = "exec-a") -> Any:
+    async with desk.calls(name) as stub:
+        return await stub.GetHealth(pb.GetHealthRequest(), timeout=5)
+
+
+@lengths
+@pytest.mark.parametrize("how", ["frozen", "killed"])
+async def test_postgres_gone(tmp_path: Path, how: str, seconds: float) -> None:
+    """Positions are closed by time and by an operator meanwhile; all is recorded afterwards."""
+    async with drill_desk(tmp_path, speed=4, MAX_HOLDING_MINUTES="20") as desk:
+        desk.start()
+        await desk.ready()
+        await desk.open(BTC, ETH)
+        begun = time.monotonic()
+        desk.freeze_postgres() if how == "frozen" else desk.kill_postgres()
+        desk.script.says = {SOL: BUY}
+        async with desk.calls() as stub:
+            closing = pb.ClosePositionRequest(symbol=ETH, request_id="close-eth")
+            closed = await stub.ClosePosition(closing, timeout=10)
+            again = await stub.ClosePosition(closing, timeout=10)
+            assert closed.order.client_order_id == again.order.client_order_id != ""
+        told = await health(desk)
+        assert (told.status, told.entries_blocked_by, told.leader) == ("critical", "postgres", True)
+
+        async def flat() -> bool:
+            return not await desk.held()
+
+        await eventually(flat, seconds, 0.1)
+        await asyncio.sleep(max(0.0, begun + seconds - time.monotonic()))
+        assert await desk.held() == {}
+        before = [i for i in await desk.taken() if i.startswith("qte")]
+        assert len(before) == 4, "two entries, two exits, and no entry without Postgres"
+
+        desk.thaw_postgres() if how == "frozen" else await desk.postgres.launch()
+        await desk.ready()
+        reasons = await desk.rows("select symbol, exit_reason from positions")
+        found = {r["symbol"]: r["exit_reason"] for r in reasons if r["symbol"] != SOL}
+        assert found == {BTC: "TIMEOUT", ETH: "MANUAL"}
+        alerts = await desk.rows(
+            "select 1 from outbox where position('POSTGRES_AWAY'::bytea in data) > 0"
+        )
+        assert alerts
+
+        async def trades_on() -> bool:
+            return SOL in await desk.held()
+
+        await eventually(trades_on, 20, 0.1)
+        desk.script.says = {}
+        await desk.assert_same_books()
+
+        async def free() -> bool:
+            return not (await health(desk)).entries_blocked_by
+
+        await eventually(free, 10, 0.2)
+
+
+async def test_emergency_stop_without_postgres(tmp_path: Path) -> None:
+    """Flat first, latched in memory and on disk, in PostgreSQL when it is back."""
+    async with drill_desk(tmp_path, speed=4) as desk:
+        desk.start()
+        await desk.ready()
+        desk.start("exec-b")
+        await desk.open(BTC, ETH)
+        await eventually(lambda: desk.replicas["exec-b"].logged('"serving"'), 20)
+        desk.kill_postgres()
+        stop = pb.EmergencyStopRequest(reason="drill", request_id="stop-1")
+        async with desk.calls("exec-b") as standby:
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await standby.EmergencyStop(stop, timeout=10)
+            assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        async with desk.calls() as stub:
+            told = await stub.EmergencyStop(stop, timeout=10)
+        assert (told.latched, told.positions_closing) == (True, 2)
+
+        async def flat() -> bool:
+            return not await desk.held()
+
+        await eventually(flat, 10, 0.1)
+        latch = tmp_path / "latch.main"
+        assert latch.exists()
+        await desk.postgres.launch()
+        assert await desk.ready() == "exec-a", "who acted without Postgres keeps the lease"
+        await eventually(lambda: not latch.exists(), 5)
+        rows = await desk.rows("select latched, reason from emergency_latch")
+        assert [(r["latched"], r["reason"]) for r in rows] == [(True, "drill")]
+        await desk.assert_same_books()
+        desk.script.says = {SOL: BUY}
+        await asyncio.sleep(1.5)
+        assert await desk.held() == {}
