@@ -331,8 +331,7 @@ def settled(venue: Venue, rows: Rows) -> str | None:
     return None
 
 
-def answered(rows: Rows, asked: Mapping[str, float], now: float) -> str | None:
+def answered(rows: Rows, asked: Mapping[str, float]) -> str | None:
     """Every operator's request that a leader was there to read is answered."""
-    del now
     lost = [r for r in asked if r not in rows.answers]
     return f"{lost} were never answered" if lost else None
