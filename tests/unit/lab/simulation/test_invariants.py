@@ -140,7 +140,7 @@ def test_two_orders_of_one_decision_and_an_id_taken_twice_are_seen() -> None:
     again = replace(ENTRY, client_order_id="qte1-2")
     for order in (ENTRY, again):
         there.place(order)
-    assert must.one_entry_a_decision(there, {"a": ENTRY, "b": again}, again)
+    assert must.one_entry_a_decision(there, {"a": ENTRY, "b": again}, Rows(), again)
     assert must.accepted_once(Counter({"qte0-1": 2}), ENTRY)
 
 
