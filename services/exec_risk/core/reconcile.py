@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from decimal import Decimal
 
-from services.exec_risk.core import fills, guard, isolation, orders, strays
+from services.exec_risk.core import emergency, fills, guard, isolation, orders, strays
 from services.exec_risk.core.differences import Difference, Kind, differences
 from services.exec_risk.core.effects import (
     Answer,
@@ -70,6 +70,8 @@ def apply_snapshot(book: Book, snapshot: ExchangeSnapshot, cause: str) -> None:
     _positions(book, snapshot, confirmed)
     _orders(book, snapshot, started=cause == START)
     _wallet(book, snapshot.account.wallet_balance)
+    emergency.note_peak(book)
+    emergency.watch(book)
     book.exit_hold.clear()
     isolation.each(book, sorted(book.positions), guard.keep_protected)
     book.store_account(published=True)
