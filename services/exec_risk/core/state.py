@@ -101,6 +101,8 @@ class Book:
     """Market time at which the safety level began."""
     positions: dict[str, Position] = field(default_factory=dict)
     """Open positions by symbol."""
+    read_time: int = 0
+    """Market time of the last full reading of the exchange; nothing before it was missed."""
     orders: Orders = field(default_factory=Orders)
     """Orders by client order id: all that are not final, and the final ones of late."""
     executing: ExecutionBook = field(default_factory=ExecutionBook)
@@ -330,6 +332,7 @@ class Book:
                 latched=self.latch is not None,
                 safety=self.safety,
                 high_water=self.high_water,
+                read_time=self.read_time,
             )
         )
 
