@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.exec_risk.core import entries, exits, following, isolation
+from services.exec_risk.core import emergency, entries, exits, following, isolation, safety
 from services.exec_risk.core.effects import RoundDecided, StoreVolumes
 from services.exec_risk.core.inputs import PredictionsArrived, Signal
 from services.exec_risk.core.state import Book, Round
@@ -78,6 +78,9 @@ def _decide(book: Book, found: Round) -> None:
     for old in [t for t in book.rounds if t <= found.time]:
         del book.rounds[old]
     book.day(found.time)
+    emergency.note_peak(book)
+    emergency.watch(book)
+    safety.review(book)
     equity, wallet = book.equity(), book.wallet
     signals = _ordered(found)
     # a round may be decided late: its signals have aged with the market, not with the round
