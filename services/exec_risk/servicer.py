@@ -88,6 +88,7 @@ class ExecRiskServicer(OrderRpcs, EmergencyRpcs, ReconcileRpcs, rpc.ExecRiskServ
             answer.trading_state = account.state.value.lower()
             answer.in_sample = account.in_sample
             answer.emergency_latched = account.latched
+            answer.safety_level = account.safety.value.lower()
         if not leader.connected:
             reasons.append("exchange: not connected" if leader.fresh else "leader: silent")
             status = "critical"
@@ -152,6 +153,7 @@ class ExecRiskServicer(OrderRpcs, EmergencyRpcs, ReconcileRpcs, rpc.ExecRiskServ
                 trading_state=enum_to_pb(account.state),
                 in_sample=account.in_sample,
                 emergency_latched=account.latched,
+                safety_level=enum_to_pb(account.safety),
             )
         )
 

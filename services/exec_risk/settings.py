@@ -12,9 +12,9 @@ from services.exec_risk.core.execution_policy import ExecutionPolicy
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.protection_policy import Partial, ProtectionPolicy
 from services.exec_risk.exchange_settings import ExchangeSettings
+from services.exec_risk.risk_settings import RiskSettings
 from services.exec_risk.sender import SenderLimits
 from services.exec_risk.term import TermLimits
-from services.kit.settings import ProcessSettings
 from services.trade.execution import ExecutionStrategy
 from services.trade.times import timeframe_ms
 
@@ -22,7 +22,7 @@ PAPER_KEY, PAPER_SECRET = "paper-key", "paper-secret"
 """What the paper venue takes where nothing is set: they guard nothing."""
 
 
-class Settings(ProcessSettings):
+class Settings(RiskSettings):
     """What one exec_risk replica needs to know."""
 
     exec_risk_postgres_url: SecretStr = SecretStr(
@@ -107,13 +107,17 @@ class Settings(ProcessSettings):
             )
         if self.exchange_venue == "live" and not self.live_trading_confirmed:
             raise ValueError("EXCHANGE_VENUE=live also needs LIVE_TRADING_CONFIRMED=true")
-        keys = bool(self.binance_api_key.get_secret_value()) and bool(
-            self.binance_api_secret.get_secret_value()
-        )
-        if self.exchange_venue != "paper" and not keys:
+        keys = {
+            "BINANCE_API_KEY": self.binance_api_key.get_secret_value(),
+            "BINANCE_API_SECRET": self.binance_api_secret.get_secret_value(),
+        }
+        if self.exchange_venue != "paper" and not all(keys.values()):
             raise ValueError(
                 f"EXCHANGE_VENUE={self.exchange_venue} needs BINANCE_API_KEY and BINANCE_API_SECRET"
             )
+        for name, value in keys.items():
+            if not (value.isascii() and all(c.isprintable() and c != " " for c in value)):
+                raise ValueError(f"{name} holds blanks, line ends or odd characters")
         timeframe_ms(self.timeframe)
         self.exchange()
         self.protection()
@@ -141,6 +145,7 @@ class Settings(ProcessSettings):
             retry_attempts=self.exec_retry_attempts,
             execution=self.execution(),
             adopt_positions=self.adopt_positions,
+            risk=self.risk(),
             cancel_foreign_orders=self.cancel_foreign_orders,
         )
 

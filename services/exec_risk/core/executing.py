@@ -28,7 +28,7 @@ from services.trade.order import (
     OrderState,
 )
 
-_UNKNOWN_GATES = ("venue", "equity")
+_UNKNOWN_GATES = ("exchange", "equity")
 """Gates that mean something is not known just now: what is left waits, its deadline stays."""
 _STRATEGIES: dict[ExecutionStrategy, Callable[[Execution, Order | None, View], Step | None]] = {
     ExecutionStrategy.MARKET: market.step,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from services.exec_risk.core import executing, guard, lifecycle, orders
+from services.exec_risk.core import executing, guard, lifecycle, orders, results, safety
 from services.exec_risk.core.effects import (
     EntryPlan,
     FillRecorded,
@@ -182,6 +182,7 @@ def _open(book: Book, fill: Fill, plan: EntryPlan) -> str:
         version=0,
     ).with_fill(fill)
     book.positions[fill.symbol] = position
+    book.day(fill.time).opened += 1
     _count(book, fill.time, position.net_pnl)
     stop, take = planned_levels(book, position)
     book.emit(PositionOpened(position, stop, take, book.policy.protection.trailing))
@@ -240,8 +241,12 @@ def _reduce(book: Book, position: Position, fill: Fill, order: Order | None) -> 
     book.last_closed[fill.symbol] = fill.time
     book.exit_hold.discard(position.position_id)
     day.trades += 1
+    result = results.of_position(closed)
+    day.losses += result.lost
     book.store_day(day)
     book.emit(PositionClosed(closed))
+    book.results.add(result)
+    safety.after_close(book, lost=result.lost)
     return position.position_id
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from decimal import Decimal
 
-from services.exec_risk.core import fills, guard, isolation, orders, strays
+from services.exec_risk.core import emergency, fills, guard, isolation, orders, strays
 from services.exec_risk.core.differences import Difference, Kind, differences
 from services.exec_risk.core.effects import (
     Answer,
@@ -61,15 +61,20 @@ def apply_snapshot(book: Book, snapshot: ExchangeSnapshot, cause: str) -> None:
     if cause in (VERIFY, VERIFY_AGAIN) and not wanted:
         confirmed = _confirmed(book, found)
         if not confirmed:
+            if not found:
+                _read_up_to(book, snapshot)
             return
     elif cause == ASKED and not wanted:
         return
     book.time = max(book.time, snapshot.account.time)
     _history(book, snapshot)
+    _read_up_to(book, snapshot)
     book.leverage.update(snapshot.leverage)
     _positions(book, snapshot, confirmed)
     _orders(book, snapshot, started=cause == START)
     _wallet(book, snapshot.account.wallet_balance)
+    emergency.note_peak(book)
+    emergency.watch(book)
     book.exit_hold.clear()
     isolation.each(book, sorted(book.positions), guard.keep_protected)
     book.store_account(published=True)
@@ -112,6 +117,11 @@ def _answer_asks(book: Book, found: Sequence[Difference], time: int) -> bool:
         result = {"differences": json.dumps(rows), "applied": str(apply).lower(), "time": str(time)}
         book.emit(Answer(request_id, True, result))
     return any(asks.values())
+
+
+def _read_up_to(book: Book, snapshot: ExchangeSnapshot) -> None:
+    """Note that everything up to this reading is known."""
+    book.read_time = max(book.read_time, snapshot.account.time)
 
 
 def _history(book: Book, snapshot: ExchangeSnapshot) -> None:

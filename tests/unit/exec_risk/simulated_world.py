@@ -178,6 +178,7 @@ class MemoryStore:
         if truth.account is not None:
             book.time, book.wallet = truth.account.time, truth.account.wallet_balance
             book.last_round = truth.account.last_round
+            book.read_time = truth.account.read_time
         book.trading_state = truth.trading_state
         book.latch = truth.latch
         truth.poison(book)
