@@ -10,6 +10,7 @@ from services.ctl.commands import (
     models,
     money,
     operate,
+    orders,
     reconcile,
     run,
     simulate,
@@ -44,6 +45,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(models.app, name="models")
+app.add_typer(orders.app, name="order")
 app.add_typer(venue.app, name="venue")
 app.add_typer(switches.emergency, name="emergency")
 app.add_typer(switches.state, name="state")

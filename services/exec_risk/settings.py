@@ -107,13 +107,17 @@ class Settings(RiskSettings):
             )
         if self.exchange_venue == "live" and not self.live_trading_confirmed:
             raise ValueError("EXCHANGE_VENUE=live also needs LIVE_TRADING_CONFIRMED=true")
-        keys = bool(self.binance_api_key.get_secret_value()) and bool(
-            self.binance_api_secret.get_secret_value()
-        )
-        if self.exchange_venue != "paper" and not keys:
+        keys = {
+            "BINANCE_API_KEY": self.binance_api_key.get_secret_value(),
+            "BINANCE_API_SECRET": self.binance_api_secret.get_secret_value(),
+        }
+        if self.exchange_venue != "paper" and not all(keys.values()):
             raise ValueError(
                 f"EXCHANGE_VENUE={self.exchange_venue} needs BINANCE_API_KEY and BINANCE_API_SECRET"
             )
+        for name, value in keys.items():
+            if not (value.isascii() and all(c.isprintable() and c != " " for c in value)):
+                raise ValueError(f"{name} holds blanks, line ends or odd characters")
         timeframe_ms(self.timeframe)
         self.exchange()
         self.protection()

@@ -59,6 +59,7 @@ class RunningVenue:
     """`ws://host:port`, without a path."""
     exchange: PaperExchange
     clockwork: Clockwork
+    faults: FaultHost
     stepping: asyncio.Task[None]
     """Ends when the market ends; its failure is the venue's."""
 
@@ -130,7 +131,12 @@ async def start_venue(
                 speed=settings.venue_speed,
             )
             yield RunningVenue(
-                f"http://{address}:{port}", f"ws://{address}:{port}", exchange, clockwork, stepping
+                f"http://{address}:{port}",
+                f"ws://{address}:{port}",
+                exchange,
+                clockwork,
+                host,
+                stepping,
             )
         finally:
             for task in (stepping, ending):
@@ -271,6 +277,9 @@ def _export(process: Process, venue: RunningVenue) -> None:
     )
     process.metrics.gauge("wallet_balance", "Wallet of the paper account, USDT.").set_function(
         lambda: float(state.account.wallet)
+    )
+    process.metrics.gauge("faults", "Faults that the venue was told to have.").set_function(
+        lambda: len(venue.faults.active())
     )
     process.metrics.gauge("open_orders", "Open plain and conditional orders.").set_function(
         lambda: len(state.book.orders) + len(state.book.conditionals)

@@ -79,6 +79,22 @@ def test_services_never_import_each_other(name: str) -> None:
                 assert parts[1] in (name, *SHARED), f"{relative(path)} imports {imported}"
 
 
+EXEC_RISK_SHELL = {
+    "candles", "leader", "overdue", "seams", "sender", "term", "term_limits",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", python_files(SERVICES / "lab"), ids=relative)
+def test_lab_imports_cores_and_the_shell_of_exec_risk(path: Path) -> None:
+    for imported in imports(path):
+        parts = imported.split(".")
+        if parts[0] != "services" or parts[1] in ("lab", *SHARED):
+            continue
+        core = len(parts) > 2 and parts[2] == "core"
+        shell = parts[1] == "exec_risk" and parts[2] in EXEC_RISK_SHELL
+        assert core or shell, f"{relative(path)} imports {imported}"
+
+
 def test_kit_knows_no_domain() -> None:
     for path in python_files(SERVICES / "kit"):
         for imported in imports(path):

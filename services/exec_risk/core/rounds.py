@@ -38,9 +38,9 @@ def candle_closed(book: Book, candle: Candle) -> None:
 
 
 def opened(book: Book, time: int, symbols: tuple[str, ...]) -> None:
-    """Learn which symbols belong to a round."""
-    found = round_at(book, time)
-    if found is not None and symbols and found.symbols is None:
+    """Learn which symbols belong to a round. A point at which none closed is none."""
+    found = round_at(book, time) if symbols else None
+    if found is not None and found.symbols is None:
         found.symbols = tuple(sorted(symbols))
         _decide_when_due(book, found)
 

@@ -151,10 +151,9 @@ class Trader:
         """Return open positions that are being closed."""
         return [p for p in self.book.positions.values() if p.exit_reason is not None]
 
-    def unanswered_round(self) -> int | None:
-        """Return the market time of the oldest round that waits for answers."""
-        waiting = [r.time for r in self.book.rounds.values() if r.symbols is not None]
-        return min(waiting, default=None)
+    def unanswered_rounds(self) -> list[int]:
+        """Return the market times of the rounds that wait for answers, oldest first."""
+        return sorted(r.time for r in self.book.rounds.values() if r.symbols is not None)
 
     def _order_report(self, report: OrderReport) -> None:
         self.book.time = max(self.book.time, report.time)

@@ -32,6 +32,7 @@ def simulate(
         list[Fault] | None, typer.Option(help="A kind of fault to leave out; may be repeated.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    shorten: Annotated[bool, typer.Option(help="Look for the shortest failing story.")] = True,
 ) -> None:
     """Run the real core and shell of exec_risk under seeded faults, and check what must hold."""
     console = Console()
@@ -39,7 +40,7 @@ def simulate(
     if seed is not None:
         _tell_one(console, plan)
         return
-    _run_all(console, plan, first_seed, seeds, workers)
+    _run_all(console, plan, range(first_seed, first_seed + seeds), workers, shorten=shorten)
 
 
 def _tell_one(console: Console, plan: RunPlan) -> None:
@@ -54,7 +55,7 @@ def _tell_one(console: Console, plan: RunPlan) -> None:
         raise typer.Exit(1)
 
 
-def _run_all(console: Console, plan: RunPlan, first: int, count: int, workers: int) -> None:
+def _run_all(console: Console, plan: RunPlan, seeds: range, workers: int, *, shorten: bool) -> None:
     from services.lab.simulation.run import simulate as run
     from services.lab.simulation.run import simulate_many
     from services.lab.simulation.shrink import shrink
@@ -69,19 +70,23 @@ def _run_all(console: Console, plan: RunPlan, first: int, count: int, workers: i
         TextColumn("{task.fields[totals]}"),
         console=console,
     ) as bars:
-        task = bars.add_task("seeds", total=count, totals="")
+        task = bars.add_task("seeds", total=len(seeds), totals="")
         done = 0
-        for outcome in simulate_many(plan, first, count, workers):
+        for outcome in simulate_many(plan, seeds, workers):
             done += 1
             totals.update(outcome.counts)
             rate = done / max(time.monotonic() - began, 1e-9)
             bars.update(task, advance=1, totals=f"{rate:.1f}/s  {_running(totals)}")
             if outcome.failure is not None:
                 bars.update(task, description="shrinking")
-                shortest = shrink(
-                    outcome,
-                    lambda p: run(p),
-                    progress=lambda text: bars.update(task, totals=text),
+                shortest = (
+                    outcome
+                    if not shorten
+                    else shrink(
+                        outcome,
+                        lambda p: run(p),
+                        progress=lambda text: bars.update(task, totals=text),
+                    )
                 )
                 break
         else:

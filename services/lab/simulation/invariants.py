@@ -58,18 +58,28 @@ INVARIANTS = {
 """Name and sentence of everything that is checked."""
 
 
-def one_entry_a_decision(venue: Venue, placed: Mapping[str, Order], order: Order) -> str | None:
-    """No two live entry orders for one decision: at the venue, counting what has filled."""
+def one_entry_a_decision(
+    venue: Venue, placed: Mapping[str, Order], rows: Rows, order: Order
+) -> str | None:
+    """No two live entry orders for one decision, and in all no more than was decided."""
     if order.purpose is not OrderPurpose.ENTRY:
         return None
-    same = [o for o in placed.values() if o.signal_id == order.signal_id and o.signal_id]
-    working = []
-    for one in same:
+    execution = rows.executions.get(order.execution_id)
+    limit = execution.quantity if execution is not None else order.quantity
+    live, total = [], Decimal(0)
+    for one in placed.values():
         known = venue.orders.get(one.client_order_id)
-        works = known is not None and (known.status.open or known.executed > 0)
-        if one.purpose is OrderPurpose.ENTRY and works:
-            working.append(one.client_order_id)
-    return f"{working} all work for {order.signal_id}" if len(working) > 1 else None
+        mine = one.purpose is OrderPurpose.ENTRY and one.position_id == order.position_id
+        if not mine or known is None:
+            continue
+        if known.status.open:
+            live.append(one.client_order_id)
+        total += known.quantity if known.status.open else known.executed
+    if len(live) > 1:
+        return f"{live} all work for {order.position_id}"
+    if total > limit:
+        return f"{total} are ordered for {order.position_id}, decided was {limit}"
+    return None
 
 
 def accepted_once(accepted: Counter[str], order: Order) -> str | None:
@@ -149,7 +159,8 @@ def entry_allowed(
     if symbol not in symbols or (signal is None and not order.execution_id):
         return f"{name} has no signal of ours, or no known symbol"
     # a decision is made once; what of it is sent later, in parts or again, follows from it
-    begun = _begun(order, overlay)
+    execution = rows.executions.get(order.execution_id)
+    begun = execution.started_time if execution is not None else _begun(order, overlay)
     if signal is not None and (signal.venue != VENUE or signal.expires_at < begun):
         return f"{name} follows a signal of {signal.venue} that expired at {signal.expires_at}"
     if rows.trading_state is not TradingState.ACTIVE:
@@ -331,8 +342,7 @@ def settled(venue: Venue, rows: Rows) -> str | None:
     return None
 
 
-def answered(rows: Rows, asked: Mapping[str, float], now: float) -> str | None:
+def answered(rows: Rows, asked: Mapping[str, float]) -> str | None:
     """Every operator's request that a leader was there to read is answered."""
-    del now
     lost = [r for r in asked if r not in rows.answers]
     return f"{lost} were never answered" if lost else None

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 
+from services.exec_risk.core.execution_policy import ExecutionPolicy
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.protection_policy import ProtectionPolicy
 from services.lab.simulation.faults import Fault
 from services.lab.simulation.market import VENUE
 from services.lab.simulation.story import Line
+from services.trade.execution import ExecutionStrategy
 
 
 class Pace(StrEnum):
@@ -70,6 +72,12 @@ class RunPlan:
                 max_holding_ms=dice.choice((30, 60, 240)) * 60_000,
                 dynamic=dice.random() < 0.7,
                 trailing=dice.random() < 0.7,
+            ),
+            execution=ExecutionPolicy(
+                entry_strategy=dice.choice(
+                    (ExecutionStrategy.MARKET, ExecutionStrategy.MARKET, *ExecutionStrategy)
+                ),
+                timeout_ms=dice.choice((60_000, 900_000)),
             ),
             adopt_positions=dice.random() < 0.7,
         )

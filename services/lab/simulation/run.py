@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import replace
 from multiprocessing import get_context
@@ -22,9 +22,9 @@ def simulate(plan: RunPlan, *, keep_lines: int = 400) -> Outcome:
     return World(plan, keep_lines=keep_lines).run()
 
 
-def simulate_many(plan: RunPlan, first: int, count: int, workers: int) -> Iterator[Outcome]:
+def simulate_many(plan: RunPlan, seeds: Iterable[int], workers: int) -> Iterator[Outcome]:
     """Yield the outcomes of the seeds as they come; what passed comes without its story."""
-    plans = (replace(plan, seed=seed) for seed in range(first, first + count))
+    plans = (replace(plan, seed=seed) for seed in seeds)
     if workers == 1:
         for one in plans:
             yield _told(one)

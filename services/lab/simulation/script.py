@@ -14,11 +14,13 @@ from services.exec_risk.core.inputs import (
     ResetEmergency,
     SetTradingState,
     Signal,
+    SubmitExecution,
     ValidateEntry,
 )
 from services.lab.simulation.market import VENUE
 from services.trade import ids
 from services.trade.candle import Candle
+from services.trade.execution import ExecutionStrategy
 from services.trade.order import Side
 from services.trade.position import TradingState
 
@@ -73,7 +75,16 @@ class Script:
         kind = dice.random()
         if kind < 0.2:
             return EmergencyStop(request, "simulated", "simulation")
-        if kind < 0.45:
+        if kind < 0.35:
+            return SubmitExecution(
+                request,
+                symbol,
+                dice.choice((Side.BUY, Side.SELL)),
+                dice.choice(tuple(ExecutionStrategy)),
+                notional_usd=Decimal(dice.choice((300, 1500))),
+                duration_ms=900_000,
+            )
+        if kind < 0.55:
             return ClosePosition(request, symbol)
         if kind < 0.8:
             state = dice.choice((TradingState.HALTED, TradingState.REDUCING, TradingState.ACTIVE))

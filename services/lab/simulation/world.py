@@ -184,7 +184,7 @@ class World:
         self._must("ledger_equal", must.ledger_equal(venue, self.ledger))
         self._must("settled", must.settled(venue, rows))
         self._must("latched_flat", must.latched_flat(venue, rows))
-        self._must("answered", must.answered(rows, self.asked, self.loop.time()))
+        self._must("answered", must.answered(rows, self.asked))
 
     def _books_equal(self) -> bool:
         venue, rows = self.venue, self.rows
@@ -284,6 +284,8 @@ class World:
             if replica.alive:
                 replica.frozen = False
                 self.tell(name, "goes on")
+                # it has all that came meanwhile still to read
+                self.trouble(0.6)
                 self.loop.unpark(replica.owner)
 
         self.network.later(seconds, go_on)
@@ -433,11 +435,20 @@ class World:
         if order.client_order_id in self.rows.orders:
             return  # the same commit once more
         self.counts["entries"] += 1
+        executions = {
+            c.execution.execution_id: c.execution
+            for c in changes
+            if isinstance(c, fx.ExecutionChanged)
+        }
         switches = (fx.TradingStateChanged, fx.EmergencyStopped, fx.EmergencyReset)
         switched = any(isinstance(c, switches) for c in changes)
         if not switched:
             problem = must.entry_allowed(
-                self.rows, overlay, self.script, order, self.market.symbols
+                replace(self.rows, executions={**self.rows.executions, **executions}),
+                overlay,
+                self.script,
+                order,
+                self.market.symbols,
             )
             self._must("entry_allowed", problem)
         one = self.replicas[replica]
@@ -512,7 +523,8 @@ class World:
         self._must("accepted_once", must.accepted_once(self.venue.accepted, order))
         self._must("given_up_never_arrives", must.given_up_never_arrives(self.rows, order))
         self._must(
-            "one_entry_a_decision", must.one_entry_a_decision(self.venue, self.placed, order)
+            "one_entry_a_decision",
+            must.one_entry_a_decision(self.venue, self.placed, self.rows, order),
         )
 
     def ended(self, replica: str, order: Order, fault: str) -> None:

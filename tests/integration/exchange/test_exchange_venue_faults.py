@@ -219,3 +219,38 @@ async def test_limit_orders_by_their_time_in_force(
         wanted = "ACCEPTED" if expected == "NEW" else expected
         assert reports[-1].state.value == wanted
         assert not [e for e in trader.events if isinstance(e, FillReport)]
+
+
+async def test_an_account_that_was_switched_to_hedge_mode_is_closed_and_not_reversed() -> None:
+    """Incidents 31 and 32: the SELL that closes a LONG names the LONG, on the real venue."""
+    async with running() as (trader, _):
+        exchange = trader.exchange
+
+        async def go_on() -> None:
+            trader.hold = False
+            await exchange.idle(trader.points[-1])
+            await trader.at(trader.points[-1] + 2)
+            trader.hold = True
+            await trader.at(trader.points[-1])
+
+        raw = exchange._client
+        await raw.fapiPrivatePostPositionSideDual({"dualSidePosition": "true"})
+        opened = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.01"}
+        await raw.fapiPrivatePostOrder({**opened, "positionSide": "LONG"})
+        await go_on()
+        snapshot = await exchange.snapshot(0)
+        assert [(p.position_side, p.quantity) for p in snapshot.account.positions] == [
+            ("LONG", Decimal("0.01"))
+        ]
+        close = order("exit", OrderType.MARKET, Side.SELL, Decimal("0.01"), "BTCUSDT")
+        refused = await exchange.place(close, signed_at=now_ms())
+        assert isinstance(refused, Refused)
+        assert (refused.code, refused.retryable) == ("-4061", True)
+        assert isinstance(await exchange.place(close, signed_at=now_ms()), Accepted)
+        await go_on()
+        snapshot = await exchange.snapshot(0)
+        assert snapshot.hedge_mode
+        assert snapshot.account.positions == ()
+        blocked = await exchange.place(entry(), signed_at=now_ms())
+        assert isinstance(blocked, Refused)
+        assert blocked.code == "hedge_mode"

@@ -17,7 +17,7 @@ from services.exec_risk.core.protection_policy import ProtectionPolicy
 from services.exec_risk.core.trailing import Progress, Ride, Stage
 from services.trade.order import Order, OrderPurpose, OrderState, Side
 from services.trade.position import ExitReason, PositionSide
-from tests.unit.exec_risk.account_desk import MINUTE, PRICE, Desk, filters_of, report
+from tests.unit.exec_risk.account_desk import MINUTE, PRICE, Desk, filters_of, report, signal_of
 
 D = Decimal
 STOP, TAKE, EXIT = OrderPurpose.STOP_LOSS, OrderPurpose.TAKE_PROFIT, OrderPurpose.EXIT
@@ -242,6 +242,21 @@ def test_candles_of_before_the_position_say_nothing() -> None:
         desk.close("BTCUSDT", D(104))
         desk.time -= MINUTE
     assert not stops(desk) and not desk.placed(EXIT)
+
+
+def test_the_high_of_a_candle_that_began_before_the_entry_is_not_the_positions() -> None:
+    """Its high may lie before the entry; its close does not."""
+    desk = Desk(Policy(protection=NO_TARGETS))
+    desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
+    desk.time += MINUTE // 2
+    desk.fill(desk.placed()[0])
+    desk.accept_all()
+    desk.effects.clear()
+    desk.time += MINUTE // 2
+    desk.close("BTCUSDT", D(100), high=D(104))
+    assert not stops(desk) and not desk.placed(EXIT)
+    desk.close("BTCUSDT", D(102))
+    assert len(stops(desk)) == 1
 
 
 def test_prices_move_stops_only_where_the_policy_follows_them() -> None:

@@ -407,6 +407,21 @@ def test_a_late_fill_of_a_cancelled_order_reduces_what_is_left() -> None:
     assert the_execution(desk).filled_quantity == D("0.3")
 
 
+def test_a_cancel_that_was_refused_is_asked_again_only_at_the_next_tick() -> None:
+    """Incident 64: no storm of cancels while it is found out what became of the order."""
+    desk = Desk()
+    order = submitted(desk, LIMIT)
+    desk.accept(order)
+    for _ in range(4):
+        price(desk, "100.10", 20)
+        too_late = ex.Refused("-2011", "unknown order")
+        desk.tell(inputs.CancelAnswered(order.client_order_id, too_late))
+    assert len(cancels(desk)) == 1
+    desk.tell(inputs.Tick())
+    assert len(cancels(desk)) == 2
+    assert len(entries(desk)) == 1
+
+
 def test_an_order_cancelled_by_somebody_else_ends_the_execution() -> None:
     desk = Desk()
     order = submitted(desk, LIMIT)
