@@ -19,7 +19,7 @@ from services.kit.logs import get_logger
 log = get_logger(__name__)
 
 _NOW = "select clock_timestamp()"
-TAKE = """
+_TAKE = """
 insert into lease as l (resource, token, owner, expires)
 select $1, 1, $2, clock_timestamp() + $3 where clock_timestamp() < $4
 on conflict (resource) do update
@@ -80,7 +80,7 @@ class Lease:
         if self._clock.monotonic() < self._not_before:
             return False
         token = await self._database.pool.fetchval(
-            TAKE, self.resource, self.owner, self._ttl, now + self._ttl / 2
+            _TAKE, self.resource, self.owner, self._ttl, now + self._ttl / 2
         )
         if token is None:
             return False

@@ -194,6 +194,7 @@ def _reopen(book: Book, fill: Fill, closed: Position) -> str:
 
     A new one under the same id would begin with an old version, which no store takes.
     """
+    book.results.drop(closed.position_id)
     position = replace(closed, closed_time=None, exit_reason=None).with_fill(fill)
     book.positions[fill.symbol] = position
     _count(book, fill.time, position.net_pnl - closed.net_pnl)

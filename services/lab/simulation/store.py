@@ -10,8 +10,10 @@ from typing import Any, Protocol
 
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core.inputs import Command
+from services.exec_risk.core.market import Quote
 from services.exec_risk.core.order_book import Orders
 from services.exec_risk.core.policy import Policy
+from services.exec_risk.core.results import of_position
 from services.exec_risk.core.state import Book, Day
 from services.exec_risk.core.trailing import Progress
 from services.exec_risk.core.volume_profile import VolumeProfile
@@ -21,7 +23,7 @@ from services.lab.simulation.faults import Fault, Faults
 from services.lab.simulation.network import Network
 from services.trade.execution import Execution
 from services.trade.order import Fill, Order
-from services.trade.position import Position, TradingState
+from services.trade.position import Position, SafetyLevel, TradingState
 
 REQUEST_SECONDS = 10.0
 
@@ -58,6 +60,9 @@ class Rows:
     executions: dict[str, Execution] = field(default_factory=dict)
     volumes: dict[str, VolumeProfile] = field(default_factory=dict)
     marks: dict[str, tuple[Any, int]] = field(default_factory=dict)
+    quotes: dict[str, Quote] = field(default_factory=dict)
+    safety: tuple[SafetyLevel, int] = (SafetyLevel.NORMAL, 0)
+    """Level and the market time since which it holds."""
     requests: dict[str, tuple[Command, float]] = field(default_factory=dict)
     answers: dict[str, fx.Answer] = field(default_factory=dict)
     status: Status | None = None
@@ -237,12 +242,22 @@ def apply(rows: Rows, change: fx.Change) -> None:
         case fx.StorePlan(plan=plan):
             rows.plans.setdefault(plan.position_id, plan)
         case fx.StoreDay():
-            rows.days[change.day] = Day(change.day, change.start_equity, change.pnl, change.trades)
+            rows.days[change.day] = Day(
+                change.day,
+                change.start_equity,
+                change.pnl,
+                change.trades,
+                change.opened,
+                change.losses,
+            )
         case fx.AccountSnapshot():
             rows.account = change
             rows.marks.update({s: (p, change.time) for s, p in change.prices.items()})
+            rows.quotes.update({s: q for s, q in change.quotes.items() if s in change.prices})
         case fx.TradingStateChanged():
             rows.trading_state = change.state
+        case fx.SafetyLevelChanged():
+            rows.safety = (change.level, change.time)
         case fx.EmergencyStopped():
             rows.latch = change.latch
         case fx.EmergencyReset():
@@ -281,6 +296,7 @@ def read(rows: Rows, policy: Policy) -> Book:
             book.positions[position.symbol] = position
         else:
             book.closed[position.position_id] = position
+            book.results.add(of_position(position))
             last = book.last_closed.get(position.symbol, 0)
             book.last_closed[position.symbol] = max(last, position.closed_time)
     book.plans = dict(rows.plans)
@@ -291,7 +307,8 @@ def read(rows: Rows, policy: Policy) -> Book:
             book.commissions[fill.client_order_id] = paid + fill.commission
     book.seen_funding = {key: paid.time for key, paid in rows.funding.items()}
     book.days = {d.day: replace(d) for d in rows.days.values()}
-    book.prices = dict(rows.marks)
+    book.prices, book.quotes = dict(rows.marks), dict(rows.quotes)
+    book.safety, book.safety_since = rows.safety
     for execution in rows.executions.values():
         book.executing.put(execution)
     book.executing.volumes = dict(rows.volumes)

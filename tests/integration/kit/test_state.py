@@ -14,7 +14,7 @@ from services.kit import inbox, outbox
 from services.kit.bus import Bus, Message, Outgoing
 from services.kit.clock import SystemClock
 from services.kit.db import Database
-from services.kit.lease import TAKE, Fenced, Lease
+from services.kit.lease import _TAKE, Fenced, Lease
 from services.kit.migrate import MigrationError, migrate, missing
 
 SAMPLE = Stream("SAMPLE", ("sample.>",), max_age_seconds=600)
@@ -180,7 +180,7 @@ async def test_the_pool_heals_after_its_sessions_are_killed(
 
 async def test_a_take_that_lay_in_a_frozen_server_takes_nothing(database: Database) -> None:
     """Its deadline, by the database's clock, is over when the server goes on."""
-    await database.pool.execute(TAKE, "r", "ghost", timedelta(seconds=2), PAST)
+    await database.pool.execute(_TAKE, "r", "ghost", timedelta(seconds=2), PAST)
     assert await database.pool.fetchval("select count(*) from lease") == 0
 
 
