@@ -20,6 +20,7 @@ from services.exec_risk.exchange_requests import ExchangeRefused
 from services.exec_risk.leader import Leader
 from services.exec_risk.leader_views import LeaderViews
 from services.exec_risk.pointed import PointedExchange, PointedStore
+from services.exec_risk.purge import purge_requests
 from services.exec_risk.servicer import ExecRiskServicer
 from services.exec_risk.settings import Settings
 from services.exec_risk.store import PostgresStore
@@ -106,6 +107,7 @@ async def build(process: Process, settings: Settings) -> Servicers:
     )
     process.spawn("exchange", _exchange(process, exchange, leader))
     process.spawn("outbox", relay.run())
+    process.spawn("purge", purge_requests(database, clock))
     process.spawn("watch", _watch(process, leader, database, exchange))
     views = LeaderViews(database, settings.account, clock, leader)
     servicer = ExecRiskServicer(

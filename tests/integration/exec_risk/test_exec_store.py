@@ -19,11 +19,12 @@ from services.exec_risk.core.inputs import Tick
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.trader import Trader
 from services.exec_risk.core.trailing import Stage
+from services.exec_risk.purge import purge_once
 from services.exec_risk.store import PostgresStore
 from services.exec_risk.views import Views
 from services.kit.clock import SystemClock
 from services.kit.db import Database
-from services.kit.errors import AlreadyExists
+from services.kit.errors import AlreadyExists, Unavailable
 from services.kit.lease import Fenced, Lease
 from services.kit.migrate import migrate
 from services.trade.execution import ExecutionStrategy
@@ -206,3 +207,69 @@ async def test_pages_hold_every_order_once(database: Database) -> None:
         if not token:
             break
     assert seen == [f"o{i}" for i in reversed(range(7))]
+
+
+async def test_a_commit_reads_the_switches_that_others_wrote(database: Database) -> None:
+    """An operator's SQL acts with the next fenced write."""
+    store, _ = await _store(database)
+    found = await store.commit([])
+    assert found is not None and (found.trading_state, found.latch) == (TradingState.ACTIVE, None)
+    await database.pool.execute(
+        "insert into trading_state values ('main', 'HALTED', 'by hand', 'sql', clock_timestamp())"
+    )
+    await database.pool.execute(
+        "insert into emergency_latch values ('main', true, 'by hand', 'sql', clock_timestamp(), '')"
+    )
+    found = await store.commit([])
+    assert found is not None and found.trading_state is TradingState.HALTED
+    assert found.latch is not None and (found.latch.reason, found.latch.by) == ("by hand", "sql")
+
+
+async def test_two_accounts_do_not_disturb_each_other(database: Database) -> None:
+    """One database, two leaders: leases, rows, outbox ids, requests and switches are apart."""
+    clock = SystemClock()
+    first, _ = await _store(database)
+    lease = Lease(database, "account.second", "b", clock)
+    assert await lease.take()
+    second = PostgresStore(database, lease, "second", "paper")
+    desks = {"main": Desk(), "second": Desk(Policy(account="second"))}
+    for desk in desks.values():
+        desk.open()
+    await first.commit(_changes(desks["main"].effects))
+    await second.commit(_changes(desks["second"].effects))
+    for store, name in ((first, "main"), (second, "second")):
+        book = await store.load(Policy(account=name))
+        assert book.orders == desks[name].book.orders
+        assert book.positions == desks[name].book.positions
+    told = await database.pool.fetchval("select count(distinct message_id) from outbox")
+    facts = sum(isinstance(e, fx.FACTS) for d in desks.values() for e in d.effects)
+    assert told == facts
+    views = Views(database, "second", clock)
+    with pytest.raises(Unavailable):
+        await views.ask_leader("r", "close_position", {"symbol": "BTCUSDT"}, wait_seconds=0.1)
+    assert await first.requests() == []
+    assert [c.request_id for c in await second.requests()] == ["r"]
+    await database.pool.execute(
+        "insert into trading_state values ('second', 'HALTED', 'x', 'sql', clock_timestamp())"
+    )
+    mine, theirs = await first.commit([]), await second.commit([])
+    assert mine is not None and mine.trading_state is TradingState.ACTIVE
+    assert theirs is not None and theirs.trading_state is TradingState.HALTED
+
+
+async def test_answered_requests_are_forgotten_after_a_week(database: Database) -> None:
+    """An answer is kept for repeats; an open request is never deleted."""
+    for name, age in (("old", "8 days"), ("new", "6 days")):
+        await database.pool.execute(
+            "insert into requests values ('main', $1, 'k', '{}', clock_timestamp(),"
+            " clock_timestamp() - $2::text::interval, true, '{}')",
+            name,
+            age,
+        )
+    await database.pool.execute(
+        "insert into requests (account, request_id, kind, arguments, created_at)"
+        " values ('main', 'open', 'k', '{}', clock_timestamp() - interval '30 days')"
+    )
+    await purge_once(database)
+    left = await database.pool.fetch("select request_id from requests order by request_id")
+    assert [r["request_id"] for r in left] == ["new", "open"]

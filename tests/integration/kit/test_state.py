@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
@@ -13,11 +14,12 @@ from services.kit import inbox, outbox
 from services.kit.bus import Bus, Message, Outgoing
 from services.kit.clock import SystemClock
 from services.kit.db import Database
-from services.kit.lease import Fenced, Lease
+from services.kit.lease import _TAKE, Fenced, Lease
 from services.kit.migrate import MigrationError, migrate, missing
 
 SAMPLE = Stream("SAMPLE", ("sample.>",), max_age_seconds=600)
 KIT_ONLY = "services.kit.migrations"
+PAST = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -174,3 +176,22 @@ async def test_the_pool_heals_after_its_sessions_are_killed(
     async with asyncio.timeout(5):
         while not await database.answers():
             await asyncio.sleep(0.05)
+
+
+async def test_a_take_that_lay_in_a_frozen_server_takes_nothing(database: Database) -> None:
+    """Its deadline, by the database's clock, is over when the server goes on."""
+    await database.pool.execute(_TAKE, "r", "ghost", timedelta(seconds=2), PAST)
+    assert await database.pool.fetchval("select count(*) from lease") == 0
+
+
+async def test_who_outlasts_the_database_keeps_the_lease(database: Database) -> None:
+    """Only another holder ends the hold; `held` says meanwhile that it is not sure."""
+    clock = SystemClock()
+    first = Lease(database, "r", "a", clock, ttl=0.4, outlasts=True)
+    assert await first.take()
+    await asyncio.sleep(0.5)
+    assert not first.held
+    assert await first.renew() and first.held
+    await asyncio.sleep(0.5)
+    assert await Lease(database, "r", "b", clock, ttl=0.4).take()
+    assert not await first.renew()
