@@ -82,7 +82,6 @@ class BookReader:
             if position.closed_time is None:
                 book.positions[position.symbol] = position
             else:
-                book.closed[position.position_id] = position
                 book.last_closed[position.symbol] = position.closed_time
         wanted = {p.position_id for p in book.positions.values()}
         wanted |= {o.position_id for o in book.orders.values()}

@@ -68,15 +68,16 @@ MUTATIONS = (
     Mutation(
         "an exit passes through the gate of entries",
         CORE + "guard.py",
-        "    if position.exit_reason is None:\n        position = replace(position, exit_reason=reason",
+        "    if position.exit_reason is None:\n        position = replace(position",
         '    if book.trading_state.value == "HALTED":\n        return None\n'
-        "    if position.exit_reason is None:\n        position = replace(position, exit_reason=reason",
+        "    if position.exit_reason is None:\n        position = replace(position",
     ),
     Mutation(
         "a stop is not placed anew when its position grows",
         CORE + "stop_orders.py",
         "    if trigger is None or order.remaining < position.quantity:\n        return False\n",
-        "    if trigger is None:\n        return False\n    if order.remaining:\n        return True\n",
+        "    if trigger is None:\n        return False\n"
+        "    if order.remaining:\n        return True\n",
     ),
     Mutation(
         "what a restart finds unknown counts as never sent",
@@ -112,7 +113,8 @@ MUTATIONS = (
     Mutation(
         "a difference of one reading is booked",
         CORE + "reconcile.py",
-        "        elif book.drift.get(symbol) == (held, there):\n            del book.drift[symbol]\n",
+        "        elif book.drift.get(symbol) == (held, there):\n"
+        "            del book.drift[symbol]\n",
         "        elif (held, there):\n            book.drift.pop(symbol, None)\n",
     ),
     Mutation(
@@ -132,12 +134,6 @@ MUTATIONS = (
         CORE + "rules.py",
         "    return None if state is TradingState.ACTIVE else",
         "    return None if state else",
-    ),
-    Mutation(
-        "a position that is open again begins anew",
-        CORE + "fills.py",
-        "    known = book.closed.pop(plan.position_id, None)\n",
-        "    known = book.closed.get(plan.position_id) if not plan else None\n",
     ),
     Mutation(
         "a fill that turns a position round is one fill of one position",

@@ -279,7 +279,6 @@ def read(rows: Rows, policy: Policy) -> Book:
         if position.closed_time is None:
             book.positions[position.symbol] = position
         else:
-            book.closed[position.position_id] = position
             last = book.last_closed.get(position.symbol, 0)
             book.last_closed[position.symbol] = max(last, position.closed_time)
     book.plans = dict(rows.plans)
