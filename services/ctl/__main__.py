@@ -10,6 +10,8 @@ from services.ctl.commands import (
     models,
     money,
     operate,
+    orders,
+    reconcile,
     run,
     simulate,
     switches,
@@ -38,10 +40,12 @@ for command in (
     money.signals,
     verify.verify,
     simulate.simulate,
+    reconcile.reconcile,
     run.run,
 ):
     app.command()(command)
 app.add_typer(models.app, name="models")
+app.add_typer(orders.app, name="order")
 app.add_typer(venue.app, name="venue")
 app.add_typer(switches.emergency, name="emergency")
 app.add_typer(switches.state, name="state")

@@ -47,11 +47,30 @@ class GatewayClient:
         answer = await self._exec_risk.ListPositions(request, timeout=ANSWER_SECONDS)
         return list(answer.positions)
 
-    async def orders(self, count: int = 50) -> list[trading_pb2.Order]:
+    async def orders(
+        self, count: int = 50, *, open_only: bool = False, symbol: str = ""
+    ) -> list[trading_pb2.Order]:
         """Return orders, the newest first."""
-        request = exec_pb.ListOrdersRequest(page_size=count)
+        request = exec_pb.ListOrdersRequest(page_size=count, open_only=open_only, symbol=symbol)
         answer = await self._exec_risk.ListOrders(request, timeout=ANSWER_SECONDS)
         return list(answer.orders)
+
+    async def submit(
+        self, request: exec_pb.SubmitExecutionRequest
+    ) -> exec_pb.SubmitExecutionResponse:
+        """Have a quantity executed."""
+        answer: exec_pb.SubmitExecutionResponse = await self._exec_risk.SubmitExecution(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer
+
+    async def cancel(self, client_order_id: str, request_id: str) -> trading_pb2.Order:
+        """Cancel an order, or all that is left of its execution."""
+        request = exec_pb.CancelOrderRequest(client_order_id=client_order_id, request_id=request_id)
+        answer: exec_pb.CancelOrderResponse = await self._exec_risk.CancelOrder(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer.order
 
     async def emergency_stop(self, reason: str, request_id: str) -> exec_pb.EmergencyStopResponse:
         """Close everything and latch."""
@@ -65,6 +84,14 @@ class GatewayClient:
         """Release the latch."""
         request = exec_pb.ResetEmergencyRequest(reason=reason, request_id=request_id)
         answer: exec_pb.ResetEmergencyResponse = await self._exec_risk.ResetEmergency(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer
+
+    async def reconcile(self, apply: bool, request_id: str) -> exec_pb.ReconcileResponse:
+        """Compare with the exchange, and repair when asked to."""
+        request = exec_pb.ReconcileRequest(apply=apply, request_id=request_id)
+        answer: exec_pb.ReconcileResponse = await self._exec_risk.Reconcile(
             request, timeout=ANSWER_SECONDS
         )
         return answer

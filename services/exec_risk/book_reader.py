@@ -8,9 +8,11 @@ import asyncpg
 
 from services.exec_risk import execution_rows, rows
 from services.exec_risk.core.effects import Latch
+from services.exec_risk.core.market import Quote
 from services.exec_risk.core.policy import Policy
+from services.exec_risk.core.results import KEPT, ClosedTrade
 from services.exec_risk.core.state import KEEP_MS, Book, Day
-from services.trade.position import TradingState
+from services.trade.position import SafetyLevel, TradingState
 from services.trade.times import from_datetime, to_datetime
 
 _LIVE = "state not in ('FILLED', 'CANCELED', 'REJECTED', 'EXPIRED')"
@@ -20,6 +22,18 @@ or position_id in (select position_id from positions where account = $1 and stat
 order by decided_at, version, client_order_id
 """  # noqa: S608 - names are ours
 
+_RESULTS = """
+with closed as (
+    select * from positions where account = $1 and status = 'closed'
+)
+select closed_at, position_id, symbol, pnl_usd, entry_cost from closed
+where closed_at >= (
+    select date_trunc('day', max(closed_at), 'UTC') from closed
+) or position_id in (
+    select position_id from closed order by closed_at desc, position_id desc limit $2
+)
+order by closed_at, position_id
+"""
 _RECENT_EXECUTIONS = f"""
 select {execution_rows.EXECUTION_COLUMNS} from executions where account = $1
 and (state = 'WORKING' or updated_at >= $2
@@ -65,7 +79,13 @@ class BookReader:
         await self._load_executions(connection, book, since)
         await self._load_days(connection, book, since)
         for found in await connection.fetch("select * from marks where account = $1", account):
-            book.prices[found["symbol"]] = (found["price"], from_datetime(found["marked_at"]))
+            symbol, quoted = found["symbol"], rows.optional_time(found["quoted_at"])
+            book.prices[symbol] = (found["price"], from_datetime(found["marked_at"]))
+            if quoted is not None:
+                book.quotes[symbol] = Quote(
+                    quoted, found["bid"], found["ask"], found["funding_rate"]
+                )
+        await self._load_results(connection, book)
         return book
 
     async def _load_positions(
@@ -136,4 +156,30 @@ class BookReader:
             "select * from daily_counters where account = $1 order by day desc limit 3", account
         ):
             day = row["day"].isoformat()
-            book.days[day] = Day(day, row["start_equity"], row["pnl_usd"], row["trades"])
+            book.days[day] = Day(
+                day,
+                row["start_equity"],
+                row["pnl_usd"],
+                row["trades"],
+                row["opened"],
+                row["losses"],
+            )
+
+    async def _load_results(self, connection: asyncpg.Connection, book: Book) -> None:
+        """Read the safety level and the closed trades that sizing and limits look at."""
+        level = await connection.fetchrow(
+            "select level, since from safety_level where account = $1", self._account
+        )
+        if level is not None:
+            book.safety = SafetyLevel(level["level"])
+            book.safety_since = from_datetime(level["since"])
+        for row in await connection.fetch(_RESULTS, self._account, KEPT):
+            book.results.add(
+                ClosedTrade(
+                    from_datetime(row["closed_at"]),
+                    row["position_id"],
+                    row["symbol"],
+                    row["pnl_usd"],
+                    row["entry_cost"],
+                )
+            )

@@ -16,13 +16,14 @@ from services.kit import lease, outbox
 from services.trade.times import to_datetime
 
 _FUNDING_COLUMNS = "account, transaction_id, symbol, position_id, amount, settled_at"
-_DAY_COLUMNS = "account, day, start_equity, pnl_usd, trades"
+_DAY_COLUMNS = "account, day, start_equity, pnl_usd, trades, opened, losses"
 _STATE_COLUMNS = "account, state, reason, changed_by, changed_at"
 _ACCOUNT_COLUMNS = (
     "account, market_time, wallet_balance, unrealized_pnl, available_balance, gross_exposure,"
     " last_round, in_sample, high_water"
 )
-_MARK_COLUMNS = "account, symbol, price, marked_at"
+_MARK_COLUMNS = "account, symbol, price, marked_at, bid, ask, funding_rate, quoted_at"
+_SAFETY_COLUMNS = "account, level, reason, since"
 _LATCH_COLUMNS = "account, latched, reason, latched_by, latched_at, request_id"
 _ANSWER_COLUMNS = "account, request_id, ok, result"
 
@@ -42,6 +43,7 @@ _TABLES: dict[str, tuple[str, str, str]] = {
     "daily_counters": (_DAY_COLUMNS, "account, day", ""),
     "trading_state": (_STATE_COLUMNS, "account", ""),
     "emergency_latch": (_LATCH_COLUMNS, "account", ""),
+    "safety_level": (_SAFETY_COLUMNS, "account", ""),
     "account": (_ACCOUNT_COLUMNS, "account", ""),
     "marks": (_MARK_COLUMNS, "account, symbol", ""),
 }
@@ -107,6 +109,8 @@ class Changes:
                     change.start_equity,
                     change.pnl,
                     change.trades,
+                    change.opened,
+                    change.losses,
                 )
                 self._put("daily_counters", change.day, _DAY_COLUMNS, values)
             case fx.AccountSnapshot():
@@ -115,6 +119,10 @@ class Changes:
                 when = to_datetime(change.time)
                 values = (account, change.state.value, change.reason, change.changed_by, when)
                 self._put("trading_state", account, _STATE_COLUMNS, values)
+            case fx.SafetyLevelChanged():
+                when = to_datetime(change.time)
+                values = (account, change.level.value, change.reason, when)
+                self._put("safety_level", account, _SAFETY_COLUMNS, values)
             case fx.EmergencyStopped() | fx.EmergencyReset():
                 self._put_latch(change.latch, latched=isinstance(change, fx.EmergencyStopped))
             case fx.Answer():
@@ -154,7 +162,14 @@ class Changes:
         )
         self._put("account", self._account, _ACCOUNT_COLUMNS, values)
         for symbol, price in sorted(fact.prices.items()):
-            self._put("marks", symbol, _MARK_COLUMNS, (self._account, symbol, price, moment))
+            quote = fact.quotes.get(symbol)
+            told = (
+                (quote.bid, quote.ask, quote.funding_rate, to_datetime(quote.time))
+                if quote
+                else (None, None, None, None)
+            )
+            mark = (self._account, symbol, price, moment, *told)
+            self._put("marks", symbol, _MARK_COLUMNS, mark)
 
 
 def _upsert(table: str, place: int) -> str:

@@ -8,37 +8,22 @@ from collections.abc import AsyncIterator
 import ccxt
 
 from services.exec_risk import exchange_endpoints as endpoints
-from services.exec_risk import exchange_parse as parse
 from services.exec_risk.core.exchange_events import (
     Accepted,
     ExchangeEvent,
     ExchangeSnapshot,
     OrderReport,
-    Refused,
     RequestOutcome,
     SymbolsListed,
 )
 from services.exec_risk.exchange_account import AccountSetup, ExchangeMisconfigured
 from services.exec_risk.exchange_client import build_client
 from services.exec_risk.exchange_clock import ExchangeClock
-from services.exec_risk.exchange_endpoints import Endpoint
-from services.exec_risk.exchange_errors import (
-    NOT_SENT,
-    UNKNOWN_ORDER_CODES,
-    WRONG_POSITION_SIDE_CODE,
-)
+from services.exec_risk.exchange_desk import OrderDesk
 from services.exec_risk.exchange_gate import Gate
 from services.exec_risk.exchange_limits import Use
 from services.exec_risk.exchange_markets import Markets
 from services.exec_risk.exchange_meter import LimitMeter, Unmetered
-from services.exec_risk.exchange_orders import (
-    cancel_params,
-    find_params,
-    is_conditional,
-    place_params,
-    placed,
-    reported,
-)
 from services.exec_risk.exchange_recovery import Recovery
 from services.exec_risk.exchange_requests import (
     ExchangeRefused,
@@ -72,7 +57,7 @@ class BinanceExchange:
         self._client = build_client(
             settings, on_event=self._streams.take, on_stream=self._streams.state
         )
-        self._time = ExchangeClock(clock)
+        self._time = ExchangeClock(clock, window_ms=settings.recv_window_ms)
         gate = Gate(
             clock,
             self._time,
@@ -86,6 +71,7 @@ class BinanceExchange:
         self._account = AccountSetup(self._requests, settings)
         self._markets = Markets(self._requests, gate, settings, market_now=self._market_now)
         self._snapshots = SnapshotReader(self._requests, settings)
+        self._orders = OrderDesk(self._requests, self._account, on_report=self._snapshots.remember)
         self._recovery = Recovery(
             funding=self._snapshots.funding,
             candles=lambda symbol: self.history(symbol, settings.timeframe, 3),
@@ -164,22 +150,9 @@ class BinanceExchange:
 
     async def place(self, order: Order, *, signed_at: int) -> RequestOutcome:
         """Send an order once, signed with the wall time (ms) of the write that allowed it."""
-        refusal = self._account.refusal(order)
-        if refusal is not None:
-            return refusal
-        endpoint = endpoints.PLACE_ALGO_ORDER if is_conditional(order) else endpoints.PLACE_ORDER
-        try:
-            params = place_params(order, hedge=self._account.hedge)
-        except ValueError as error:
-            return Refused(NOT_SENT, str(error))
-        use = Use.EXIT if order.reduce_only else Use.ENTRY
-        answer = await self._requests.write(endpoint, params, use=use, signed_at=signed_at)
-        outcome = placed(order, answer)
+        outcome = await self._orders.place(order, signed_at)
         if isinstance(outcome, Accepted):
-            self._snapshots.remember(outcome.report)
             self._streams.expect_echo(order.client_order_id)
-        elif isinstance(outcome, Refused) and outcome.code == WRONG_POSITION_SIDE_CODE:
-            await self._read_mode()
         return outcome
 
     async def cancel(self, order: Order, *, signed_at: int | None = None) -> RequestOutcome:
@@ -187,30 +160,11 @@ class BinanceExchange:
 
         Signed with `signed_at` as `place` is; with the time of now where it is not given.
         """
-        if is_conditional(order):
-            params = cancel_params(order, conditional=True)
-            endpoint = endpoints.CANCEL_ALGO_ORDER
-            answer = await self._requests.write(endpoint, params, use=Use.EXIT, signed_at=signed_at)
-            if getattr(answer, "code", "") not in UNKNOWN_ORDER_CODES:
-                return placed(order, answer, canceled=True)
-        params = cancel_params(order, conditional=False)
-        answer = await self._requests.write(
-            endpoints.CANCEL_ORDER, params, use=Use.EXIT, signed_at=signed_at
-        )
-        return placed(order, answer, canceled=True)
+        return await self._orders.cancel(order, signed_at)
 
     async def find(self, order: Order) -> OrderReport | None:
         """Ask for an order by its client order id; None when the exchange does not know it."""
-        algo = None
-        if is_conditional(order):
-            algo = await self._ask(endpoints.GET_ALGO_ORDER, find_params(order, True))
-            if algo is not None and not parse.triggered(algo):
-                return parse.algo_report(algo)
-        plain = await self._ask(endpoints.GET_ORDER, find_params(order, False))
-        report = reported(algo, plain)
-        if report is not None:
-            self._snapshots.remember(report)
-        return report
+        return await self._orders.find(order)
 
     async def set_leverage(
         self, symbol: str, leverage: int, *, signed_at: int | None = None
@@ -260,7 +214,7 @@ class BinanceExchange:
         """Read again, now and then, what is traded and how the account is set up."""
         while True:
             await self._clock.sleep(self._settings.listing_seconds)
-            await self._read_mode()
+            await self._account.read_mode_again()
             try:
                 changed = await self._markets.changed()
             except (ExchangeRefused, ExchangeUnavailable, ValueError) as error:
@@ -270,21 +224,6 @@ class BinanceExchange:
                 log.info("markets_changed", symbols=sorted(changed))
                 self._streams.join(changed)
                 self._streams.items.put_nowait(SymbolsListed(changed))
-
-    async def _read_mode(self) -> None:
-        try:
-            await self._account.read_mode()
-        except (ExchangeRefused, ExchangeUnavailable, ExchangeMisconfigured) as error:
-            log.warning("position_mode_unread", error=str(error))
-
-    async def _ask(self, endpoint: Endpoint, params: dict[str, str]) -> dict[str, object] | None:
-        try:
-            found = await self._requests.read(endpoint, params, use=Use.EXIT)
-        except ExchangeRefused as error:
-            if error.code in UNKNOWN_ORDER_CODES:
-                return None
-            raise
-        return dict(found)
 
     async def _market_now(self) -> int:
         """Newest market time: Binance's clock, or what the paper venue's clock shows."""
@@ -317,4 +256,9 @@ class BinanceExchange:
     async def _probe(self) -> None:
         while True:
             await self._clock.sleep(self._settings.probe_seconds)
+            reachable = self._requests.reachable
             await self._requests.probe()
+            if reachable and not self._requests.reachable:
+                # a socket may stay open and answer pings while nothing is told on it: who heard
+                # nothing from the exchange for so long must not trust what it was told before
+                self._client.drop("user", "requests are not answered")

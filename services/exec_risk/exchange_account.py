@@ -7,7 +7,12 @@ from typing import Any
 from services.exec_risk import exchange_endpoints as endpoints
 from services.exec_risk.core.exchange_events import Refused
 from services.exec_risk.exchange_limits import Use
-from services.exec_risk.exchange_requests import ExchangeRefused, Params, Requests
+from services.exec_risk.exchange_requests import (
+    ExchangeRefused,
+    ExchangeUnavailable,
+    Params,
+    Requests,
+)
 from services.exec_risk.exchange_settings import ExchangeSettings
 from services.kit.logs import get_logger
 from services.trade.order import Order, OrderPurpose
@@ -52,6 +57,13 @@ class AccountSetup:
         if hedge:
             log.error("account_in_hedge_mode", effect="no entries; exits with positionSide")
         self.hedge = hedge
+
+    async def read_mode_again(self) -> None:
+        """Read the position mode anew; where it cannot be read, it stays as it was known."""
+        try:
+            await self.read_mode()
+        except (ExchangeRefused, ExchangeUnavailable, ExchangeMisconfigured) as error:
+            log.warning("position_mode_unread", error=str(error))
 
     def refusal(self, order: Order) -> Refused | None:
         """Return why an order is not sent to this account. Exits always are."""

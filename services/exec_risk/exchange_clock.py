@@ -10,7 +10,9 @@ went to another. A resync must cure a wrong clock without reviving such a write,
 - while frozen, this machine's clock may have been set (by NTP, or after a suspend), so that an old
   write looks young and a fresh offset would shift it into the present. A wall clock that moved
   against the monotonic one by more than `STEP_MS` is noticed, and what was signed before that is
-  refused here: its age cannot be told any more. The core then writes, fenced, and signs anew.
+  refused here: its age cannot be told any more. After a step back the old clock's moments look
+  like the new one's, so for one window nothing is sent. The core then writes, fenced, and signs
+  anew; what stood in this process for longer than a window by then has been answered or given up.
 """
 
 from __future__ import annotations
@@ -24,12 +26,14 @@ STEP_MS = 500
 class ExchangeClock:
     """Offset to the exchange's clock, and steps of this machine's own."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, window_ms: int) -> None:
         self._clock = clock
+        self._window_ms = window_ms
         self.offset_ms = 0
         """The exchange's clock minus this machine's."""
         self._base_ms = self._current_base()
         self._stepped_at: int | None = None
+        self._doubtful_until = 0.0
 
     def wall_ms(self) -> int:
         """Return this machine's wall time."""
@@ -49,18 +53,20 @@ class ExchangeClock:
         base = self._current_base()
         if abs(base - self._base_ms) > STEP_MS:
             self._stepped_at = self.wall_ms()
+            if base < self._base_ms:
+                self._doubtful_until = self._clock.monotonic() + self._window_ms / 1000
         self._base_ms = base
 
     def age_known(self, signed_at: int) -> bool:
         """Return False when the clock was set since that moment, or may have been."""
         self.watch()
-        if signed_at > self.wall_ms() + STEP_MS:
+        if signed_at > self.wall_ms() or self._clock.monotonic() < self._doubtful_until:
             return False
-        return self._stepped_at is None or signed_at >= self._stepped_at
+        return self._stepped_at is None or signed_at > self._stepped_at
 
-    def left_ms(self, signed_at: int, window_ms: int) -> int:
+    def left_ms(self, signed_at: int) -> int:
         """Return how much of a signature's window is left by this machine's clock."""
-        return signed_at + window_ms - self.wall_ms()
+        return signed_at + self._window_ms - self.wall_ms()
 
     def _current_base(self) -> int:
         return self.wall_ms() - int(self._clock.monotonic() * 1000)

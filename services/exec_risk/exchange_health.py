@@ -45,6 +45,11 @@ class ExchangeHealth:
         return doubtful or now - (self._signed_at or 0.0) >= SIGNED_PROBE_SECONDS
 
     @property
+    def reachable(self) -> bool:
+        """True while probes are answered."""
+        return self._missed_probes < MISSED_PROBES_LIMIT
+
+    @property
     def key_refusal(self) -> str:
         """Why the key is taken as refused; empty while it is not."""
         limit = AUTHENTICATION_LIMIT if self._signed_at is not None else 1
@@ -59,7 +64,7 @@ class ExchangeHealth:
             return f"banned by the exchange (418) until {banned}"
         if self.key_refusal:
             return f"the API key is refused: {self.key_refusal}"
-        if self._missed_probes >= MISSED_PROBES_LIMIT:
+        if not self.reachable:
             return "requests are not answered"
         if self._signed_at is None or now - self._signed_at > SIGNED_FRESH_SECONDS:
             return f"no signed request was accepted for {SIGNED_FRESH_SECONDS:.0f} s"

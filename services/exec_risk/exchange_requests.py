@@ -83,6 +83,11 @@ class Requests:
         return self._health.down_reason(self._clock.monotonic(), self._gate.banned)
 
     @property
+    def reachable(self) -> bool:
+        """True while probes are answered."""
+        return self._health.reachable
+
+    @property
     def key_refusal(self) -> str:
         """Why the key is taken as refused; empty while it is not."""
         return self._health.key_refusal
@@ -188,7 +193,7 @@ class Requests:
                 stamped,
                 endpoint.cost,
                 use,
-                patience_ms=max(0, self._time.left_ms(moment, window)),
+                patience_ms=max(0, self._time.left_ms(moment)),
             )
             if not isinstance(answer, Failure):
                 if isinstance(answer, dict):
@@ -196,7 +201,7 @@ class Requests:
                 return Unknown(reason=f"the answer is no object: {str(answer)[:80]!r}")
             if answer.code == CLOCK_CODE and attempt == 1:
                 await self._resynchronise()
-                if self._time.left_ms(moment, window) > 0:
+                if self._time.left_ms(moment) > 0:
                     continue
             return answer.outcome
         raise AssertionError("unreachable")

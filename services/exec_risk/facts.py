@@ -227,6 +227,7 @@ def _account(fact: fx.AccountSnapshot, scope: Scope) -> Parts:
             trading_state=enum_to_pb(fact.trading_state),
             in_sample=fact.in_sample,
             emergency_latched=fact.latched,
+            safety_level=enum_to_pb(fact.safety),
         )
     )
     named = (fact.time, str(fact.wallet_balance), str(fact.unrealized_pnl))
@@ -243,6 +244,17 @@ def _state(fact: fx.TradingStateChanged, scope: Scope) -> Parts:
         time=time_to_pb(fact.time),
     )
     return message, "account", fact.time, "", (fact.time, fact.state, fact.request_id)
+
+
+def _safety(fact: fx.SafetyLevelChanged, scope: Scope) -> Parts:
+    message = pb.SafetyLevelChanged(
+        account=scope.account,
+        previous_level=enum_to_pb(fact.previous),
+        new_level=enum_to_pb(fact.level),
+        reason=fact.reason,
+        time=time_to_pb(fact.time),
+    )
+    return message, "account", fact.time, "", (fact.time, fact.previous, fact.level)
 
 
 def _stopped(fact: fx.EmergencyStopped, scope: Scope) -> Parts:
@@ -308,6 +320,7 @@ _ENCODERS: dict[type, Callable[[Any, Scope], Parts]] = {
     fx.RoundDecided: _round,
     fx.AccountSnapshot: _account,
     fx.TradingStateChanged: _state,
+    fx.SafetyLevelChanged: _safety,
     fx.EmergencyStopped: _stopped,
     fx.EmergencyReset: _reset,
     fx.ReconcileRepaired: _repaired,

@@ -6,7 +6,12 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from services.exec_risk.core.exchange_events import CandleClosed, ExchangeEvent, PointReached
+from services.exec_risk.core.exchange_events import (
+    CandleClosed,
+    ExchangeEvent,
+    PointReached,
+    PriceReport,
+)
 from services.exec_risk.core.inputs import PredictionsArrived
 from services.exec_risk.core.trader import Event
 from services.exec_risk.core_faults import CoreBroken
@@ -33,6 +38,7 @@ class Leader:
         self._point_known = asyncio.Event()
         self._recent: list[CandleClosed] = []
         self._answers: deque[PredictionsArrived] = deque(maxlen=_KEPT_ANSWERS)
+        self._prices: dict[str, PriceReport] = {}
         self.term: Term | None = None
         """The term that is being led; None on standby."""
 
@@ -67,6 +73,9 @@ class Leader:
                 await self._point_known.wait()
             await self._lease.wait()
             term = self.term = self._new_term()
+            # before the answers: a round is decided by the prices of its time
+            for price in self._prices.values():
+                term.put(price)
             for answers in self._answers:
                 # the bus may have told them before there was a term; rounds take them once
                 term.put(answers)
@@ -97,6 +106,8 @@ class Leader:
         elif isinstance(event, CandleClosed):
             self._recent.append(event)
             del self._recent[:-1024]
+        elif isinstance(event, PriceReport):
+            self._prices[event.symbol] = event
 
 
 def _broken(leading: asyncio.Task[None]) -> bool:

@@ -59,12 +59,12 @@ class Overdue:
         return [ExitOverdue(p) for p in late]
 
     def _unanswered(self, trader: Trader, *, lockstep: bool) -> list[RoundTimedOut]:
-        now, time = self._clock.monotonic(), trader.unanswered_round()
-        if time is None:
-            self._round_since.clear()
-            return []
-        since = self._round_since.setdefault(time, now)
-        if now - since < (self._lockstep if lockstep else self._free):
-            return []
-        del self._round_since[time]
-        return [RoundTimedOut(time)]
+        """Name the rounds that have waited for too long, each by its own time.
+
+        When nobody answers any more, rounds come faster than one after the other could be given up,
+        and with them the exits that fall due.
+        """
+        now, times = self._clock.monotonic(), trader.unanswered_rounds()
+        self._round_since = {t: self._round_since.get(t, now) for t in times}
+        patience = self._lockstep if lockstep else self._free
+        return [RoundTimedOut(t) for t, s in self._round_since.items() if now - s >= patience]

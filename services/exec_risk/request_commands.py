@@ -9,6 +9,7 @@ from services.exec_risk.core.inputs import (
     ClosePosition,
     Command,
     EmergencyStop,
+    ReconcileNow,
     ResetEmergency,
     SetTradingState,
     SubmitExecution,
@@ -24,6 +25,8 @@ def command_of(request_id: str, kind: str, arguments: dict[str, str]) -> Command
     if kind == "set_trading_state":
         state = TradingState(arguments["state"])
         return SetTradingState(request_id, state, arguments["reason"], arguments["changed_by"])
+    if kind == "reconcile":
+        return ReconcileNow(request_id, arguments["apply"] == "true")
     if kind == "emergency_stop":
         return EmergencyStop(request_id, arguments["reason"], arguments["by"])
     if kind == "reset_emergency":

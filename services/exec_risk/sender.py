@@ -23,6 +23,7 @@ from services.exec_risk.core.inputs import (
     PlaceAnswered,
     SnapshotRead,
 )
+from services.exec_risk.core.reconcile import ASKED, VERIFY, VERIFY_AGAIN
 from services.exec_risk.seams import Exchange
 from services.kit.clock import Clock
 from services.kit.logs import get_logger
@@ -33,6 +34,8 @@ log = get_logger(__name__)
 _ASK_AGAIN_SECONDS = 0.25
 _DUPLICATE_ID = "-4116"
 _SNAPSHOT_PAUSE_SECONDS = 0.25
+_PAUSES = {VERIFY: 0.0, ASKED: 0.0, VERIFY_AGAIN: 1.0}
+"""A doubt is confirmed only after what was on its way has come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +178,11 @@ class Sender:
             self._resolving.discard(order.client_order_id)
 
     async def _read(self, cause: str) -> None:
+        pause = _PAUSES.get(cause, _SNAPSHOT_PAUSE_SECONDS)
         try:
             while True:
-                await self._clock.sleep(_SNAPSHOT_PAUSE_SECONDS)
+                await self._clock.sleep(pause)
+                pause = _SNAPSHOT_PAUSE_SECONDS
                 try:
                     snapshot = await self._exchange.snapshot(self._since())
                 except Exception as error:  # noqa: BLE001 - unknown, so it is asked again

@@ -18,6 +18,7 @@ from services.exec_risk.counters import Counters
 from services.exec_risk.facts import shown
 from services.exec_risk.servicer_emergency import EmergencyRpcs
 from services.exec_risk.servicer_orders import OrderRpcs
+from services.exec_risk.servicer_reconcile import ReconcileRpcs
 from services.exec_risk.views import Views
 from services.kit.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from services.kit.process import Process
@@ -37,7 +38,7 @@ WAIT_SECONDS = 5.0
 LARGEST_USD = Decimal(10) ** 12
 
 
-class ExecRiskServicer(OrderRpcs, EmergencyRpcs, rpc.ExecRiskServiceServicer):
+class ExecRiskServicer(OrderRpcs, EmergencyRpcs, ReconcileRpcs, rpc.ExecRiskServiceServicer):
     """Answers from PostgreSQL, so that every replica says the same; the leader does the rest."""
 
     def __init__(
@@ -87,6 +88,7 @@ class ExecRiskServicer(OrderRpcs, EmergencyRpcs, rpc.ExecRiskServiceServicer):
             answer.trading_state = account.state.value.lower()
             answer.in_sample = account.in_sample
             answer.emergency_latched = account.latched
+            answer.safety_level = account.safety.value.lower()
         if not leader.connected:
             reasons.append("exchange: not connected" if leader.fresh else "leader: silent")
             status = "critical"
@@ -151,6 +153,7 @@ class ExecRiskServicer(OrderRpcs, EmergencyRpcs, rpc.ExecRiskServiceServicer):
                 trading_state=enum_to_pb(account.state),
                 in_sample=account.in_sample,
                 emergency_latched=account.latched,
+                safety_level=enum_to_pb(account.safety),
             )
         )
 

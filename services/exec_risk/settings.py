@@ -12,9 +12,9 @@ from services.exec_risk.core.execution_policy import ExecutionPolicy
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.protection_policy import Partial, ProtectionPolicy
 from services.exec_risk.exchange_settings import ExchangeSettings
+from services.exec_risk.risk_settings import RiskSettings
 from services.exec_risk.sender import SenderLimits
 from services.exec_risk.term import TermLimits
-from services.kit.settings import ProcessSettings
 from services.trade.execution import ExecutionStrategy
 from services.trade.times import timeframe_ms
 
@@ -22,7 +22,7 @@ PAPER_KEY, PAPER_SECRET = "paper-key", "paper-secret"
 """What the paper venue takes where nothing is set: they guard nothing."""
 
 
-class Settings(ProcessSettings):
+class Settings(RiskSettings):
     """What one exec_risk replica needs to know."""
 
     exec_risk_postgres_url: SecretStr = SecretStr(
@@ -73,6 +73,10 @@ class Settings(ProcessSettings):
     taker_fee_percent: Decimal = Field(default=Decimal("0.05"), ge=0)
     adopt_positions: bool = True
     """True: an unknown position of the exchange is protected; False: it is closed."""
+    cancel_foreign_orders: bool = False
+    """True: a resting order that is not ours is cancelled; False: it is told."""
+    reconcile_seconds: float = Field(default=30.0, ge=1)
+    """Pause between two comparisons of all that is stored with the exchange."""
     exec_max_concurrent_orders: int = Field(default=10, ge=1, le=100)
     exec_timeout_seconds: float = Field(default=5.0, gt=0)
     exec_retry_attempts: int = Field(default=3, ge=0, le=10)
@@ -103,13 +107,17 @@ class Settings(ProcessSettings):
             )
         if self.exchange_venue == "live" and not self.live_trading_confirmed:
             raise ValueError("EXCHANGE_VENUE=live also needs LIVE_TRADING_CONFIRMED=true")
-        keys = bool(self.binance_api_key.get_secret_value()) and bool(
-            self.binance_api_secret.get_secret_value()
-        )
-        if self.exchange_venue != "paper" and not keys:
+        keys = {
+            "BINANCE_API_KEY": self.binance_api_key.get_secret_value(),
+            "BINANCE_API_SECRET": self.binance_api_secret.get_secret_value(),
+        }
+        if self.exchange_venue != "paper" and not all(keys.values()):
             raise ValueError(
                 f"EXCHANGE_VENUE={self.exchange_venue} needs BINANCE_API_KEY and BINANCE_API_SECRET"
             )
+        for name, value in keys.items():
+            if not (value.isascii() and all(c.isprintable() and c != " " for c in value)):
+                raise ValueError(f"{name} holds blanks, line ends or odd characters")
         timeframe_ms(self.timeframe)
         self.exchange()
         self.protection()
@@ -137,6 +145,8 @@ class Settings(ProcessSettings):
             retry_attempts=self.exec_retry_attempts,
             execution=self.execution(),
             adopt_positions=self.adopt_positions,
+            risk=self.risk(),
+            cancel_foreign_orders=self.cancel_foreign_orders,
         )
 
     def execution(self) -> ExecutionPolicy:
@@ -188,6 +198,7 @@ class Settings(ProcessSettings):
         return TermLimits(
             round_wait_lockstep=self.round_wait_lockstep_seconds,
             round_wait_free=self.round_wait_seconds,
+            reconcile_every=self.reconcile_seconds,
             latch_file=self.emergency_latch_file,
             sender=SenderLimits(
                 concurrent=self.exec_max_concurrent_orders,

@@ -29,6 +29,7 @@ from services.exec_risk.core.inputs import (
     SnapshotRead,
     SwitchesRead,
     Tick,
+    VerifyDue,
 )
 from services.exec_risk.core.policy import Gates, Policy
 from services.exec_risk.core.reconcile import START
@@ -301,9 +302,12 @@ class Term:
 
     async def _pulse(self) -> None:
         """The slow pulse: gates, overdue protection, overdue rounds, what was put off."""
-        gates = self._gates_now()
+        gates, verified = self._gates_now(), self._clock.monotonic()
         while True:
             await self._clock.sleep(_TICK_SECONDS)
+            if self._clock.monotonic() - verified >= self._limits.reconcile_every and self.ready:
+                verified = self._clock.monotonic()
+                self.put(VerifyDue())
             if self._gates_now() != gates:
                 gates = self._gates_now()
                 self.put(GatesChanged(gates))

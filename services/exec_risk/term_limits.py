@@ -19,6 +19,8 @@ class TermLimits:
     round_wait_free: float = 2.0
     observed_wait: float = 5.0
     history_candles: int = 500
+    reconcile_every: float = 30.0
+    """Pause between two comparisons with the exchange."""
     store_patience: float = 1.0
     """How long a decision waits for PostgreSQL before what reduces goes on without it."""
     latch_file: Path = Path("/tmp/emergency_latch")  # noqa: S108 - beside drain_mode

@@ -18,7 +18,7 @@ from services.kit.db import TRANSIENT, Database
 from services.kit.errors import AlreadyExists, InvalidArgument, Unavailable
 from services.trade.execution import Execution
 from services.trade.order import Order
-from services.trade.position import Position, TradingState
+from services.trade.position import Position, SafetyLevel, TradingState
 from services.trade.times import from_datetime, utc_day
 
 _FRESH = timedelta(seconds=10)
@@ -41,6 +41,7 @@ class AccountView:
     state: TradingState
     in_sample: bool
     latched: bool
+    safety: SafetyLevel
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +136,10 @@ class Views:
             "select count(*) as n from positions where account = $1 and status = 'open'",
             self._account,
         )
-        latched = await self._row(
-            "select latched from emergency_latch where account = $1", self._account
+        switches = await self._row(
+            "select (select latched from emergency_latch where account = $1) as latched,"
+            " (select level from safety_level where account = $1) as level",
+            self._account,
         )
         return AccountView(
             time=time,
@@ -149,7 +152,8 @@ class Views:
             open_positions=held["n"] if held else 0,
             state=TradingState(state["state"]) if state else TradingState.ACTIVE,
             in_sample=row["in_sample"],
-            latched=bool(latched and latched["latched"]),
+            latched=bool(switches["latched"]),
+            safety=SafetyLevel(switches["level"] or SafetyLevel.NORMAL),
         )
 
     async def leader(self) -> LeaderView:

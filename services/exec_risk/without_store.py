@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from services.exec_risk.core.differences import OUR_IDS
 from services.exec_risk.core.effects import (
     Action,
     Cancel,
@@ -28,8 +29,6 @@ from services.kit.logs import get_logger
 
 log = get_logger(__name__)
 
-OUR_IDS = "qt"
-"""How every client order id of ours begins, whichever replica made it."""
 NOT_SENT = Refused("not_sent", "PostgreSQL did not take it in time")
 
 

@@ -51,13 +51,18 @@ S = TypeVar("S", bound=BaseSettings)
 
 
 def load(kind: type[S]) -> S:
-    """Read settings; on a bad value say which key, why, and exit with 2."""
+    """Read settings; on a bad value or file say which and why in one line, and exit with 2."""
     try:
         return kind()
     except ValidationError as error:
         for line in describe(error):
             sys.stderr.write(line + "\n")
-        raise SystemExit(2) from None
+    except (OSError, UnicodeDecodeError) as error:
+        # its text may hold a piece of the file, so only its kind is told
+        told = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        file = getattr(error, "filename", None) or kind.model_config.get("env_file")
+        sys.stderr.write(f"settings file {file} cannot be read: {told}\n")
+    raise SystemExit(2) from None
 
 
 def describe(error: ValidationError) -> list[str]:

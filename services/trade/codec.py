@@ -25,7 +25,7 @@ from services.trade.order import (
     Side,
     TimeInForce,
 )
-from services.trade.position import ExitReason, Position, PositionSide, TradingState
+from services.trade.position import ExitReason, Position, PositionSide, SafetyLevel, TradingState
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -37,6 +37,7 @@ _PREFIXES: dict[type[StrEnum], tuple[Any, str]] = {
     PositionSide: (trading_pb2.PositionSide, "POSITION_SIDE_"),
     ExitReason: (trading_pb2.ExitReason, "EXIT_REASON_"),
     TradingState: (trading_pb2.TradingState, "TRADING_STATE_"),
+    SafetyLevel: (trading_pb2.SafetyLevel, "SAFETY_LEVEL_"),
     TimeInForce: (trading_pb2.TimeInForce, "TIME_IN_FORCE_"),
     ExecutionStrategy: (trading_pb2.ExecutionStrategy, "EXECUTION_STRATEGY_"),
     ExecutionState: (trading_pb2.ExecutionState, "EXECUTION_STATE_"),

@@ -58,6 +58,15 @@ class TradingState(StrEnum):
     HALTED = "HALTED"
 
 
+class SafetyLevel(StrEnum):
+    """How careful an account is, the least careful first."""
+
+    NORMAL = "NORMAL"
+    CAUTIOUS = "CAUTIOUS"
+    DEFENSIVE = "DEFENSIVE"
+    EMERGENCY = "EMERGENCY"
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """One position of an account, open or closed. Amounts in the quote asset."""

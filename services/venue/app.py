@@ -25,6 +25,8 @@ from services.venue.markets.market import Market
 from services.venue.markets.recorded import RecordedMarket, RecordingError
 from services.venue.pacing import Clockwork, Source
 from services.venue.server.account_routes import AccountRoutes
+from services.venue.server.books import Books
+from services.venue.server.bulk_routes import BulkRoutes
 from services.venue.server.candles import Candles
 from services.venue.server.fault_host import FaultHost
 from services.venue.server.fault_routes import FaultRoutes
@@ -57,6 +59,7 @@ class RunningVenue:
     """`ws://host:port`, without a path."""
     exchange: PaperExchange
     clockwork: Clockwork
+    faults: FaultHost
     stepping: asyncio.Task[None]
     """Ends when the market ends; its failure is the venue's."""
 
@@ -128,7 +131,12 @@ async def start_venue(
                 speed=settings.venue_speed,
             )
             yield RunningVenue(
-                f"http://{address}:{port}", f"ws://{address}:{port}", exchange, clockwork, stepping
+                f"http://{address}:{port}",
+                f"ws://{address}:{port}",
+                exchange,
+                clockwork,
+                host,
+                stepping,
             )
         finally:
             for task in (stepping, ending):
@@ -206,9 +214,9 @@ def _server(
     def wall_ms() -> int:
         return from_datetime(clock.now())
 
-    candles, quotes = Candles(exchange), Quotes(exchange)
+    candles, quotes, books = Candles(exchange), Quotes(exchange), Books(exchange)
     faulty = FaultyStreams(host, Sockets(user=set(), market=set(), paper=set()))
-    streams = Streams(exchange, candles, quotes, wall_ms, faulty)
+    streams = Streams(exchange, candles, quotes, books, wall_ms, faulty)
     paper = PaperClock(exchange, streams, clockwork, faulty)
     host.on_close, host.on_end = faulty.close, paper.tell_again
     keys = Keys(settings.venue_api_key, settings.venue_api_secret.get_secret_value())
@@ -219,8 +227,9 @@ def _server(
         orders_1m=settings.venue_order_limit_1m,
     )
     routes = {
-        **MarketRoutes(exchange, candles, quotes, limits, host.wall_ms).table(),
+        **MarketRoutes(exchange, candles, quotes, books, limits, host.wall_ms).table(),
         **TradeRoutes(exchange).table(),
+        **BulkRoutes(exchange).table(),
         **AccountRoutes(exchange, listen_key).table(),
     }
     server = HttpServer(
@@ -268,6 +277,9 @@ def _export(process: Process, venue: RunningVenue) -> None:
     )
     process.metrics.gauge("wallet_balance", "Wallet of the paper account, USDT.").set_function(
         lambda: float(state.account.wallet)
+    )
+    process.metrics.gauge("faults", "Faults that the venue was told to have.").set_function(
+        lambda: len(venue.faults.active())
     )
     process.metrics.gauge("open_orders", "Open plain and conditional orders.").set_function(
         lambda: len(state.book.orders) + len(state.book.conditionals)

@@ -10,7 +10,13 @@ from typing import Any, Protocol
 from services.venue.core.disturbances import Disturbance
 from services.venue.core.engine import Engine
 from services.venue.core.events import VenueEvent
-from services.venue.core.orders import Conditional, ConditionalRequest, OrderRequest, VenueOrder
+from services.venue.core.orders import (
+    AmendRequest,
+    Conditional,
+    ConditionalRequest,
+    OrderRequest,
+    VenueOrder,
+)
 from services.venue.core.snapshot import export, pack, restore, unpack
 from services.venue.core.steps import Point, Step
 from services.venue.markets.feed import Moment
@@ -124,6 +130,13 @@ class PaperExchange:
         self.journal.add_input(self.number, "place", pack(request))
         return order
 
+    def amend(self, request: AmendRequest) -> VenueOrder:
+        """Take an amendment of a limit order; written before it returns."""
+        order = self.engine.amend(request)
+        body = pack(replace(request, order_id=order.order_id))
+        self.journal.add_input(self.number, "amend", body)
+        return order
+
     def place_conditional(self, request: ConditionalRequest) -> Conditional:
         """Take a conditional order; written before it returns."""
         order = self.engine.place_conditional(request)
@@ -149,6 +162,17 @@ class PaperExchange:
         body = {"symbol": symbol, "leverage": leverage}
         self.journal.add_input(self.number, "leverage", body)
         return largest
+
+    def set_hedged(self, hedged: bool) -> None:
+        """Set the position mode; written before it returns."""
+        self.engine.set_hedged(hedged)
+        self.journal.add_input(self.number, "hedged", {"hedged": hedged})
+
+    def set_countdown(self, symbol: str, milliseconds: int) -> None:
+        """Start, prolong or end a symbol's countdown; written before it returns."""
+        self.engine.set_countdown(symbol, milliseconds)
+        body = {"symbol": symbol, "milliseconds": milliseconds}
+        self.journal.add_input(self.number, "countdown", body)
 
     def disturb(self, disturbance: Disturbance) -> None:
         """Put a fault of the market in force; written before it returns."""
@@ -206,6 +230,12 @@ class PaperExchange:
                 engine.cancel(body["symbol"], order_id=body["order_id"])
             case "cancel_conditional":
                 engine.cancel_conditional(algo_id=body["algo_id"])
+            case "amend":
+                engine.amend(unpack(AmendRequest, body))
+            case "hedged":
+                engine.set_hedged(body["hedged"])
+            case "countdown":
+                engine.set_countdown(body["symbol"], body["milliseconds"])
             case "disturb":
                 engine.disturb(unpack(Disturbance, body))
             case "settle":

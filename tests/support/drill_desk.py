@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import asyncpg
@@ -48,8 +48,8 @@ class Script:
     def __call__(self, candle: Candle) -> signal_pb2.PredictionBatch:
         """Advise on a candle; stops are so wide that only the drill ends a position."""
         batch = batch_with(candle, self.says.get(candle.symbol, HOLD))
-        for advised in batch.signals:
-            advised.atr_fraction = WIDE
+        for advice in batch.signals:
+            advice.atr_fraction = WIDE
         return batch
 
 
@@ -146,8 +146,10 @@ class DrillDesk:
 
     async def held(self) -> dict[str, Decimal]:
         """Return what the venue holds."""
-        found = (await self.asked().snapshot(0)).account.positions
-        return {p.symbol: p.quantity for p in found if p.quantity}
+        client: Any = self._asked._client
+        found = await client.fapiPrivateV3GetPositionRisk()
+        held = {p["symbol"]: Decimal(p["positionAmt"]) for p in found}
+        return {symbol: quantity for symbol, quantity in held.items() if quantity}
 
     def asked(self) -> BinanceExchange:
         """The venue, only asked: nothing is placed through it."""
@@ -177,6 +179,19 @@ class DrillDesk:
             found += conditional
             found += [o["clientOrderId"] for o in plain if o["clientOrderId"] not in conditional]
         return found
+
+    async def by_hand(self, symbol: str, side: str, quantity: str, client_id: str) -> None:
+        """Place a market order as a person at the exchange's own page does."""
+        client: Any = self._asked._client
+        await client.fapiPrivatePostOrder(
+            {
+                "symbol": symbol,
+                "side": side,
+                "type": "MARKET",
+                "quantity": quantity,
+                "newClientOrderId": client_id,
+            }
+        )
 
     async def fault(self, kind: str, **parameters: Any) -> None:
         """Put a fault in force on the venue."""
@@ -246,7 +261,11 @@ def _signal(pids: Iterable[int], number: signal.Signals) -> None:
 
 @asynccontextmanager
 async def drill_desk(
-    home: Path, *, speed: float = 2.0, pace: str = "free", **environment: str
+    home: Path,
+    *,
+    speed: float = 2.0,
+    pace: Literal["lockstep", "free"] = "free",
+    **environment: str,
 ) -> AsyncIterator[DrillDesk]:
     """Everything but the replicas, which the drill starts; `environment` goes to them."""
     home.chmod(0o755)
@@ -254,7 +273,15 @@ async def drill_desk(
         postgres = await stack.enter_async_context(PostgresServer.start(home / "postgres"))
         nats = await stack.enter_async_context(NatsServer.start(home / "nats"))
         venue = await stack.enter_async_context(
-            start_venue(VenueSettings(_env_file=None, venue_speed=speed, venue_pace=pace))
+            start_venue(
+                VenueSettings(
+                    _env_file=None,
+                    venue_speed=speed,
+                    venue_pace=pace,
+                    # what looks on asks often
+                    venue_weight_limit=1_000_000,
+                )
+            )
         )
         await migrate(postgres.dsn(), SCHEMA, MIGRATIONS)
         desk = DrillDesk(home, postgres, nats, venue)

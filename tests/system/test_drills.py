@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,11 @@ async def test_postgres_gone(tmp_path: Path, how: str, seconds: float) -> None:
         await eventually(trades_on, 20, 0.1)
         desk.script.says = {}
         await desk.assert_same_books()
-        assert (await health(desk)).entries_blocked_by == ""
+
+        async def free() -> bool:
+            return str((await health(desk)).entries_blocked_by) == ""
+
+        await eventually(free, 10, 0.2)
 
 
 async def test_emergency_stop_without_postgres(tmp_path: Path) -> None:
@@ -112,3 +117,151 @@ async def test_emergency_stop_without_postgres(tmp_path: Path) -> None:
         desk.script.says = {SOL: BUY}
         await asyncio.sleep(1.5)
         assert await desk.held() == {}
+
+
+@lengths
+async def test_nats_gone(tmp_path: Path, seconds: float) -> None:
+    """No signals, so no entries; the time exit and an operator's exit do not use NATS."""
+    async with drill_desk(tmp_path, speed=4, MAX_HOLDING_MINUTES="20") as desk:
+        desk.start()
+        await desk.ready()
+        await desk.open(BTC, ETH)
+        begun = time.monotonic()
+        desk.nats.kill()
+        desk.script.says = {SOL: BUY}
+        async with desk.calls() as stub:
+            closing = pb.ClosePositionRequest(symbol=ETH, request_id="close-eth")
+            await stub.ClosePosition(closing, timeout=10)
+
+        async def flat() -> bool:
+            return not await desk.held()
+
+        await eventually(flat, seconds + 10, 0.1)
+        await asyncio.sleep(max(0.0, begun + seconds - time.monotonic()))
+        assert await desk.held() == {}
+        rows = await desk.rows("select symbol, exit_reason from positions")
+        assert {r["symbol"]: r["exit_reason"] for r in rows} == {BTC: "TIMEOUT", ETH: "MANUAL"}
+        await desk.nats.launch()
+
+        async def trades_on() -> bool:
+            return SOL in await desk.held()
+
+        await eventually(trades_on, 40, 0.2)
+        desk.script.says = {}
+        await desk.assert_same_books()
+
+
+@lengths
+async def test_venue_silent(tmp_path: Path, seconds: float) -> None:
+    """Sockets open and nothing told: disconnected, no entry; afterwards both books are one."""
+    async with drill_desk(tmp_path, speed=4) as desk:
+        desk.start()
+        await desk.ready()
+        await desk.open(BTC, ETH)
+        await desk.fault("silence", seconds=seconds)
+        desk.script.says = {SOL: BUY}
+
+        async def noticed() -> bool:
+            told = await health(desk)
+            return not told.binance_connected and told.entries_blocked_by == "venue"
+
+        if seconds > 30:
+            await eventually(noticed, seconds - 5, 0.2)
+        await asyncio.sleep(seconds)
+
+        async def trades_on() -> bool:
+            found = await desk.rows("select 1 from positions where symbol = 'SOLUSDT'")
+            return bool(found)
+
+        await eventually(trades_on, 60, 0.2)
+        desk.script.says = {}
+        await desk.assert_same_books()
+        counts = Counter(await desk.taken())
+        assert [c for c, n in counts.items() if n > 1] == []
+
+
+@pytest.mark.parametrize("offset", [3000, -3000])
+async def test_clock_skewed(tmp_path: Path, offset: int) -> None:
+    """Incident 46: three seconds either way cost one resync, then it trades on."""
+    async with drill_desk(tmp_path, speed=4) as desk:
+        desk.start()
+        await desk.ready()
+        await desk.open(BTC)
+        await desk.fault("skew", offset_ms=offset)
+        await desk.open(ETH)
+        async with desk.calls() as stub:
+            closing = pb.ClosePositionRequest(symbol=BTC, request_id="close-btc")
+            await stub.ClosePosition(closing, timeout=10)
+
+        async def closed() -> bool:
+            rows = await desk.rows("select symbol, status from positions order by symbol")
+            return [(r["symbol"], r["status"]) for r in rows] == [(BTC, "closed"), (ETH, "open")]
+
+        await eventually(closed, 20, 0.1)
+        await desk.end_faults()
+        await desk.assert_same_books()
+
+
+async def test_reply_lost_twice_after_accepting(tmp_path: Path) -> None:
+    """Incident 26: the order and the question after it lose their replies: exactly one order."""
+    async with drill_desk(tmp_path, speed=4) as desk:
+        desk.start()
+        await desk.ready()
+        await desk.fault("reply_drop", path="order", client_id="qte", times=2)
+        await desk.open(BTC)
+        entries = [i for i in await desk.taken() if i.startswith("qte")]
+        assert len(entries) == 1
+        await desk.assert_same_books()
+        rows = await desk.rows("select version from orders where purpose = 'ENTRY'")
+        assert len(rows) == 1
+
+
+@pytest.mark.parametrize("adopt", ["true", "false"])
+async def test_an_unknown_position_at_start(tmp_path: Path, adopt: str) -> None:
+    """Adopted and protected within the limits, or closed, by ADOPT_POSITIONS."""
+    async with drill_desk(tmp_path, speed=4, ADOPT_POSITIONS=adopt) as desk:
+        first = desk.start("exec-0")
+        await desk.ready()
+        first.end()
+        await desk.by_hand(BTC, "BUY", "0.05", "web_1")
+
+        async def there() -> bool:
+            return BTC in await desk.held()
+
+        await eventually(there, 10)
+        desk.start()
+        await desk.ready()
+        if adopt == "true":
+            assert set(await desk.held()) == {BTC}
+        else:
+            await eventually(lambda: _flat(desk), 10, 0.1)
+        await eventually(desk._same_positions, 10, 0.1)
+        alert = "select 1 from outbox where position('UNKNOWN_POSITION'::bytea in data) > 0"
+        assert await desk.rows(alert)
+
+
+async def _flat(desk: DrillDesk) -> bool:
+    return not await desk.held()
+
+
+async def test_a_position_closed_by_hand_is_noticed(tmp_path: Path) -> None:
+    """Incident 82: closed at the exchange's page: MANUAL here, and its stops are gone."""
+    async with drill_desk(tmp_path, speed=4, RECONCILE_SECONDS="1") as desk:
+        desk.start()
+        await desk.ready()
+        await desk.open(BTC)
+        held = (await desk.held())[BTC]
+        await desk.by_hand(BTC, "SELL", str(held), "web_2")
+        await eventually(lambda: _flat(desk), 10)
+
+        async def noticed() -> bool:
+            rows = await desk.rows("select exit_reason from positions where status = 'closed'")
+            return [r["exit_reason"] for r in rows] == ["MANUAL"]
+
+        await eventually(noticed, 10)
+
+        async def nothing_rests() -> bool:
+            return not (await desk.asked().snapshot(0)).open_orders
+
+        await eventually(nothing_rests, 10)
+        await desk.assert_same_books()

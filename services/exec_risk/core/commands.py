@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from services.exec_risk.core import guard
 from services.exec_risk.core.effects import Answer, TradingStateChanged
+from services.exec_risk.core.entries import leverage_of
 from services.exec_risk.core.entry import Entry
 from services.exec_risk.core.inputs import (
     ClosePosition,
@@ -76,7 +77,6 @@ def close_position(book: Book, command: ClosePosition) -> None:
 
 def validate_entry(book: Book, command: ValidateEntry) -> None:
     """Say what the rules would say of an entry now; nothing is ordered."""
-    filters = book.filters.get(command.symbol)
     signal = Signal(
         signal_id="validate",
         venue=book.policy.venue,
@@ -89,7 +89,7 @@ def validate_entry(book: Book, command: ValidateEntry) -> None:
         round_time=book.time,
         expires_at=book.time,
     )
-    leverage = command.leverage or book.policy.leverage_cap(filters)
+    leverage = command.leverage or leverage_of(book, signal)
     verdict = judge(Entry(book, signal, book.time, leverage, notional=command.size_usd))
     book.emit(
         Answer(

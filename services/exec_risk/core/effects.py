@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from services.exec_risk.core.market import Quote
 from services.exec_risk.core.trailing import Progress
 from services.exec_risk.core.volume_profile import VolumeProfile
 from services.trade.execution import Execution
 from services.trade.order import Fill, Order, OrderPurpose, OrderState
-from services.trade.position import Position, PositionSide, TradingState
+from services.trade.position import Position, PositionSide, SafetyLevel, TradingState
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,9 @@ class AccountSnapshot:
     entries_blocked_by: str = ""
     published: bool = False
     prices: dict[str, Decimal] = field(default_factory=dict)
+    quotes: dict[str, Quote] = field(default_factory=dict)
     latched: bool = False
+    safety: SafetyLevel = SafetyLevel.NORMAL
     high_water: Decimal | None = None
     """Highest equity so far, as the drawdown limit sees it."""
 
@@ -183,6 +186,16 @@ class TradingStateChanged:
     changed_by: str
     time: int
     request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SafetyLevelChanged:
+    """The account became more or less careful; the level is stored with this fact."""
+
+    previous: SafetyLevel
+    level: SafetyLevel
+    reason: str
+    time: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +269,7 @@ Fact = (
     | RiskDecided
     | RoundDecided
     | TradingStateChanged
+    | SafetyLevelChanged
     | EmergencyStopped
     | EmergencyReset
     | ReconcileRepaired
@@ -292,6 +306,8 @@ class StoreDay:
     start_equity: Decimal | None
     pnl: Decimal
     trades: int
+    opened: int = 0
+    losses: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,6 +373,7 @@ FACTS = (
     RiskDecided,
     RoundDecided,
     TradingStateChanged,
+    SafetyLevelChanged,
     EmergencyStopped,
     EmergencyReset,
     ReconcileRepaired,

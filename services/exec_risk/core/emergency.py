@@ -7,6 +7,8 @@ example by a late fill, is closed too.
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from services.exec_risk.core import guard, isolation, orders
 from services.exec_risk.core.effects import (
     Answer,
@@ -72,6 +74,32 @@ def _close(book: Book, symbol: str) -> None:
     position = book.positions[symbol]
     if position.exit_reason is None:
         guard.close(book, position, ExitReason.EMERGENCY_STOP, "emergency stop")
+
+
+def note_peak(book: Book) -> None:
+    """Take the equity as the highest one when it is."""
+    equity = book.equity()
+    if equity is not None and (book.high_water is None or equity > book.high_water):
+        book.high_water = equity
+
+
+def watch(book: Book) -> None:
+    """Pull the stop when too much of the highest equity is lost."""
+    drawdown, limit = book.drawdown(), book.policy.risk.emergency_drawdown
+    if book.latch is None and drawdown is not None and drawdown >= limit:
+        reason = f"equity {book.equity()} is {drawdown:.4f} below {book.high_water}, limit {limit}"
+        pull(book, reason, EQUITY_DRAWDOWN, CRITICAL)
+
+
+def moved(book: Book, amount: Decimal) -> None:
+    """Learn that money was brought or taken away: neither profit nor loss."""
+    today = book.day(book.time)
+    if today.start_equity is not None:
+        today.start_equity += amount
+        book.store_day(today)
+    if book.high_water is not None:
+        book.high_water += amount
+    book.store_account()
 
 
 def reset(book: Book, command: ResetEmergency) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.exec_risk.core import executing, guard, orders
+from services.exec_risk.core import executing, guard, leverage, orders, protection
 from services.exec_risk.core.effects import (
     EntryPlan,
     RiskDecided,
@@ -38,8 +38,7 @@ def consider(book: Book, signal: Signal, now: int) -> None:
             )
         )
         return
-    filters = book.filters.get(signal.symbol)
-    entry = Entry(book, signal, now, book.policy.entry_leverage(filters))
+    entry = Entry(book, signal, now, leverage_of(book, signal))
     verdict = judge(entry)
     size = entry.size if verdict.approved else None
     book.emit(
@@ -57,7 +56,30 @@ def consider(book: Book, signal: Signal, now: int) -> None:
         )
     )
     if size is not None:
+        _warn_of_funding(book, entry)
         _enter(book, entry, size)
+
+
+def _warn_of_funding(book: Book, entry: Entry) -> None:
+    paid, limit = entry.funding_paid(), book.policy.risk.warn_funding
+    if paid is not None and paid >= limit:
+        symbol = entry.signal.symbol
+        text = f"entry of {symbol} pays funding of {paid} a settlement, warned from {limit}"
+        book.alert("LOW", "FUNDING_HIGH", text, symbol=symbol)
+
+
+def leverage_of(book: Book, signal: Signal) -> int:
+    """Return the leverage that an entry on this signal uses; the rules refuse what is absurd."""
+    filters = book.filters.get(signal.symbol)
+    if filters is None:
+        return book.policy.leverage
+    try:
+        stop, _ = protection.fractions(
+            signal.atr_fraction, signal.confidence, book.policy.protection
+        )
+    except protection.AbsurdDistance:
+        return book.policy.entry_leverage(filters)
+    return leverage.of_entry(book, filters, stop)
 
 
 def _stop_opposite(book: Book, signal: Signal) -> None:

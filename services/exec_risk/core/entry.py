@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from services.exec_risk.core import impact
+from services.exec_risk.core import exposure, impact, safety, sizing
 from services.exec_risk.core.inputs import Signal
+from services.exec_risk.core.market import Quote
 from services.exec_risk.core.policy import Policy
-from services.exec_risk.core.sizing import Size, of_quantity, room, size
+from services.exec_risk.core.sizing import Size
 from services.exec_risk.core.state import Book
 from services.trade.execution import ExecutionStrategy
 from services.trade.filters import SymbolFilters
@@ -53,10 +54,23 @@ class Entry:
         """Equity; only asked after the rule `equity`."""
         return self.book.equity() or Decimal(0)
 
-    @property
-    def exposure(self) -> Decimal:
-        """Gross notional of positions and of entries on their way."""
-        return self.book.gross_exposure() + self.book.reserved()
+    def fresh_quote(self) -> Quote | None:
+        """Return the symbol's quote; None when there is none that is young enough."""
+        quote = self.book.quotes.get(self.signal.symbol)
+        if quote is None or self.now - quote.time > self.policy.max_price_age_ms:
+            return None
+        return quote
+
+    def funding_paid(self) -> Decimal | None:
+        """Return the funding rate that the entry's side pays, negative when it is paid.
+
+        None when it is not known.
+        """
+        quote = self.fresh_quote()
+        rate = quote.funding_rate if quote else None
+        if rate is None or not rate.is_finite():
+            return None
+        return rate * self.signal.side.sign
 
     @property
     def slippage_cap(self) -> Decimal:
@@ -76,20 +90,42 @@ class Entry:
             self.size = self._size()
         return self.size
 
+    def rooms(self) -> dict[str, Decimal]:
+        """Return what each limit leaves for this entry, in USD, by the rule's name."""
+        book, policy, side = self.book, self.policy, self.signal.side
+        capacity = exposure.capacity(book, self.equity)
+        risk, symbol = policy.risk, self.signal.symbol
+        margin_free = self.equity * policy.margin_share - book.margin_used()
+        gross = book.gross_exposure() + book.reserved()
+        return {
+            "notional": policy.max_position_usd,
+            "gross_exposure": exposure.limit(book) - gross,
+            "net_exposure": capacity * risk.max_net_share - exposure.of_side(book, side),
+            "symbol_share": capacity * risk.max_symbol_share - exposure.of_symbol(book, symbol),
+            "cluster_share": capacity * risk.max_cluster_share
+            - exposure.of_cluster(book, symbol, side),
+            "margin": margin_free * self.leverage,
+            "place": self.equity * policy.margin_share * self.leverage / policy.max_positions,
+        }
+
     def _size(self) -> Size:
         if self.notional is not None:
             quantity = self.filters.floor_quantity(self.notional / self.price)
-            return of_quantity(quantity, self.price, self.leverage)
-        limit = room(
-            self.policy, self.equity, self.leverage, self.exposure, self.book.margin_used()
-        )
-        return size(
-            equity=self.equity,
-            confidence=self.signal.confidence,
-            stop_fraction=self.stop_fraction,
+            return sizing.of_quantity(quantity, self.price, self.leverage)
+        policy, limits = self.policy, self.policy.risk
+        kelly = self.book.results.kelly(limits.kelly_window, limits.kelly_min_trades)
+        return sizing.size(
+            wanted=sizing.wanted(
+                equity=self.equity,
+                risk=sizing.risk_fraction(policy, kelly),
+                confidence=self.signal.confidence,
+                stop_fraction=self.stop_fraction,
+                atr_fraction=self.signal.atr_fraction,
+                volatility_target=limits.volatility_target,
+                multiplier=safety.of(self.book).size,
+            ),
             price=self.price,
             leverage=self.leverage,
-            limit=limit,
+            limit=sizing.smallest(self.rooms().values()),
             filters=self.filters,
-            risk_per_trade=self.policy.risk_per_trade,
         )

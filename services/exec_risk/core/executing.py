@@ -12,7 +12,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from services.exec_risk.core import execution_life as life
-from services.exec_risk.core import orders
+from services.exec_risk.core import isolation, orders
 from services.exec_risk.core.effects import ExecutionChanged, Reconcile, SetLeverage
 from services.exec_risk.core.exchange_events import Refused
 from services.exec_risk.core.rules import blocked_by
@@ -31,7 +31,7 @@ from services.trade.order import (
 
 POST_ONLY = "-5022"
 NO_POSITION = "-2022"
-_UNKNOWN_GATES = ("venue", "equity")
+_UNKNOWN_GATES = ("exchange", "equity")
 """Gates that mean something is not known just now: what is left waits, its deadline stays."""
 _STRATEGIES: dict[ExecutionStrategy, Callable[[Execution, Order | None, View], Step | None]] = {
     ExecutionStrategy.MARKET: market.step,
@@ -50,8 +50,9 @@ def begin(book: Book, execution: Execution) -> None:
 
 def work(book: Book) -> None:
     """Bring every working execution one step on; called after each event."""
-    for execution in book.executing.working:
-        _advance(book, execution.execution_id)
+    working = [e.execution_id for e in book.executing.working]
+    if working:
+        isolation.each(book, working, _advance)
 
 
 def tell(book: Book) -> None:

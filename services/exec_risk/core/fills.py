@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from services.exec_risk.core import executing, guard, lifecycle, orders
+from services.exec_risk.core import executing, guard, lifecycle, orders, results, safety
 from services.exec_risk.core.effects import (
     EntryPlan,
     FillRecorded,
@@ -128,7 +128,10 @@ def _to_position(book: Book, fill: Fill, order: Order | None) -> str:
 
 
 def _own_plan(book: Book, order: Order | None) -> EntryPlan | None:
-    if order is None or order.purpose is not OrderPurpose.ENTRY or order.state.final:
+    if order is None or order.purpose is not OrderPurpose.ENTRY:
+        return None
+    execution = book.executing.all.get(order.execution_id)
+    if order.state.final and (execution is None or execution.state.final):
         return None
     if any(e.filled_quantity for e in book.executing.of_position(order.position_id)):
         return None  # what it opened is closed again: this one is nobody's
@@ -176,6 +179,7 @@ def _open(book: Book, fill: Fill, plan: EntryPlan) -> str:
         version=0,
     ).with_fill(fill)
     book.positions[fill.symbol] = position
+    book.day(fill.time).opened += 1
     _count(book, fill.time, position.net_pnl)
     stop, take = planned_levels(book, position)
     book.emit(PositionOpened(position, stop, take, book.policy.protection.trailing))
@@ -219,8 +223,12 @@ def _reduce(book: Book, position: Position, fill: Fill, order: Order | None) -> 
     book.last_closed[fill.symbol] = fill.time
     book.exit_hold.discard(position.position_id)
     day.trades += 1
+    result = results.of_position(closed)
+    day.losses += result.lost
     book.store_day(day)
     book.emit(PositionClosed(closed))
+    book.results.add(result)
+    safety.after_close(book, lost=result.lost)
     return position.position_id
 
 
@@ -255,7 +263,7 @@ def _exit_reason(
 ) -> ExitReason:
     if order is None:
         liquidated = client_order_id.startswith(_LIQUIDATION_IDS)
-        return ExitReason.LIQUIDATION if liquidated else ExitReason.MANUAL
+        return ExitReason.LIQUIDATION if liquidated else position.exit_reason or ExitReason.MANUAL
     if order.purpose is OrderPurpose.ENTRY:
         return ExitReason.MANUAL
     if order.purpose is OrderPurpose.STOP_LOSS:

@@ -33,7 +33,6 @@ def price_told(book: Book, report: PriceReport) -> None:
     """Look at a price report; where the policy follows candles alone it changes nothing."""
     if not book.policy.protection.follow_prices:
         return
-    book.quotes[report.symbol] = report
     position = book.positions.get(report.symbol)
     if position is None or report.time <= position.opened_time:
         return

@@ -194,6 +194,19 @@ class ClosePosition:
 
 
 @dataclass(frozen=True, slots=True)
+class VerifyDue:
+    """It is time to compare everything with the exchange again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileNow:
+    """An operator asks in what both sides differ, and to repair it."""
+
+    request_id: str
+    apply: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ValidateEntry:
     """A caller asks what the rules would say of an entry."""
 
@@ -251,6 +264,7 @@ Command = (
     | ValidateEntry
     | SubmitExecution
     | CancelOrder
+    | ReconcileNow
 )
 
 Input = (
@@ -262,6 +276,7 @@ Input = (
     | OrderFound
     | LeverageAnswered
     | SnapshotRead
+    | VerifyDue
     | FiltersRead
     | Tick
     | ProtectionOverdue

@@ -23,6 +23,13 @@ class Orders(MutableMapping[str, Order]):
         """Orders that are not final."""
         return list(self._live.values())
 
+    def since(self, time: int) -> Iterator[Order]:
+        """Yield the orders that were decided at a market time or later, the newest first."""
+        for order in reversed(self._all.values()):
+            if order.decided_time < time:
+                return
+            yield order
+
     def __getitem__(self, client_order_id: str) -> Order:
         return self._all[client_order_id]
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from services.exec_risk.core.execution_policy import ExecutionPolicy
 from services.exec_risk.core.protection_policy import ProtectionPolicy
+from services.exec_risk.core.risk_policy import RiskPolicy
 from services.trade.filters import SymbolFilters
 from services.trade.times import MINUTE_MS
 
@@ -40,9 +41,12 @@ class Policy:
     taker_fee: Decimal = Decimal("0.0005")
     max_slippage: Decimal = Decimal("0.001")
     retry_attempts: int = 3
+    risk: RiskPolicy = field(default_factory=RiskPolicy)
     execution: ExecutionPolicy = field(default_factory=ExecutionPolicy)
     adopt_positions: bool = True
     """True: a position of the exchange that is not ours is protected; False: it is closed."""
+    cancel_foreign_orders: bool = False
+    """True: a resting order that is not ours is cancelled; False: it is told."""
 
     def leverage_cap(self, filters: SymbolFilters | None) -> int:
         """Return the one effective cap: the least of all its sources."""
@@ -54,6 +58,11 @@ class Policy:
     def entry_leverage(self, filters: SymbolFilters | None) -> int:
         """Return the leverage that an entry uses."""
         return min(self.leverage, self.leverage_cap(filters))
+
+    @property
+    def quotes_needed(self) -> bool:
+        """True where the exchange tells bid, ask and funding, so that not knowing them refuses."""
+        return self.venue != "paper"
 
     @property
     def round_trip_cost(self) -> Decimal:

@@ -6,11 +6,22 @@ that explain it, and every repair is told.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from decimal import Decimal
 
-from services.exec_risk.core import fills, guard, isolation, orders
-from services.exec_risk.core.effects import Reconcile, ReconcileRepaired
-from services.exec_risk.core.exchange_events import ExchangePosition, ExchangeSnapshot
+from services.exec_risk.core import emergency, fills, guard, isolation, orders, strays
+from services.exec_risk.core.differences import Difference, Kind, differences
+from services.exec_risk.core.effects import (
+    Answer,
+    Reconcile,
+    ReconcileRepaired,
+)
+from services.exec_risk.core.exchange_events import (
+    ExchangePosition,
+    ExchangeSnapshot,
+)
+from services.exec_risk.core.inputs import ReconcileNow
 from services.exec_risk.core.state import LIVE_ON_EXCHANGE, Book
 from services.trade import ids
 from services.trade.order import Fill, OrderState
@@ -18,19 +29,91 @@ from services.trade.position import PositionSide
 
 START = "start"
 """Cause of the reading with which a term begins: nothing of ours is on its way then."""
+VERIFY = "verify"
+"""Cause of the readings that come now and then: they change nothing where both sides agree."""
+VERIFY_AGAIN = "verify again"
+"""Cause of the reading that confirms what a verifying one found."""
+ASKED = "asked by an operator"
+
+_QUANTITIES = frozenset(
+    {Kind.POSITION_QUANTITY, Kind.POSITION_SIDE, Kind.UNKNOWN_POSITION, Kind.MISSING_POSITION}
+)
+
+Key = tuple[str, str, str]
+"""Kind, symbol and key of a difference."""
+
+
+def ask(book: Book, command: ReconcileNow) -> None:
+    """Compare with the next reading and answer with what differs."""
+    book.asks[command.request_id] = command.apply
+    book.emit(Reconcile(ASKED))
 
 
 def apply_snapshot(book: Book, snapshot: ExchangeSnapshot, cause: str) -> None:
-    """Compare everything with a reading of the exchange and repair what differs."""
+    """Compare everything with a reading of the exchange and repair what differs.
+
+    A verifying reading repairs only what two in a row have found: one may be a fill on its way.
+    """
+    found = differences(book, snapshot)
+    _report(book, found)
+    wanted = _answer_asks(book, found, snapshot.account.time)
+    confirmed: frozenset[Key] = frozenset()
+    if cause in (VERIFY, VERIFY_AGAIN) and not wanted:
+        confirmed = _confirmed(book, found)
+        if not confirmed:
+            return
+    elif cause == ASKED and not wanted:
+        return
     book.time = max(book.time, snapshot.account.time)
     _history(book, snapshot)
     book.leverage.update(snapshot.leverage)
-    _positions(book, snapshot)
+    _positions(book, snapshot, confirmed)
     _orders(book, snapshot, started=cause == START)
     _wallet(book, snapshot.account.wallet_balance)
+    emergency.note_peak(book)
+    emergency.watch(book)
     book.exit_hold.clear()
     isolation.each(book, sorted(book.positions), guard.keep_protected)
     book.store_account(published=True)
+
+
+def _key(found: Difference) -> Key:
+    return str(found.kind), found.symbol, found.key
+
+
+def _confirmed(book: Book, found: Sequence[Difference]) -> frozenset[Key]:
+    seen = frozenset(_key(d) for d in found if d.repairable)
+    confirmed = seen & book.suspected
+    book.suspected = seen - confirmed
+    if book.suspected and not confirmed:
+        book.emit(Reconcile(VERIFY_AGAIN))
+    return confirmed
+
+
+def _report(book: Book, found: Sequence[Difference]) -> None:
+    """Tell a person once of what is not repaired here."""
+    lasting = {_key(d): d for d in found if not d.repairable}
+    for key in sorted(lasting.keys() - book.reported):
+        difference = lasting[key]
+        text = f"{difference.key or difference.symbol or 'account'}: {difference.kind}, here"
+        text += f" {difference.ours}, on the exchange {difference.theirs}"
+        foreign = difference.kind is Kind.FOREIGN_ORDER
+        alert = "UNKNOWN_ORDER" if foreign else f"{difference.kind}_DIFFERS".upper()
+        book.alert("MEDIUM", alert, text, symbol=difference.symbol)
+    book.reported = set(lasting)
+
+
+def _answer_asks(book: Book, found: Sequence[Difference], time: int) -> bool:
+    """Answer who waits; True when one of them wants it repaired."""
+    asks, book.asks = book.asks, {}
+    rows = [
+        {"symbol": d.symbol, "kind": d.kind, "ours": d.ours, "theirs": d.theirs, "action": d.action}
+        for d in found
+    ]
+    for request_id, apply in asks.items():
+        result = {"differences": json.dumps(rows), "applied": str(apply).lower(), "time": str(time)}
+        book.emit(Answer(request_id, True, result))
+    return any(asks.values())
 
 
 def _history(book: Book, snapshot: ExchangeSnapshot) -> None:
@@ -100,13 +183,13 @@ def _orders(book: Book, snapshot: ExchangeSnapshot, *, started: bool) -> None:
             orders.move(book, order, OrderState.CANCELED, "never_sent", reason="restart")
         else:
             orders.lost(book, order, "not among the open orders")
-    for client_id in sorted(set(resting) - set(book.orders)):
-        report = resting[client_id]
-        text = f"{report.symbol} order {client_id} rests on the exchange and is not ours"
-        book.alert("MEDIUM", "UNKNOWN_ORDER", text, symbol=report.symbol)
+    for client_id in sorted(resting):
+        known = book.orders.get(client_id)
+        if known is None or known.state.final:
+            strays.remove(book, resting[client_id], known)
 
 
-def _positions(book: Book, snapshot: ExchangeSnapshot) -> None:
+def _positions(book: Book, snapshot: ExchangeSnapshot, confirmed: frozenset[Key]) -> None:
     """Correct a difference that two readings in a row show; one may be a fill on its way."""
     theirs = {p.symbol: p for p in snapshot.account.positions if p.quantity}
     for symbol in sorted(set(theirs) | set(book.positions)):
@@ -115,8 +198,10 @@ def _positions(book: Book, snapshot: ExchangeSnapshot) -> None:
         there = theirs[symbol].quantity if symbol in theirs else Decimal(0)
         if held == there:
             book.drift.pop(symbol, None)
-        elif book.drift.get(symbol) == (held, there):
-            del book.drift[symbol]
+        elif book.drift.get(symbol) == (held, there) or any(
+            named == symbol and kind in _QUANTITIES for kind, named, _ in confirmed
+        ):
+            book.drift.pop(symbol, None)
             _correct(book, symbol, held, there, theirs.get(symbol))
         else:
             book.drift[symbol] = (held, there)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.exec_risk.core import entries, exits, following, isolation
+from services.exec_risk.core import emergency, entries, exits, following, isolation, safety
 from services.exec_risk.core.effects import RoundDecided, StoreVolumes
 from services.exec_risk.core.inputs import PredictionsArrived, Signal
 from services.exec_risk.core.state import Book, Round
@@ -38,9 +38,9 @@ def candle_closed(book: Book, candle: Candle) -> None:
 
 
 def opened(book: Book, time: int, symbols: tuple[str, ...]) -> None:
-    """Learn which symbols belong to a round."""
-    found = round_at(book, time)
-    if found is not None and symbols and found.symbols is None:
+    """Learn which symbols belong to a round. A point at which none closed is none."""
+    found = round_at(book, time) if symbols else None
+    if found is not None and found.symbols is None:
         found.symbols = tuple(sorted(symbols))
         _decide_when_due(book, found)
 
@@ -78,6 +78,9 @@ def _decide(book: Book, found: Round) -> None:
     for old in [t for t in book.rounds if t <= found.time]:
         del book.rounds[old]
     book.day(found.time)
+    emergency.note_peak(book)
+    emergency.watch(book)
+    safety.review(book)
     equity, wallet = book.equity(), book.wallet
     signals = _ordered(found)
     # a round may be decided late: its signals have aged with the market, not with the round

@@ -13,16 +13,18 @@ from services.exec_risk.core.effects import (
     Latch,
     StoreDay,
 )
-from services.exec_risk.core.exchange_events import OrderReport, PriceReport
+from services.exec_risk.core.exchange_events import OrderReport
 from services.exec_risk.core.execution_book import ExecutionBook
 from services.exec_risk.core.inputs import Prediction
+from services.exec_risk.core.market import Quote
 from services.exec_risk.core.order_book import Orders
 from services.exec_risk.core.policy import Gates, Policy
+from services.exec_risk.core.results import Results
 from services.exec_risk.core.trailing import Progress
 from services.trade.execution import Execution
 from services.trade.filters import SymbolFilters
 from services.trade.order import Order, OrderPurpose, OrderState
-from services.trade.position import Position, TradingState
+from services.trade.position import Position, SafetyLevel, TradingState
 from services.trade.times import DAY_MS, day_start, utc_day
 
 KEEP_MS = 2 * DAY_MS
@@ -39,6 +41,10 @@ class Day:
     """Profit of the day after commission and funding, from fills."""
     trades: int = 0
     """Positions closed."""
+    opened: int = 0
+    """Positions opened."""
+    losses: int = 0
+    """Positions closed that cost money."""
 
 
 @dataclass(slots=True)
@@ -85,6 +91,14 @@ class Book:
     """Leverage that a read-back has confirmed, by symbol."""
     prices: dict[str, tuple[Decimal, int]] = field(default_factory=dict)
     """Last price and its market time, by symbol."""
+    quotes: dict[str, Quote] = field(default_factory=dict)
+    """Best bid and ask and funding rate, by symbol."""
+    priced: int = 0
+    """Market time of the newest price report."""
+    results: Results = field(default_factory=Results)
+    safety: SafetyLevel = SafetyLevel.NORMAL
+    safety_since: int = 0
+    """Market time at which the safety level began."""
     positions: dict[str, Position] = field(default_factory=dict)
     """Open positions by symbol."""
     orders: Orders = field(default_factory=Orders)
@@ -99,8 +113,6 @@ class Book:
     seen_funding: dict[str, int] = field(default_factory=dict)
     progress: dict[str, Progress] = field(default_factory=dict)
     """How far the protection of positions has come, by position id."""
-    quotes: dict[str, PriceReport] = field(default_factory=dict)
-    """Last price report by symbol, where the policy follows them."""
     commissions: dict[str, Decimal] = field(default_factory=dict)
     """Commission so far by client order id."""
     announced: dict[str, OrderReport] = field(default_factory=dict)
@@ -121,6 +133,12 @@ class Book:
     last_round: int = 0
     """Market time of the last decided round; earlier ones are not decided again."""
     in_sample: bool = False
+    suspected: frozenset[tuple[str, str, str]] = frozenset()
+    """Differences that the last verifying reading found: kind, symbol, key."""
+    reported: set[tuple[str, str, str]] = field(default_factory=set)
+    """Differences that a person was told of and that last."""
+    asks: dict[str, bool] = field(default_factory=dict)
+    """Who waits for a comparison, by request id; True to have it repaired."""
     failed: list[str] = field(default_factory=list)
     """Exceptions that were kept to one symbol, for the shell to tell."""
     out: list[Effect] = field(default_factory=list)
@@ -195,20 +213,25 @@ class Book:
         total = Decimal(0)
         for order in self.live_orders():
             if order.purpose is OrderPurpose.ENTRY:
-                plan = self.plans.get(order.position_id)
-                price = self.price(order.symbol) or (plan.price if plan else Decimal(0))
-                total += max(order.remaining, Decimal(0)) * price
+                total += self.pending_notional(order)
         for execution in self.executing.entering():
-            if execution.sends:
-                price = self.price(execution.symbol) or execution.reference_price
-                total += self._unsent(execution) * price
+            total += self.unsent_notional(execution)
         return total
 
-    def _unsent(self, execution: Execution) -> Decimal:
-        """Return what an execution may still send besides its order that lives."""
+    def pending_notional(self, order: Order) -> Decimal:
+        """Return the notional that a live entry order may still take."""
+        plan = self.plans.get(order.position_id)
+        price = self.price(order.symbol) or (plan.price if plan else Decimal(0))
+        return max(order.remaining, Decimal(0)) * price
+
+    def unsent_notional(self, execution: Execution) -> Decimal:
+        """Return the notional that an execution may still send besides its order that lives."""
+        if not execution.sends:
+            return Decimal(0)
         order = self.orders.get(execution.child)
         living = order.remaining if order is not None and not order.state.final else Decimal(0)
-        return max(execution.left - living, Decimal(0))
+        price = self.price(execution.symbol) or execution.reference_price
+        return max(execution.left - living, Decimal(0)) * price
 
     def gross_exposure(self) -> Decimal:
         """Return the absolute notional of all open positions."""
@@ -216,18 +239,55 @@ class Book:
         return sum(found, Decimal(0))
 
     def margin_used(self) -> Decimal:
-        """Return the margin of positions and of live entry orders."""
+        """Return the margin of positions and of entries on their way."""
         total = Decimal(0)
         for position in self.positions.values():
             total += position.notional(self.mark(position)) / max(position.leverage, 1)
-        leverage = max(self.policy.leverage, 1)
-        return total + self.reserved() / leverage
+        for order in self.live_orders():
+            if order.purpose is OrderPurpose.ENTRY:
+                plan = self.plans.get(order.position_id)
+                leverage = plan.leverage if plan else 1
+                total += self.pending_notional(order) / max(leverage, 1)
+        for execution in self.executing.entering():
+            plan = self.plans.get(execution.position_id)
+            leverage = plan.leverage if plan else 1
+            total += self.unsent_notional(execution) / max(leverage, 1)
+        return total
 
     def slots_used(self) -> int:
         """Return open positions plus symbols with a live entry order and no position yet."""
         pending = {o.symbol for o in self.live_orders() if o.purpose is OrderPurpose.ENTRY}
         pending |= {e.symbol for e in self.executing.entering()}
         return len(pending | set(self.positions))
+
+    def entries_today(self) -> int:
+        """Return positions opened this UTC day plus entries on their way to one."""
+        held = {p.position_id for p in self.positions.values()}
+        pending = {o.position_id for o in self.live_orders() if o.purpose is OrderPurpose.ENTRY}
+        pending |= {e.position_id for e in self.executing.entering()}
+        return self.days.get(utc_day(self.time), Day("")).opened + len(pending - held)
+
+    def entries_since(self, span: int) -> int:
+        """Return how many entries were decided within the last `span` ms of market time.
+
+        An order that replaces a refused one belongs to the same decision.
+        """
+        begin = self.time - span + 1
+        found = {o.position_id for o in self.orders.since(begin) if not o.reduce_only}
+        decided = (self.plans[p].decided_time for p in found if p in self.plans)
+        return sum(time >= begin for time in decided)
+
+    def failed_entries(self, span: int) -> int:
+        """Return how many entry orders of the last `span` ms were refused or are unknown."""
+        found = self.orders.since(self.time - span + 1)
+        return sum(o.purpose is OrderPurpose.ENTRY and o.state in FAILED for o in found)
+
+    def day_loss(self) -> Decimal | None:
+        """Return the fraction of the UTC day's first equity that is lost; None if not known."""
+        day, equity = self.days.get(utc_day(self.time)), self.equity()
+        if equity is None or day is None or not day.start_equity or day.start_equity < 0:
+            return None
+        return max((day.start_equity - equity) / day.start_equity, Decimal(0))
 
     def day(self, time: int) -> Day:
         """Return the counters of the UTC day that holds the market time."""
@@ -243,7 +303,7 @@ class Book:
 
     def store_day(self, day: Day) -> None:
         """Keep the counters of a day."""
-        self.emit(StoreDay(day.day, day.start_equity, day.pnl, day.trades))
+        self.emit(StoreDay(day.day, day.start_equity, day.pnl, day.trades, day.opened, day.losses))
 
     def store_account(self, *, published: bool = False, with_prices: bool = False) -> None:
         """Keep the account's numbers; `published` also tells them to others."""
@@ -264,7 +324,9 @@ class Book:
                 in_sample=self.in_sample,
                 published=published,
                 prices={s: p for s, (p, _) in self.prices.items()} if with_prices else {},
+                quotes=dict(self.quotes) if with_prices else {},
                 latched=self.latch is not None,
+                safety=self.safety,
                 high_water=self.high_water,
             )
         )
@@ -297,5 +359,7 @@ def is_protection(order: Order) -> bool:
     return order.purpose in (OrderPurpose.STOP_LOSS, OrderPurpose.TAKE_PROFIT)
 
 
+FAILED = (OrderState.REJECTED, OrderState.UNKNOWN)
+"""States of an order that did not come to anything, or nobody knows."""
 LIVE_ON_EXCHANGE = (OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED)
 """States in which the exchange surely holds the order."""

@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from services.exec_risk.core import executing, orders
 from services.exec_risk.core.effects import Answer, EntryPlan, RiskDecided, StorePlan
+from services.exec_risk.core.entries import leverage_of
 from services.exec_risk.core.entry import Entry
 from services.exec_risk.core.execution_plan import Wanted, execution_id, planned
 from services.exec_risk.core.inputs import CancelOrder, Signal, SubmitExecution
@@ -116,7 +117,7 @@ def _entry(book: Book, command: SubmitExecution) -> Entry:
         round_time=book.time,
         expires_at=book.time,
     )
-    leverage = command.leverage or book.policy.entry_leverage(book.filters[command.symbol])
+    leverage = command.leverage or leverage_of(book, signal)
     return Entry(
         book,
         signal,

@@ -35,7 +35,7 @@ from services.exec_risk.core.exchange_events import (
     SymbolsListed,
     WalletReport,
 )
-from services.exec_risk.core.execution_book import Quote
+from services.exec_risk.core.execution_book import Quote as BookQuote
 from services.exec_risk.core.inputs import (
     CancelAnswered,
     CancelOrder,
@@ -50,6 +50,7 @@ from services.exec_risk.core.inputs import (
     PlaceAnswered,
     PredictionsArrived,
     ProtectionOverdue,
+    ReconcileNow,
     ResetEmergency,
     RoundOpened,
     RoundTimedOut,
@@ -59,13 +60,30 @@ from services.exec_risk.core.inputs import (
     SwitchesRead,
     Tick,
     ValidateEntry,
+    VerifyDue,
 )
+from services.exec_risk.core.market import Quote
 from services.exec_risk.core.state import Book, is_protection
 from services.trade.order import Order, OrderPurpose, OrderState
 from services.trade.position import ExitReason, Position
 
 Event = ExchangeEvent | Input
 
+TRANSFERS = frozenset(
+    {
+        "DEPOSIT",
+        "WITHDRAW",
+        "WITHDRAW_REJECT",
+        "ADMIN_DEPOSIT",
+        "ADMIN_WITHDRAW",
+        "MARGIN_TRANSFER",
+        "ASSET_TRANSFER",
+        "OPTIONS_TRANSFER",
+        "COIN_SWAP_DEPOSIT",
+        "COIN_SWAP_WITHDRAW",
+    }
+)
+"""Causes of a wallet report that bring or take money; any other change is profit or loss."""
 _ANNOUNCED_PATIENCE = 8
 """Ticks that announced fills may take before the exchange is read again."""
 
@@ -91,6 +109,8 @@ class Trader:
             CancelAnswered: self._cancel_answered,
             OrderFound: self._order_found,
             LeverageAnswered: lambda e: entries.leverage_answered(book, e),
+            VerifyDue: lambda _: book.emit(Reconcile(reconcile.VERIFY)),
+            ReconcileNow: lambda e: reconcile.ask(book, e),
             SnapshotRead: lambda e: reconcile.apply_snapshot(book, e.snapshot, e.cause),
             SymbolsListed: lambda e: book.filters.update(e.filters),
             FiltersRead: lambda e: book.filters.update(e.filters),
@@ -131,10 +151,9 @@ class Trader:
         """Return open positions that are being closed."""
         return [p for p in self.book.positions.values() if p.exit_reason is not None]
 
-    def unanswered_round(self) -> int | None:
-        """Return the market time of the oldest round that waits for answers."""
-        waiting = [r.time for r in self.book.rounds.values() if r.symbols is not None]
-        return min(waiting, default=None)
+    def unanswered_rounds(self) -> list[int]:
+        """Return the market times of the rounds that wait for answers, oldest first."""
+        return sorted(r.time for r in self.book.rounds.values() if r.symbols is not None)
 
     def _order_report(self, report: OrderReport) -> None:
         self.book.time = max(self.book.time, report.time)
@@ -219,17 +238,29 @@ class Trader:
 
     def _wallet_report(self, report: WalletReport) -> None:
         """Fills and funding make the wallet; only what neither explains is taken over."""
-        if report.cause not in ("ORDER", "FUNDING_FEE"):
-            self.book.wallet = report.wallet_balance
+        if report.cause in ("ORDER", "FUNDING_FEE"):
+            return
+        before, self.book.wallet = self.book.wallet, report.wallet_balance
+        if before is not None and report.cause in TRANSFERS:
+            emergency.moved(self.book, report.wallet_balance - before)
 
     def _price_report(self, report: PriceReport) -> None:
-        known = self.book.prices.get(report.symbol)
+        book = self.book
+        if report.time > book.priced:
+            # every price of the moment before is known only now
+            emergency.watch(book)
+            book.priced = report.time
+        known = book.prices.get(report.symbol)
         if known is None or known[1] <= report.time:
-            self.book.prices[report.symbol] = (report.mark, report.time)
+            book.prices[report.symbol] = (report.mark, report.time)
+            quote = book.quotes.get(report.symbol, Quote(report.time))
+            book.quotes[report.symbol] = quote.updated(
+                report.time, report.bid, report.ask, report.funding_rate
+            )
             if report.bid and report.ask:
-                quote = Quote(report.bid, report.ask, report.time)
-                self.book.executing.quotes[report.symbol] = quote
-            following.price_told(self.book, report)
+                known_book = BookQuote(report.bid, report.ask, report.time)
+                book.executing.quotes[report.symbol] = known_book
+            following.price_told(book, report)
 
     def _stream_state(self, event: StreamStateChanged) -> None:
         if event.stream == "user":

@@ -1,4 +1,4 @@
-"""The account: wallet, one-way positions, cross margin. Every amount exact to the last digit."""
+"""The account: wallet, positions, cross margin. Every amount exact to the last digit."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from services.trade.order import Side
+from services.venue.core.orders import PositionSide
 from services.venue.core.rules import SymbolRules
 
 CENT = Decimal("0.00000001")
@@ -16,7 +17,7 @@ ZERO = Decimal(0)
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """A one-way position: signed quantity, and what its held part cost."""
+    """A position or a leg of one: signed quantity, and what its held part cost."""
 
     symbol: str
     quantity: Decimal = ZERO
@@ -25,6 +26,7 @@ class Holding:
     realized: Decimal = ZERO
     """Profit realised on this symbol so far, before fees."""
     update_time: int = 0
+    position_side: PositionSide = PositionSide.BOTH
 
     @property
     def entry_price(self) -> Decimal:
@@ -72,17 +74,23 @@ class Account:
 
     wallet: Decimal
     default_leverage: int
-    holdings: dict[str, Holding]
+    holdings: dict[tuple[str, PositionSide], Holding]
     leverages: dict[str, int]
+    hedged: bool = False
+    """True in hedge mode: a long and a short leg of each symbol, side by side."""
 
     @staticmethod
     def opened(balance: Decimal, default_leverage: int) -> Account:
         """Return a fresh account."""
         return Account(balance, default_leverage, {}, {})
 
-    def holding(self, symbol: str) -> Holding:
-        """Return the position of a symbol, flat when there is none."""
-        return self.holdings.get(symbol) or Holding(symbol)
+    def holding(self, symbol: str, leg: PositionSide = PositionSide.BOTH) -> Holding:
+        """Return a position of a symbol, flat when there is none."""
+        return self.holdings.get((symbol, leg)) or Holding(symbol, position_side=leg)
+
+    def legs(self, symbol: str) -> list[Holding]:
+        """Return the positions of a symbol that are not flat."""
+        return [held for held in self.open_holdings() if held.symbol == symbol]
 
     def leverage(self, symbol: str) -> int:
         """Return the leverage that is set for a symbol."""
@@ -97,14 +105,15 @@ class Account:
         symbol: str,
         side: Side,
         *,
+        leg: PositionSide = PositionSide.BOTH,
         price: Decimal,
         quantity: Decimal,
         commission: Decimal,
         time: int,
     ) -> Decimal:
         """Book a fill and return the profit that it realised, before commission."""
-        changed, realized = self.holding(symbol).with_fill(side, price, quantity, time)
-        self.holdings[symbol] = changed
+        changed, realized = self.holding(symbol, leg).with_fill(side, price, quantity, time)
+        self.holdings[symbol, leg] = changed
         self.wallet += realized - commission
         return realized
 
@@ -116,9 +125,9 @@ class Account:
         """Return wallet plus unrealised profit."""
         return self.wallet + self.unrealized(marks)
 
-    def position_margin(self, symbol: str, mark: Decimal) -> Decimal:
-        """Return the initial margin of a symbol's position."""
-        return abs(self.holding(symbol).quantity) * mark / self.leverage(symbol)
+    def position_margin(self, held: Holding, mark: Decimal) -> Decimal:
+        """Return the initial margin of a position."""
+        return abs(held.quantity) * mark / self.leverage(held.symbol)
 
     def maintenance(
         self, rules: Mapping[str, SymbolRules], marks: Mapping[str, Decimal]
@@ -135,21 +144,23 @@ class Account:
     def liquidation_price(
         self, symbol: str, rules: Mapping[str, SymbolRules], marks: Mapping[str, Decimal]
     ) -> Decimal:
-        """Return the mark at which this position alone would bring liquidation; zero if none.
+        """Return the mark at which this symbol alone would bring liquidation; zero if none.
 
-        Solves margin balance = maintenance margin for the symbol's mark, all other marks fixed.
+        Solves margin balance = maintenance margin for the symbol's mark, all other marks fixed;
+        both legs of a hedge move together.
         """
-        held = self.holding(symbol)
-        if not held.quantity:
+        legs = self.legs(symbol)
+        if not legs:
             return ZERO
-        others = {s: m for s, m in marks.items() if s != symbol}
         rest = [h for h in self.open_holdings() if h.symbol != symbol]
-        free = self.wallet + sum((h.unrealized(others[h.symbol]) for h in rest), ZERO)
+        free = self.wallet + sum((h.unrealized(marks[h.symbol]) for h in rest), ZERO)
         free -= sum(
-            (rules[h.symbol].maintenance(abs(h.quantity) * others[h.symbol]) for h in rest), ZERO
+            (rules[h.symbol].maintenance(abs(h.quantity) * marks[h.symbol]) for h in rest), ZERO
         )
-        size = abs(held.quantity)
-        sign = 1 if held.quantity > 0 else -1
-        ratio, cumulative = rules[symbol].maintenance_ratio(size * marks[symbol])
-        price = (sign * held.cost - free - cumulative) / (size * (sign - ratio))
-        return max(ZERO, price)
+        slope = ZERO
+        for held in legs:
+            size = abs(held.quantity)
+            ratio, cumulative = rules[symbol].maintenance_ratio(size * marks[symbol])
+            slope += held.quantity - size * ratio
+            free += cumulative + (held.cost if held.quantity < 0 else -held.cost)
+        return max(ZERO, -free / slope) if slope else ZERO

@@ -11,7 +11,15 @@ from services.trade.order import OrderType, Side
 from services.venue.core import rejections
 from services.venue.core.account import ZERO, Account
 from services.venue.core.matching import marketable
-from services.venue.core.orders import ConditionalRequest, OrderRequest, TimeInForce, VenueOrder
+from services.venue.core.orders import (
+    AmendRequest,
+    ConditionalRequest,
+    Kind,
+    OrderRequest,
+    PositionSide,
+    TimeInForce,
+    VenueOrder,
+)
 from services.venue.core.rules import SymbolRules
 
 
@@ -47,7 +55,7 @@ def check_price(filters: SymbolFilters, price: Decimal) -> None:
 def check_order(request: OrderRequest, filters: SymbolFilters, market: Decimal) -> None:
     """Refuse a plain order that can be judged by itself."""
     check_client_id(request.client_id)
-    if request.type.conditional:
+    if Kind(request.type).conditional:
         raise rejections.conditional_on_order()
     check_quantity(filters, request.quantity, market=request.type is OrderType.MARKET)
     price = market
@@ -62,20 +70,85 @@ def check_order(request: OrderRequest, filters: SymbolFilters, market: Decimal) 
         raise rejections.min_notional(str(filters.min_notional))
 
 
-def check_conditional(request: ConditionalRequest, filters: SymbolFilters) -> None:
+SMALLEST_CALLBACK = Decimal("0.1")
+LARGEST_CALLBACK = Decimal(10)
+"""Bounds of a trailing stop's callback rate, percent; its step is the smallest one."""
+
+
+def check_conditional(request: ConditionalRequest, filters: SymbolFilters, market: Decimal) -> None:
     """Refuse a conditional order that can be judged by itself."""
     check_client_id(request.client_id)
-    if not request.type.conditional:
+    kind = Kind(request.type)
+    if not kind.conditional:
         raise rejections.order_type()
-    check_price(filters, request.trigger_price)
+    price = _reference_price(request, kind, filters, market)
     if request.close_position:
+        if kind not in (Kind.STOP_MARKET, Kind.TAKE_PROFIT_MARKET):
+            raise rejections.closing_kind(kind.value)
         return
     if request.quantity is None:
         raise rejections.mandatory("quantity")
-    check_quantity(filters, request.quantity, market=True)
-    small = request.quantity * request.trigger_price < filters.min_notional
-    if small and not request.reduce_only:
+    check_quantity(filters, request.quantity, market=not kind.limited)
+    if request.quantity * price < filters.min_notional and not request.reduce_only:
         raise rejections.min_notional(str(filters.min_notional))
+
+
+def _reference_price(
+    request: ConditionalRequest, kind: Kind, filters: SymbolFilters, market: Decimal
+) -> Decimal:
+    """Check a conditional order's prices; return the one that its notional is judged by."""
+    if kind is Kind.TRAILING_STOP_MARKET:
+        rate = request.callback_rate
+        if rate is None:
+            raise rejections.mandatory("callbackRate")
+        if not SMALLEST_CALLBACK <= rate <= LARGEST_CALLBACK or rate % SMALLEST_CALLBACK:
+            raise rejections.callback_rate()
+        if request.activation_price is None:
+            return market
+        check_price(filters, request.activation_price)
+        if (request.activation_price - market) * request.side.sign >= 0:
+            raise rejections.would_trigger()
+        return request.activation_price
+    check_price(filters, request.trigger_price)
+    if not kind.limited:
+        return request.trigger_price
+    if request.price is None:
+        raise rejections.mandatory("price")
+    check_price(filters, request.price)
+    return request.price
+
+
+def check_amendment(request: AmendRequest, order: VenueOrder, filters: SymbolFilters) -> None:
+    """Refuse an amendment that can be judged by itself."""
+    if order.type is not OrderType.LIMIT:
+        raise rejections.only_limit()
+    if request.side is not order.side:
+        raise rejections.Rejection(-1117, "Invalid side.")
+    check_quantity(filters, request.quantity, market=False)
+    check_price(filters, request.price)
+    if (request.price, request.quantity) == (order.price, order.quantity):
+        raise rejections.nothing_to_amend()
+    if not order.reduce_only and request.quantity * request.price < filters.min_notional:
+        raise rejections.min_notional(str(filters.min_notional))
+
+
+def leg_closes(leg: PositionSide, side: Side) -> bool:
+    """Tell whether an order of this side closes the leg of a hedge."""
+    return side is (Side.SELL if leg is PositionSide.LONG else Side.BUY)
+
+
+def in_mode(hedged: bool, leg: PositionSide, side: Side, *, reduce_only: bool) -> bool:
+    """Return whether an order only reduces; refuse one that does not fit the position mode.
+
+    In hedge mode the leg and the side say it, and `reduceOnly` may not be sent.
+    """
+    if hedged is (leg is PositionSide.BOTH):
+        raise rejections.position_side()
+    if not hedged:
+        return reduce_only
+    if reduce_only:
+        raise rejections.not_required("reduceonly")
+    return leg_closes(leg, side)
 
 
 def exposure(held: Decimal, orders: Iterable[VenueOrder]) -> Decimal:
@@ -95,15 +168,17 @@ def initial_margin(
     account: Account, marks: Mapping[str, Decimal], orders: Iterable[VenueOrder]
 ) -> Decimal:
     """Return the initial margin of all positions and open orders."""
-    by_symbol: dict[str, list[VenueOrder]] = {h.symbol: [] for h in account.open_holdings()}
+    by_leg: dict[tuple[str, PositionSide], list[VenueOrder]] = {
+        (held.symbol, held.position_side): [] for held in account.open_holdings()
+    }
     for order in orders:
-        by_symbol.setdefault(order.symbol, []).append(order)
+        by_leg.setdefault((order.symbol, order.position_side), []).append(order)
     return sum(
         (
-            exposure(account.holding(symbol).quantity, group)
+            exposure(account.holding(symbol, leg).quantity, group)
             * marks[symbol]
             / account.leverage(symbol)
-            for symbol, group in by_symbol.items()
+            for (symbol, leg), group in by_leg.items()
         ),
         ZERO,
     )
@@ -120,8 +195,9 @@ def check_margin(
 
     `others` are the open orders that came to the book before it.
     """
-    held = account.holding(order.symbol).quantity
-    same = [other for other in others if other.symbol == order.symbol]
+    leg = order.position_side
+    held = account.holding(order.symbol, leg).quantity
+    same = [o for o in others if o.symbol == order.symbol and o.position_side is leg]
     after = exposure(held, [*same, order])
     if after <= exposure(held, same):
         return

@@ -10,15 +10,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 
-from services.trade.order import OrderType
 from services.venue.core import checks, rejections
 from services.venue.core.account import ZERO, Account
-from services.venue.core.chance import identity
 from services.venue.core.disturbances import Disturbance, bend
 from services.venue.core.events import AccountEvent, VenueEvent
 from services.venue.core.execution import Execution
 from services.venue.core.orders import (
     AlgoStatus,
+    AmendRequest,
     Conditional,
     ConditionalRequest,
     OrderRequest,
@@ -28,6 +27,7 @@ from services.venue.core.orders import (
 from services.venue.core.rules import SymbolRules, VenueRules
 from services.venue.core.state import State
 from services.venue.core.steps import Step
+from services.venue.core.taking import conditional_order, plain_order
 
 
 class Engine:
@@ -53,47 +53,57 @@ class Engine:
         """Take a plain order, or raise Rejection. It comes to the book at a later step."""
         state = self.state
         mark = self._mark(request.symbol)
+        request = replace(request, reduce_only=self._reduces(request))
         checks.check_order(request, state.symbols[request.symbol].filters, mark)
         if state.book.client_id_open(request.client_id):
             raise rejections.client_id_duplicate()
         if len(state.book.orders) >= state.rules.max_open_orders:
             raise rejections.Rejection(-1015, "Reach max open order limit.")
-        held = state.account.holding(request.symbol)
-        if request.reduce_only and not held.closable(request.side):
-            raise rejections.reduce_only()
-        order = self._order(request)
-        on_book = [other for other in state.book.orders.values() if other.effect_step]
-        rules = state.symbols[request.symbol]
+        self._check_closable(request)
+        order = plain_order(request, state)
         if not request.reduce_only:
-            checks.check_margin(state.account, rules, state.marks, on_book, order)
+            self._check_margin(order)
         state.book.put(order)
         return order
+
+    def amend(self, request: AmendRequest) -> VenueOrder:
+        """Take a new price and quantity for a limit order; they take effect at a later step.
+
+        Returns the order as it will stand. A later amendment replaces one that waits.
+        """
+        state = self.state
+        self._mark(request.symbol)
+        order = state.book.find(request.symbol, request.order_id, request.client_id)
+        if order is None:
+            raise rejections.unknown_order()
+        checks.check_amendment(request, order, state.symbols[request.symbol].filters)
+        wanted = replace(order, price=request.price, quantity=request.quantity)
+        if not order.reduce_only:
+            self._check_margin(wanted)
+        due = state.time + state.rules.order_latency_ms
+        state.book.put(
+            replace(
+                order,
+                amended_price=request.price,
+                amended_quantity=request.quantity,
+                amend_from=due,
+            )
+        )
+        return wanted
 
     def place_conditional(self, request: ConditionalRequest) -> Conditional:
         """Take a conditional order, or raise Rejection."""
         state = self.state
         mark = self._mark(request.symbol)
-        checks.check_conditional(request, state.symbols[request.symbol].filters)
+        reduces = self._reduces(request)
+        if request.close_position and state.account.hedged and not reduces:
+            raise rejections.reduce_only()
+        request = replace(request, reduce_only=reduces and not request.close_position)
+        checks.check_conditional(request, state.symbols[request.symbol].filters, mark)
         if state.book.find_conditional(client_id=request.client_id):
             raise rejections.client_id_duplicate()
-        held = state.account.holding(request.symbol)
-        if request.reduce_only and not held.closable(request.side):
-            raise rejections.reduce_only()
-        order = Conditional(
-            algo_id=identity("algo", state.seed, request.client_id, state.number),
-            client_id=request.client_id,
-            symbol=request.symbol,
-            side=request.side,
-            type=request.type,
-            trigger_price=request.trigger_price,
-            quantity=request.quantity or ZERO,
-            reduce_only=request.reduce_only,
-            close_position=request.close_position,
-            working_type=request.working_type,
-            price_protect=request.price_protect,
-            decided_time=state.time,
-            update_time=state.time,
-        )
+        self._check_closable(request)
+        order = conditional_order(request, state)
         if order.reached(mark):
             raise rejections.would_trigger()
         state.book.put_conditional(order)
@@ -127,11 +137,30 @@ class Engine:
         if not 1 <= leverage <= rules.max_leverage:
             raise rejections.leverage()
         largest = rules.max_notional(leverage)
-        held = abs(self.state.account.holding(symbol).quantity)
+        held = max((abs(leg.quantity) for leg in self.state.account.legs(symbol)), default=ZERO)
         if held * self.state.marks.get(symbol, ZERO) > largest:
             raise rejections.over_bracket()
         self.state.account.leverages[symbol] = leverage
         return largest
+
+    def set_hedged(self, hedged: bool) -> None:
+        """Set the position mode; only while nothing is open."""
+        account, book = self.state.account, self.state.book
+        if account.hedged is hedged:
+            raise rejections.same_position_mode()
+        if account.open_holdings():
+            raise rejections.mode_with_positions()
+        if book.orders or any(book.waiting()):
+            raise rejections.mode_with_orders()
+        account.hedged = hedged
+
+    def set_countdown(self, symbol: str, milliseconds: int) -> None:
+        """Cancel a symbol's plain orders after so much market time unless told again; 0: never."""
+        self.rules_of(symbol)
+        if milliseconds:
+            self.state.countdowns[symbol] = self.state.time + milliseconds
+        else:
+            self.state.countdowns.pop(symbol, None)
 
     def set_margin_type(self, symbol: str, margin_type: str) -> None:
         """Only cross margin is kept here, so asking for isolated is refused."""
@@ -159,6 +188,7 @@ class Engine:
         before = dict(state.marks) if state.book.orders or state.book.conditionals else {}
         state.number, state.time = step.number, step.time
         state.marks.update((point.symbol, point.price) for point in step.points)
+        self._count_down()
         run = Execution(state, step)
         for point in sorted(step.points, key=lambda one: one.symbol):
             run.symbol(point, before.get(point.symbol))
@@ -181,23 +211,38 @@ class Engine:
             raise rejections.symbol_closed()
         return mark
 
-    def _order(self, request: OrderRequest) -> VenueOrder:
-        state = self.state
-        return VenueOrder(
-            order_id=identity("order", state.seed, request.symbol, request.client_id, state.number),
-            client_id=request.client_id,
-            symbol=request.symbol,
-            side=request.side,
-            type=request.type,
-            original_type=request.type,
-            quantity=request.quantity,
-            time_in_force=request.time_in_force,
+    def _reduces(self, request: OrderRequest | ConditionalRequest) -> bool:
+        return checks.in_mode(
+            self.state.account.hedged,
+            request.position_side,
+            request.side,
             reduce_only=request.reduce_only,
-            close_position=False,
-            decided_time=state.time,
-            price=request.price if request.type is OrderType.LIMIT else None,
-            update_time=state.time,
         )
+
+    def _check_closable(self, request: OrderRequest | ConditionalRequest) -> None:
+        held = self.state.account.holding(request.symbol, request.position_side)
+        if request.reduce_only and not held.closable(request.side):
+            raise rejections.reduce_only()
+
+    def _check_margin(self, order: VenueOrder) -> None:
+        state = self.state
+        others = [
+            other
+            for other in state.book.orders.values()
+            if other.effect_step and other.order_id != order.order_id
+        ]
+        rules = state.symbols[order.symbol]
+        checks.check_margin(state.account, rules, state.marks, others, order)
+
+    def _count_down(self) -> None:
+        """Ask for the end of the orders whose countdown is over."""
+        state = self.state
+        due = [symbol for symbol, time in state.countdowns.items() if time <= state.time]
+        for symbol in due:
+            del state.countdowns[symbol]
+        for order in list(state.book.orders.values()):
+            if order.symbol in due and order.cancel_from < 0:
+                state.book.put(replace(order, cancel_from=state.time))
 
     def _liquidate(self, run: Execution) -> None:
         """Close everything when the margin balance is down to the maintenance margin."""
@@ -213,7 +258,7 @@ class Engine:
         for waiting in sorted(state.book.waiting(), key=lambda one: one.priority):
             run.fills.change(replace(waiting, status=AlgoStatus.CANCELED, reason="liquidation"))
         for held in account.open_holdings():
-            run.liquidate(held.symbol)
+            run.liquidate(held)
         if account.wallet < 0:
             missing = -account.wallet
             account.wallet = ZERO

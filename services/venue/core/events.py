@@ -11,7 +11,10 @@ from services.venue.core.orders import Conditional, Income, Trade, VenueOrder
 
 @dataclass(frozen=True, slots=True)
 class OrderEvent:
-    """A plain order changed. `execution` is NEW, TRADE, CANCELED, EXPIRED or CALCULATED."""
+    """A plain order changed.
+
+    `execution` is NEW, TRADE, AMENDMENT, CANCELED, EXPIRED or CALCULATED.
+    """
 
     order: VenueOrder
     execution: str

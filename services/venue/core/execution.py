@@ -7,14 +7,16 @@ from decimal import Decimal
 
 from services.trade.order import OrderType, Side
 from services.venue.core import checks
-from services.venue.core.account import CENT, ZERO
+from services.venue.core.account import CENT, ZERO, Holding
 from services.venue.core.chance import identity
 from services.venue.core.events import AccountEvent, OrderEvent
 from services.venue.core.fills import Fills
-from services.venue.core.matching import Move, marketable
+from services.venue.core.matching import Move, marketable, trailed
 from services.venue.core.orders import (
     AlgoStatus,
     Conditional,
+    Kind,
+    PositionSide,
     Status,
     TimeInForce,
     VenueOrder,
@@ -43,22 +45,26 @@ class Execution:
         if gap:
             self._cancel_due(symbol)
         self._resting(symbol, move)
+        self._trail(symbol, move)
         if not gap:
             self._cancel_due(symbol)
         self._arrive(symbol)
+        self._amend_due(symbol)
 
-    def liquidate(self, symbol: str) -> None:
+    def liquidate(self, held: Holding) -> None:
         """Close a position whatever the liquidity; the price is the point's with full slippage."""
-        state, held = self._state, self._state.account.holding(symbol)
+        state, symbol = self._state, held.symbol
         side = Side.SELL if held.quantity > 0 else Side.BUY
-        number = self._step.number
+        number, leg = self._step.number, held.position_side
+        named: tuple[str | int, ...] = (state.seed, symbol, number, *_leg_name(leg))
         order = VenueOrder(
-            order_id=identity("liquidation", state.seed, symbol, number),
-            client_id=f"autoclose-{identity('autoclose', state.seed, symbol, number)}",
+            order_id=identity("liquidation", *named),
+            client_id=f"autoclose-{identity('autoclose', *named)}",
             symbol=symbol,
             side=side,
             type=OrderType.MARKET,
-            original_type=OrderType.MARKET,
+            original_type=Kind.MARKET,
+            position_side=leg,
             quantity=abs(held.quantity),
             time_in_force=TimeInForce.IOC,
             reduce_only=True,
@@ -80,7 +86,8 @@ class Execution:
                 continue
             paid = (-held.quantity * state.marks[held.symbol] * rate).quantize(CENT)
             state.account.wallet += paid
-            self.fills.income(held.symbol, "FUNDING_FEE", paid)
+            leg = held.position_side.value if held.position_side is not PositionSide.BOTH else ""
+            self.fills.income(held.symbol, "FUNDING_FEE", paid, leg=leg)
             self.fills.events.append(
                 AccountEvent("FUNDING_FEE", time, state.account.wallet, paid, None)
             )
@@ -133,6 +140,7 @@ class Execution:
                 continue
             if isinstance(new, Conditional):
                 waiting = replace(new, effect_step=number, update_time=time)
+                waiting = trailed(waiting, (mark,), self._state.symbols[symbol].filters)
                 self.fills.change(waiting)
                 if waiting.reached(mark):
                     self._trigger(waiting, mark)
@@ -142,7 +150,7 @@ class Execution:
     def _enter(self, order: VenueOrder, mark: Decimal) -> None:
         """Bring a plain order to the book, or let it expire there."""
         state, symbol = self._state, order.symbol
-        closable = state.account.holding(symbol).closable(order.side)
+        closable = state.account.holding(symbol, order.position_side).closable(order.side)
         if order.reduce_only and closable:
             order = replace(order, quantity=min(order.quantity, closable))
         state.book.put(order)
@@ -173,6 +181,52 @@ class Execution:
         if kind in (TimeInForce.IOC, TimeInForce.FOK) and order.order_id in self._state.book.orders:
             self.fills.cancel(order, Status.EXPIRED, "time in force")
 
+    def _trail(self, symbol: str, move: Move) -> None:
+        """Let trailing stops that were not reached follow the price."""
+        filters = self._state.symbols[symbol].filters
+        prices = (move.end,) if move.gap else (move.start, move.end)
+        for waiting in self._state.book.conditionals_of(symbol):
+            if waiting.callback_rate is not None:
+                self._state.book.put_conditional(trailed(waiting, prices, filters))
+
+    def _amend_due(self, symbol: str) -> None:
+        """Carry out amendments, after new orders have come to the book."""
+        due = [o for o in self._state.book.of_symbol(symbol) if o.amend_from >= 0]
+        for order in sorted(due, key=lambda one: one.client_id):
+            if order.amend_from <= self._step.time and order.order_id in self._state.book.orders:
+                self._amend(self._state.book.orders[order.order_id])
+
+    def _amend(self, order: VenueOrder) -> None:
+        """Give an order its new price and quantity; it loses its place unless it only shrinks."""
+        state, time = self._state, self._step.time
+        price, quantity = order.amended_price, order.amended_quantity
+        assert price is not None and quantity is not None  # noqa: S101 - an amendment has both
+        order = replace(order, amended_price=None, amended_quantity=None, amend_from=-1)
+        mark, takes = state.marks[order.symbol], False
+        if order.reduce_only:
+            held = state.account.holding(order.symbol, order.position_side)
+            quantity = min(quantity, order.executed + held.closable(order.side))
+        keeps = price == order.price and quantity <= order.quantity
+        changed = replace(
+            order,
+            price=price,
+            quantity=quantity,
+            effect_step=order.effect_step if keeps else self._step.number,
+            update_time=time,
+        )
+        takes = marketable(order.side, price, mark)
+        if quantity <= order.executed or (takes and order.time_in_force is TimeInForce.GTX):
+            self.fills.cancel(order, Status.CANCELED, "amendment")
+            return
+        if not order.reduce_only and not self._affordable(changed):
+            state.book.put(order)
+            self.fills.events.append(OrderEvent(order, "AMENDMENT", time, reason="margin"))
+            return
+        state.book.put(changed)
+        self.fills.events.append(OrderEvent(changed, "AMENDMENT", time))
+        if takes:
+            self.fills.fill(changed, mark, maker=False)
+
     def _affordable(self, order: VenueOrder) -> bool:
         state = self._state
         others = [
@@ -189,9 +243,9 @@ class Execution:
         return True
 
     def _trigger(self, waiting: Conditional, market: Decimal) -> None:
-        """Fire a conditional order: its child is a market order with the same client id."""
-        time, held = self._step.time, self._state.account.holding(waiting.symbol)
-        closable = held.closable(waiting.side)
+        """Fire a conditional order: its child, with the same client id, meets the market."""
+        time, account = self._step.time, self._state.account
+        closable = account.holding(waiting.symbol, waiting.position_side).closable(waiting.side)
         closing = waiting.reduce_only or waiting.close_position
         fired = replace(waiting, status=AlgoStatus.TRIGGERING, trigger_time=time)
         self.fills.change(fired)
@@ -205,10 +259,12 @@ class Execution:
             client_id=fired.client_id,
             symbol=fired.symbol,
             side=fired.side,
-            type=OrderType.MARKET,
+            type=OrderType.LIMIT if fired.type.limited else OrderType.MARKET,
             original_type=fired.type,
+            position_side=fired.position_side,
+            price=fired.price,
             quantity=_child_quantity(fired, closable),
-            time_in_force=TimeInForce.GTC,
+            time_in_force=fired.time_in_force,
             reduce_only=closing,
             close_position=fired.close_position,
             decided_time=time,
@@ -223,7 +279,15 @@ class Execution:
         if not closing and not self._affordable(child):
             self.fills.cancel(child, Status.EXPIRED, "margin")
             return
-        self.fills.fill(child, market, maker=False)
+        if child.type is OrderType.LIMIT:
+            self._enter_limit(child, market)
+        else:
+            self.fills.fill(child, market, maker=False)
+
+
+def _leg_name(leg: PositionSide) -> tuple[str, ...]:
+    """Return what tells a leg's ids apart; nothing in one-way mode."""
+    return () if leg is PositionSide.BOTH else (leg.value,)
 
 
 def _child_quantity(fired: Conditional, closable: Decimal) -> Decimal:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from services.trade.order import Side
-from services.venue.core.account import CENT, ZERO
+from services.venue.core.account import CENT, ZERO, Holding
 from services.venue.core.chance import fraction, identity
 from services.venue.core.disturbances import allowed, wear_out
 from services.venue.core.events import (
@@ -55,11 +55,19 @@ class Fills:
         self.events.append(OrderEvent(ended, status.value, self._step.time, reason=reason))
         self._finish_conditional(ended)
 
-    def income(self, symbol: str, kind: str, amount: Decimal, trade_id: int = 0) -> None:
-        """Record one change of the wallet."""
-        number = self._step.number
+    def income(
+        self, symbol: str, kind: str, amount: Decimal, trade_id: int = 0, leg: str = ""
+    ) -> None:
+        """Record one change of the wallet; `leg` tells two entries of one funding time apart."""
+        named: tuple[str | int, ...] = (
+            kind,
+            symbol,
+            self._step.number,
+            trade_id,
+            *((leg,) if leg else ()),
+        )
         entry = Income(
-            identity("income", self._state.seed, kind, symbol, number, trade_id),
+            identity("income", self._state.seed, *named),
             symbol,
             kind,
             amount,
@@ -90,7 +98,7 @@ class Fills:
         state, symbol = self._state, order.symbol
         quantity = self.fillable(order)
         if order.reduce_only:
-            quantity = min(quantity, state.account.holding(symbol).closable(order.side))
+            quantity = min(quantity, self._held(order).closable(order.side))
         if quantity <= 0:
             return order
         if not order.liquidation:
@@ -118,6 +126,9 @@ class Fills:
         cut = None if order.liquidation else allowed(self._state, order)
         return most if cut is None else min(most, cut)
 
+    def _held(self, order: VenueOrder) -> Holding:
+        return self._state.account.holding(order.symbol, order.position_side)
+
     def _taker_price(self, order: VenueOrder, market: Decimal, quantity: Decimal) -> Decimal:
         state = self._state
         price = taker_price(
@@ -142,6 +153,7 @@ class Fills:
         realized = state.account.apply_fill(
             order.symbol,
             order.side,
+            leg=order.position_side,
             price=price,
             quantity=quantity,
             commission=commission,
@@ -160,6 +172,7 @@ class Fills:
             maker=maker,
             time=time,
             step=self._step.number,
+            position_side=order.position_side,
         )
 
     def _tell(self, order: VenueOrder, trade: Trade) -> None:
@@ -169,12 +182,11 @@ class Fills:
         if trade.realized:
             self.income(trade.symbol, "REALIZED_PNL", trade.realized, trade.trade_id)
         self.income(trade.symbol, "COMMISSION", -trade.commission, trade.trade_id)
-        held, mark = state.account.holding(trade.symbol), state.marks[trade.symbol]
+        held, mark = self._held(order), state.marks[trade.symbol]
         self.events.append(AccountEvent("ORDER", time, state.account.wallet, ZERO, held, mark))
 
     def _expire_reduce_only(self, symbol: str) -> None:
         """End resting reduce-only orders whose position is gone."""
-        held = self._state.account.holding(symbol)
         for order in self._state.book.of_symbol(symbol):
-            if order.reduce_only and not held.closable(order.side):
+            if order.reduce_only and not self._held(order).closable(order.side):
                 self.cancel(order, Status.EXPIRED, "reduce only")

@@ -6,7 +6,8 @@ its own price. Between two candles it jumps, so an order is met at the price whe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from services.trade.filters import SymbolFilters
@@ -48,6 +49,28 @@ class Move:
             return Decimal(0)
         ahead = (own - self.start) if self.end >= self.start else (self.start - own)
         return max(Decimal(0), ahead)
+
+
+def trailed(order: Conditional, prices: Iterable[Decimal], filters: SymbolFilters) -> Conditional:
+    """Return a trailing stop after prices, in their order; its trigger only ever comes closer.
+
+    It is activated by the first price at or beyond its activation price, and then stands its
+    callback rate away from the best price since.
+    """
+    if order.callback_rate is None:
+        return order
+    best, start, falls = order.best, order.activation_price, order.side is Side.SELL
+    for price in prices:
+        if best is None:
+            if start is None or (price >= start if falls else price <= start):
+                best = price
+        else:
+            best = max(best, price) if falls else min(best, price)
+    if best is None or best == order.best:
+        return order
+    away = best * order.callback_rate / 100
+    trigger = filters.floor_price(best - away) if falls else filters.ceil_price(best + away)
+    return replace(order, best=best, trigger_price=max(filters.tick_size, trigger))
 
 
 def marketable(side: Side, price: Decimal, market: Decimal) -> bool:

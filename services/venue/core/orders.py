@@ -9,6 +9,41 @@ from enum import StrEnum
 from services.trade.order import OrderType, Side
 
 
+class PositionSide(StrEnum):
+    """Which position an order belongs to: BOTH in one-way mode, a leg in hedge mode."""
+
+    BOTH = "BOTH"
+    LONG = "LONG"
+    SHORT = "SHORT"
+
+
+class Kind(StrEnum):
+    """Kind of an order as it was asked for."""
+
+    MARKET = "MARKET"
+    LIMIT = "LIMIT"
+    STOP = "STOP"
+    STOP_MARKET = "STOP_MARKET"
+    TAKE_PROFIT = "TAKE_PROFIT"
+    TAKE_PROFIT_MARKET = "TAKE_PROFIT_MARKET"
+    TRAILING_STOP_MARKET = "TRAILING_STOP_MARKET"
+
+    @property
+    def conditional(self) -> bool:
+        """True for kinds that wait for a price."""
+        return self not in (Kind.MARKET, Kind.LIMIT)
+
+    @property
+    def limited(self) -> bool:
+        """True for conditional kinds that become a limit order."""
+        return self in (Kind.STOP, Kind.TAKE_PROFIT)
+
+    @property
+    def stops(self) -> bool:
+        """True for kinds that fire when the price turns against the position they close."""
+        return self in (Kind.STOP, Kind.STOP_MARKET)
+
+
 class TimeInForce(StrEnum):
     """How long an order rests."""
 
@@ -56,15 +91,32 @@ class OrderRequest:
     price: Decimal | None = None
     time_in_force: TimeInForce = TimeInForce.GTC
     reduce_only: bool = False
+    position_side: PositionSide = PositionSide.BOTH
+
+
+@dataclass(frozen=True, slots=True)
+class AmendRequest:
+    """A new price and quantity for a resting limit order; its ids stay."""
+
+    symbol: str
+    side: Side
+    quantity: Decimal
+    price: Decimal
+    order_id: int = 0
+    client_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ConditionalRequest:
-    """A conditional order as it is asked for; without quantity it closes the position."""
+    """A conditional order as it is asked for; without quantity it closes the position.
+
+    A trailing stop has no trigger price of its own (zero): `callback_rate` in percent follows the
+    price from `activation_price` on, at once when that is not given.
+    """
 
     symbol: str
     side: Side
-    type: OrderType
+    type: Kind | OrderType
     trigger_price: Decimal
     client_id: str
     quantity: Decimal | None = None
@@ -72,6 +124,11 @@ class ConditionalRequest:
     close_position: bool = False
     working_type: str = "CONTRACT_PRICE"
     price_protect: bool = False
+    position_side: PositionSide = PositionSide.BOTH
+    price: Decimal | None = None
+    time_in_force: TimeInForce = TimeInForce.GTC
+    callback_rate: Decimal | None = None
+    activation_price: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +140,7 @@ class VenueOrder:
     symbol: str
     side: Side
     type: OrderType
-    original_type: OrderType
+    original_type: Kind
     quantity: Decimal
     time_in_force: TimeInForce
     reduce_only: bool
@@ -102,6 +159,11 @@ class VenueOrder:
     update_time: int = 0
     cancel_from: int = -1
     """Market time from which a requested cancel takes effect; -1 without one."""
+    position_side: PositionSide = PositionSide.BOTH
+    amended_price: Decimal | None = None
+    amended_quantity: Decimal | None = None
+    amend_from: int = -1
+    """Market time from which a requested amendment takes effect; -1 without one."""
 
     @property
     def remaining(self) -> Decimal:
@@ -122,8 +184,9 @@ class Conditional:
     client_id: str
     symbol: str
     side: Side
-    type: OrderType
+    type: Kind
     trigger_price: Decimal
+    """Of a trailing stop: where it stands now, zero before it is activated."""
     quantity: Decimal
     """Zero when it closes the whole position."""
     reduce_only: bool
@@ -140,6 +203,13 @@ class Conditional:
     executed: Decimal = Decimal(0)
     reason: str = ""
     cancel_from: int = -1
+    position_side: PositionSide = PositionSide.BOTH
+    price: Decimal | None = None
+    time_in_force: TimeInForce = TimeInForce.GTC
+    callback_rate: Decimal | None = None
+    activation_price: Decimal | None = None
+    best: Decimal | None = None
+    """Best price for a trailing stop since its activation; None before."""
 
     @property
     def priority(self) -> tuple[int, str]:
@@ -149,10 +219,13 @@ class Conditional:
     @property
     def fires_upward(self) -> bool:
         """True when a rising price triggers it."""
-        return (self.side is Side.BUY) == (self.type is OrderType.STOP_MARKET)
+        stops = self.type.stops or self.type is Kind.TRAILING_STOP_MARKET
+        return (self.side is Side.BUY) == stops
 
     def reached(self, price: Decimal) -> bool:
-        """Tell whether a price triggers it."""
+        """Tell whether a price triggers it; never a trailing stop that is not activated."""
+        if not self.trigger_price:
+            return False
         if self.fires_upward:
             return price >= self.trigger_price
         return price <= self.trigger_price
@@ -174,6 +247,7 @@ class Trade:
     maker: bool
     time: int
     step: int
+    position_side: PositionSide = PositionSide.BOTH
 
 
 @dataclass(frozen=True, slots=True)

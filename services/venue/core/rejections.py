@@ -120,6 +120,51 @@ def order_type() -> Rejection:
     return Rejection(-1116, "Invalid orderType.")
 
 
+def closing_kind(kind: str) -> Rejection:
+    """closePosition with an order that does not end at the market."""
+    return Rejection(-4136, f"Target strategy invalid for orderType {kind},closePosition true")
+
+
+def callback_rate() -> Rejection:
+    """Callback rate of a trailing stop outside of its bounds, or between two steps."""
+    return Rejection(-2007, "Invalid callBack rate")
+
+
+def only_limit() -> Rejection:
+    """An amendment of an order that is not LIMIT."""
+    return Rejection(-5025, "Only limit order is supported.")
+
+
+def nothing_to_amend() -> Rejection:
+    """An amendment that changes nothing."""
+    return Rejection(-5027, "No need to modify the order.")
+
+
+def position_side() -> Rejection:
+    """positionSide that does not fit the position mode."""
+    return Rejection(-4061, "Order's position side does not match user's setting.")
+
+
+def same_position_mode() -> Rejection:
+    """The position mode is set already."""
+    return Rejection(-4059, "No need to change position side.")
+
+
+def mode_with_orders() -> Rejection:
+    """The position mode cannot change while orders are open."""
+    return Rejection(-4067, "Position side cannot be changed if there exists open orders.")
+
+
+def mode_with_positions() -> Rejection:
+    """The position mode cannot change while a position is open."""
+    return Rejection(-4068, "Position side cannot be changed if there exists position.")
+
+
+def not_required(parameter: str) -> Rejection:
+    """A parameter that may not be sent here."""
+    return Rejection(-1106, f"Parameter '{parameter}' sent when not required.")
+
+
 def leverage() -> Rejection:
     """Leverage outside of what the symbol allows."""
     return Rejection(-4028, "Leverage is not valid")

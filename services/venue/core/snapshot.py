@@ -38,6 +38,8 @@ def export(state: State) -> dict[str, Any]:
         "marks": {symbol: str(price) for symbol, price in sorted(state.marks.items())},
         "wallet": str(account.wallet),
         "holdings": [pack(h) for _, h in sorted(account.holdings.items())],
+        "hedged": account.hedged,
+        "countdowns": dict(sorted(state.countdowns.items())),
         "leverages": dict(sorted(account.leverages.items())),
         "orders": [pack(o) for _, o in sorted(state.book.orders.items())],
         "conditionals": [pack(c) for _, c in sorted(state.book.conditionals.items())],
@@ -50,7 +52,10 @@ def restore(state: State, data: dict[str, Any]) -> None:
     state.number, state.time = data["number"], data["time"]
     state.marks = {symbol: Decimal(price) for symbol, price in data["marks"].items()}
     state.account.wallet = Decimal(data["wallet"])
-    state.account.holdings = {h["symbol"]: unpack(Holding, h) for h in data["holdings"]}
+    holdings = [unpack(Holding, h) for h in data["holdings"]]
+    state.account.holdings = {(h.symbol, h.position_side): h for h in holdings}
+    state.account.hedged = data.get("hedged", False)
+    state.countdowns = dict(data.get("countdowns", {}))
     state.account.leverages = dict(data["leverages"])
     state.book.orders = {o["order_id"]: unpack(VenueOrder, o) for o in data["orders"]}
     state.book.conditionals = {c["algo_id"]: unpack(Conditional, c) for c in data["conditionals"]}

@@ -24,6 +24,8 @@ class State:
     """Last price of every symbol that trades; it is the mark price too."""
     disturbances: dict[str, Disturbance] = field(default_factory=dict)
     """Faults of the market in force, by id."""
+    countdowns: dict[str, int] = field(default_factory=dict)
+    """Market time at which all open orders of a symbol are cancelled, unless told again."""
     number: int = 0
     """Number of the last step, 0 before the first."""
     time: int = 0

@@ -107,15 +107,15 @@ class AccountRoutes:
         return {"code": 200, "msg": "success"}
 
     def position_mode(self, call: Call) -> Json:
-        """GET positionSide/dual: always one-way."""
+        """GET positionSide/dual: true in hedge mode."""
         del call
-        return {"dualSidePosition": False}
+        return {"dualSidePosition": self._exchange.engine.state.account.hedged}
 
     def set_position_mode(self, call: Call) -> Json:
-        """POST positionSide/dual: one-way is set already; hedge mode does not exist here."""
-        if call.text("dualSidePosition").lower() == "true":
-            raise Rejection(-4067, "Position side cannot be changed: this venue is one-way only.")
-        raise Rejection(-4059, "No need to change position side.")
+        """POST positionSide/dual: only while nothing is open."""
+        call.text("dualSidePosition")
+        self._exchange.set_hedged(call.flag("dualSidePosition"))
+        return {"code": 200, "msg": "success"}
 
     def symbol_config(self, call: Call) -> Json:
         """GET symbolConfig of one or all symbols."""
@@ -237,11 +237,11 @@ class AccountRoutes:
         state = self._exchange.engine.state
         mark = state.marks[held.symbol]
         notional = held.quantity * mark
-        margin = state.account.position_margin(held.symbol, mark)
+        margin = state.account.position_margin(held, mark)
         entry = average(held.entry_price)
         return {
             "symbol": held.symbol,
-            "positionSide": "BOTH",
+            "positionSide": held.position_side.value,
             "positionAmt": number(held.quantity),
             "entryPrice": entry,
             "breakEvenPrice": entry,

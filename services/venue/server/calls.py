@@ -87,12 +87,16 @@ class Route:
     handler: Callable[[Call], Json]
     security: Security = Security.PUBLIC
     weight: int | Callable[[Call], int] = 1
-    orders: int = 0
+    orders: int | Callable[[Call], int] = 0
     """How many orders it counts as."""
 
     def cost(self, call: Call) -> int:
         """Return the weight of a call."""
         return self.weight if isinstance(self.weight, int) else self.weight(call)
+
+    def order_count(self, call: Call) -> int:
+        """Return how many orders a call counts as."""
+        return self.orders if isinstance(self.orders, int) else self.orders(call)
 
 
 Routes = dict[tuple[str, str], Route]

@@ -48,10 +48,9 @@ class FaultHost:
     def strike(self, kind: FaultKind, subject: Subject, **wanted: bool) -> Fault | None:
         """Return the fault of a kind that hits, and count it."""
         fault = self._registry.strike((kind,), subject, self._clock.monotonic(), **wanted)
-        if fault is not None:
+        if fault is not None and not kind.lasting:
             log.info("venue_fault_strikes", fault=fault.fault_id, kind=kind.value)
-            if not kind.lasting:
-                self._changed.set()
+            self._changed.set()
         return fault
 
     async def sleep(self, milliseconds: int) -> None:

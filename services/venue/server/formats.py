@@ -46,7 +46,7 @@ def order_json(order: VenueOrder) -> dict[str, Any]:
         "reduceOnly": order.reduce_only,
         "closePosition": order.close_position,
         "side": order.side.value,
-        "positionSide": "BOTH",
+        "positionSide": order.position_side.value,
         "stopPrice": number(order.stop_price),
         "workingType": "CONTRACT_PRICE",
         "priceMatch": "NONE",
@@ -68,12 +68,12 @@ def conditional_json(order: Conditional) -> dict[str, Any]:
         "orderType": order.type.value,
         "symbol": order.symbol,
         "side": order.side.value,
-        "positionSide": "BOTH",
-        "timeInForce": "GTC",
+        "positionSide": order.position_side.value,
+        "timeInForce": order.time_in_force.value,
         "quantity": number(order.quantity),
         "algoStatus": order.status.value,
         "triggerPrice": number(order.trigger_price),
-        "price": "0",
+        "price": number(order.price),
         "icebergQuantity": None,
         "selfTradePreventionMode": "EXPIRE_MAKER",
         "workingType": order.working_type,
@@ -81,6 +81,8 @@ def conditional_json(order: Conditional) -> dict[str, Any]:
         "closePosition": order.close_position,
         "priceProtect": order.price_protect,
         "reduceOnly": order.reduce_only,
+        "callbackRate": number(order.callback_rate) if order.callback_rate else None,
+        "activatePrice": number(order.activation_price) if order.activation_price else None,
         "actualOrderId": str(order.order_id) if order.order_id else "",
         "actualPrice": average(order.average_price),
         "actualQty": number(order.executed),
@@ -105,7 +107,7 @@ def trade_json(trade: Trade) -> dict[str, Any]:
         "commission": number(trade.commission),
         "commissionAsset": ASSET,
         "time": trade.time,
-        "positionSide": "BOTH",
+        "positionSide": trade.position_side.value,
         "buyer": trade.side.sign > 0,
         "maker": trade.maker,
         "marginAsset": ASSET,
@@ -157,7 +159,7 @@ def _order_update(event: OrderEvent) -> dict[str, Any]:
         "R": order.reduce_only,
         "wt": "CONTRACT_PRICE",
         "ot": order.original_type.value,
-        "ps": "BOTH",
+        "ps": order.position_side.value,
         "cp": order.close_position,
         "rp": number(trade.realized if trade else None),
         "pP": False,
@@ -178,16 +180,16 @@ def _algo_update(order: Conditional) -> dict[str, Any]:
         "o": order.type.value,
         "s": order.symbol,
         "S": order.side.value,
-        "ps": "BOTH",
-        "f": "GTC",
+        "ps": order.position_side.value,
+        "f": order.time_in_force.value,
         "q": number(order.quantity),
         "X": order.status.value,
         "ai": str(order.order_id) if order.order_id else "",
         "ap": average(order.average_price),
         "aq": number(order.executed),
-        "act": "MARKET" if order.order_id else "",
+        "act": _child_type(order) if order.order_id else "",
         "tp": number(order.trigger_price),
-        "p": "0",
+        "p": number(order.price),
         "V": "EXPIRE_MAKER",
         "wt": order.working_type,
         "pm": "NONE",
@@ -197,7 +199,18 @@ def _algo_update(order: Conditional) -> dict[str, Any]:
         "tt": order.trigger_time,
         "gtd": 0,
         "rm": order.reason,
+        **_trailing(order),
     }
+
+
+def _trailing(order: Conditional) -> dict[str, str]:
+    if order.callback_rate is None:
+        return {}
+    return {"AP": number(order.activation_price), "cr": number(order.callback_rate)}
+
+
+def _child_type(order: Conditional) -> str:
+    return "LIMIT" if order.type.limited else "MARKET"
 
 
 def _account_update(event: AccountEvent) -> dict[str, Any]:
@@ -220,7 +233,7 @@ def _account_update(event: AccountEvent) -> dict[str, Any]:
                 "up": number(held.unrealized(event.mark)) if held.quantity else "0",
                 "mt": "cross",
                 "iw": "0",
-                "ps": "BOTH",
+                "ps": held.position_side.value,
                 "ma": ASSET,
             }
         )

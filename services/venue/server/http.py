@@ -89,7 +89,7 @@ class HttpServer:
         headers: dict[str, str] = {}
         try:
             headers = self._limits.take(
-                self._limit_ms(), weight=route.cost(call), orders=route.orders
+                self._limit_ms(), weight=route.cost(call), orders=route.order_count(call)
             )
             self._prove(route.security, request, call, query, body)
             answer = route.handler(call)

@@ -8,6 +8,7 @@ from typing import Any
 from services.venue.core.rejections import invalid_symbol
 from services.venue.core.rules import SymbolRules
 from services.venue.exchange import PaperExchange
+from services.venue.server.books import Books
 from services.venue.server.calls import Call, Json, Route, Routes
 from services.venue.server.candles import Candles, row
 from services.venue.server.formats import ASSET, number
@@ -24,6 +25,7 @@ _ORDER_TYPES = [
     "TAKE_PROFIT_MARKET",
     "TRAILING_STOP_MARKET",
 ]
+_DEPTH_LIMITS = ((50, 2), (100, 5), (500, 10))
 _SMALL_LIMITS = ((100, 1), (500, 2), (1000, 5))
 
 
@@ -35,12 +37,14 @@ class MarketRoutes:
         exchange: PaperExchange,
         candles: Candles,
         quotes: Quotes,
+        books: Books,
         limits: Limits,
         wall_ms: Callable[[], int],
     ) -> None:
         self._exchange = exchange
         self._candles = candles
         self._quotes = quotes
+        self._books = books
         self._limits = limits
         self._wall_ms = wall_ms
 
@@ -60,7 +64,7 @@ class MarketRoutes:
             ("GET", f"{v1}/premiumIndex"): Route(self.premium),
             ("GET", f"{v1}/fundingRate"): Route(self.funding_history),
             ("GET", f"{v1}/fundingInfo"): Route(self.funding_info),
-            ("GET", f"{v1}/depth"): Route(self.depth, weight=2),
+            ("GET", f"{v1}/depth"): Route(self.depth, weight=_depth_weight),
         }
 
     def ping(self, call: Call) -> Json:
@@ -157,16 +161,8 @@ class MarketRoutes:
         ]
 
     def depth(self, call: Call) -> Json:
-        """GET depth: one level on each side."""
-        quote = self._quotes.of(self._symbol(call))
-        time = self._exchange.time
-        return {
-            "lastUpdateId": self._exchange.number,
-            "E": time,
-            "T": time,
-            "bids": [[number(quote.bid), number(quote.size)]],
-            "asks": [[number(quote.ask), number(quote.size)]],
-        }
+        """GET depth: the book around the last price, at most 50 levels."""
+        return self._books.rest(self._symbol(call), call.limit(500, 1000))
 
     def _symbol(self, call: Call) -> str:
         symbol = call.text("symbol")
@@ -281,6 +277,11 @@ def _decimals(text: str) -> int:
 def _kline_weight(call: Call) -> int:
     limit = call.limit(500, 1500)
     return next((weight for below, weight in _SMALL_LIMITS if limit <= below), 10)
+
+
+def _depth_weight(call: Call) -> int:
+    limit = call.limit(500, 1000)
+    return next((weight for most, weight in _DEPTH_LIMITS if limit <= most), 20)
 
 
 def _one_or(one: int, every: int) -> Callable[[Call], int]:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from services.venue.core.depth import SHOWN_NOTIONAL, best_prices
 from services.venue.core.rejections import symbol_closed
 from services.venue.exchange import PaperExchange
 from services.venue.server.formats import number
-
-_SHOWN_NOTIONAL = Decimal(20_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +36,8 @@ class Quotes:
         mark = state.marks.get(symbol)
         if mark is None:
             raise symbol_closed()
-        half = max(mark * state.rules.half_spread, filters.tick_size / 2)
-        bid = max(filters.tick_size, filters.floor_price(mark - half))
-        size = filters.ceil_quantity(_SHOWN_NOTIONAL / mark)
-        return Quote(symbol, mark, bid, filters.ceil_price(mark + half), size)
+        bid, ask = best_prices(state.rules, filters, mark)
+        return Quote(symbol, mark, bid, ask, filters.ceil_quantity(SHOWN_NOTIONAL / mark))
 
     def trading(self) -> list[str]:
         """Return the symbols that trade now, by name."""

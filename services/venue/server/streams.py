@@ -9,6 +9,7 @@ from services.trade.times import timeframe_ms
 from services.venue.core.rejections import Rejection
 from services.venue.core.steps import Point
 from services.venue.exchange import Advance, PaperExchange
+from services.venue.server.books import Books
 from services.venue.server.candles import Candles, closed_bar, kline_event
 from services.venue.server.faulty_streams import FaultyStreams
 from services.venue.server.formats import user_event
@@ -17,6 +18,7 @@ from services.venue.server.sockets import Parcel, Socket
 
 _QUOTE_EVERY_MS = 250
 """Wall time between two pushes of prices and forming bars; closed bars are always pushed."""
+_PARTIAL = ("5", "10", "20")
 _ALL = {
     "!bookTicker": "bookTicker",
     "!markPrice@arr": "markPrice",
@@ -36,6 +38,7 @@ class Streams:
         exchange: PaperExchange,
         candles: Candles,
         quotes: Quotes,
+        books: Books,
         wall_ms: Callable[[], int],
         faulty: FaultyStreams,
     ) -> None:
@@ -43,6 +46,7 @@ class Streams:
         self._faulty = faulty
         self._candles = candles
         self._quotes = quotes
+        self._books = books
         self._wall_ms = wall_ms
         self._quoted = 0
         self.market = faulty.sockets.market
@@ -54,6 +58,8 @@ class Streams:
         for stream in streams:
             if stream not in socket.streams:
                 socket.streams.add(stream)
+                if _is_diff(stream):
+                    self._books.touch([_split(stream)[0]])
                 messages += self._current(stream)
         return messages
 
@@ -85,6 +91,8 @@ class Streams:
     async def _push_market(self, advance: Advance) -> None:
         now = self._wall_ms()
         due = now - self._quoted >= _QUOTE_EVERY_MS
+        followed = {_split(s)[0] for one in self.market for s in one.streams if _is_diff(s)}
+        self._books.touch(followed)
         if due:
             self._quoted = now
         if not due and not advance.step.closed:
@@ -100,6 +108,8 @@ class Streams:
                 parcels += ready[stream]
             if parcels:
                 await socket.send(parcels)
+        if due:
+            self._books.told()
 
     def _step_messages(self, stream: str, closed: dict[str, Any], *, due: bool) -> list[Message]:
         symbol, kind = _split(stream)
@@ -109,7 +119,11 @@ class Streams:
             if candle is not None:
                 return [self._closed_kline(symbol, interval, candle)]
             return self._forming_kline(symbol, interval) if due else []
-        return self._current(stream) if due else []
+        if not due:
+            return []
+        if _is_diff(stream) and symbol in self._exchange.engine.state.marks:
+            return [self._books.difference(symbol)]
+        return self._current(stream)
 
     def _current(self, stream: str) -> list[Message]:
         """Return where a stream stands now; a candle that closed at this step is told again."""
@@ -140,6 +154,11 @@ class Streams:
             return self._quotes.book_event(symbol, step)
         if kind.startswith("markPrice"):
             return self._quotes.mark_event(symbol, step)
+        if kind in ("trade", "aggTrade"):
+            return self._books.trade(symbol, kind, self._exchange.last_step)
+        if kind.startswith("depth") and not _is_diff(f"{symbol}@{kind}"):
+            levels = kind.partition("@")[0].removeprefix("depth")
+            return self._books.partial(symbol, int(levels)) if levels in _PARTIAL else None
         if kind in ("miniTicker", "ticker"):
             return _ticker(self._candles.day(symbol), kind, self._exchange.time, step)
         return None
@@ -177,6 +196,11 @@ def known_streams(names: Sequence[Any], symbols: Iterable[str]) -> list[str]:
 def _split(stream: str) -> tuple[str, str]:
     symbol, _, kind = stream.partition("@")
     return symbol.upper(), kind
+
+
+def _is_diff(stream: str) -> bool:
+    """Tell whether a stream tells the changes of a book: depth, depth@100ms and the like."""
+    return stream.partition("@")[2].partition("@")[0] == "depth"
 
 
 def _ticker(day: dict[str, Any], kind: str, time: int, step: int) -> dict[str, Any] | None:

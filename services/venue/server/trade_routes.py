@@ -1,20 +1,13 @@
-"""Orders: placing, cancelling, asking."""
+"""Orders: placing, amending, cancelling, asking."""
 
 from __future__ import annotations
 
-from decimal import Decimal
-
-from services.trade.ids import digest
-from services.trade.order import OrderType
 from services.venue.core import rejections
-from services.venue.core.orders import ConditionalRequest, OrderRequest, TimeInForce, VenueOrder
-from services.venue.core.rejections import Rejection
+from services.venue.core.orders import VenueOrder
 from services.venue.exchange import PaperExchange
 from services.venue.server.calls import Call, Json, Route, Routes, Security, span_of
 from services.venue.server.formats import conditional_json, order_json, trade_json
-
-_CONDITIONAL_TYPES = ("STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET")
-_CANCELLED_ALL = {"code": 200, "msg": "The operation of cancel all open order is done."}
+from services.venue.server.order_requests import amendment, conditional, ids, plain
 
 
 class TradeRoutes:
@@ -29,40 +22,27 @@ class TradeRoutes:
         v1 = "/fapi/v1"
         return {
             ("POST", f"{v1}/order"): Route(self.place, signed, 0, orders=1),
+            ("PUT", f"{v1}/order"): Route(self.amend, signed, 1, orders=1),
             ("GET", f"{v1}/order"): Route(self.order, signed),
             ("DELETE", f"{v1}/order"): Route(self.cancel, signed),
             ("GET", f"{v1}/openOrders"): Route(self.open_orders, signed, _open_weight),
             ("GET", f"{v1}/openOrder"): Route(self.order, signed),
             ("GET", f"{v1}/allOrders"): Route(self.all_orders, signed, 5),
-            ("DELETE", f"{v1}/allOpenOrders"): Route(self.cancel_all, signed),
             ("POST", f"{v1}/algoOrder"): Route(self.place_algo, signed, 1, orders=1),
             ("GET", f"{v1}/algoOrder"): Route(self.algo, signed),
             ("DELETE", f"{v1}/algoOrder"): Route(self.cancel_algo, signed),
             ("GET", f"{v1}/openAlgoOrders"): Route(self.open_algos, signed, _open_weight),
             ("GET", f"{v1}/allAlgoOrders"): Route(self.all_algos, signed, 5),
-            ("DELETE", f"{v1}/algoOpenOrders"): Route(self.cancel_all_algos, signed),
             ("GET", f"{v1}/userTrades"): Route(self.trades, signed, 5),
         }
 
     def place(self, call: Call) -> Json:
         """POST order: answers NEW; fills come with the next step."""
-        kind = call.text("type")
-        if kind in _CONDITIONAL_TYPES or kind == "TRAILING_STOP_MARKET":
-            raise rejections.conditional_on_order()
-        if kind not in ("MARKET", "LIMIT"):
-            raise rejections.order_type()
-        _check_position_side(call)
-        request = OrderRequest(
-            symbol=call.text("symbol"),
-            side=call.side(),
-            type=OrderType(kind),
-            quantity=_needed(call, "quantity"),
-            client_id=call.text("newClientOrderId", self._made_id(call)),
-            price=call.decimal("price"),
-            time_in_force=_time_in_force(call, kind),
-            reduce_only=call.flag("reduceOnly"),
-        )
-        return order_json(self._exchange.place(request))
+        return order_json(self._exchange.place(plain(call, self._exchange.number)))
+
+    def amend(self, call: Call) -> Json:
+        """PUT order: answers the order as it will stand; AMENDMENT comes with the next step."""
+        return order_json(self._exchange.amend(amendment(call)))
 
     def order(self, call: Call) -> Json:
         """GET order: open or ended."""
@@ -73,16 +53,9 @@ class TradeRoutes:
 
     def cancel(self, call: Call) -> Json:
         """DELETE order: answers the order as it stands; CANCELED comes with the next step."""
-        order_id, client_id = _ids(call, "orderId", "origClientOrderId")
+        order_id, client_id = ids(call, "orderId", "origClientOrderId")
         symbol = call.text("symbol")
         return order_json(self._exchange.cancel(symbol, order_id=order_id, client_id=client_id))
-
-    def cancel_all(self, call: Call) -> Json:
-        """DELETE allOpenOrders of a symbol."""
-        symbol = self._symbol(call)
-        for order in self._open(symbol):
-            self._exchange.cancel(symbol, order_id=order.order_id)
-        return _CANCELLED_ALL
 
     def open_orders(self, call: Call) -> Json:
         """GET openOrders of a symbol or of all."""
@@ -100,29 +73,12 @@ class TradeRoutes:
 
     def place_algo(self, call: Call) -> Json:
         """POST algoOrder: a conditional order."""
-        if call.text("algoType", "CONDITIONAL") != "CONDITIONAL":
-            raise rejections.Rejection(-1102, "Invalid algoType.")
-        kind = call.text("type")
-        if kind not in (OrderType.STOP_MARKET.value, OrderType.TAKE_PROFIT_MARKET.value):
-            raise rejections.order_type()
-        _check_position_side(call)
-        request = ConditionalRequest(
-            symbol=call.text("symbol"),
-            side=call.side(),
-            type=OrderType(kind),
-            trigger_price=_needed(call, "triggerPrice"),
-            client_id=call.text("clientAlgoId", self._made_id(call)),
-            quantity=call.decimal("quantity"),
-            reduce_only=call.flag("reduceOnly"),
-            close_position=call.flag("closePosition"),
-            working_type=call.text("workingType", "CONTRACT_PRICE"),
-            price_protect=call.flag("priceProtect"),
-        )
-        return conditional_json(self._exchange.place_conditional(request))
+        asked = conditional(call, self._exchange.number)
+        return conditional_json(self._exchange.place_conditional(asked))
 
     def algo(self, call: Call) -> Json:
         """GET algoOrder: open or ended."""
-        algo_id, client_id = _ids(call, "algoId", "clientAlgoId")
+        algo_id, client_id = ids(call, "algoId", "clientAlgoId")
         found = self._exchange.engine.state.book.find_conditional(
             algo_id, client_id
         ) or self._exchange.journal.conditional(algo_id=algo_id, client_id=client_id)
@@ -132,7 +88,7 @@ class TradeRoutes:
 
     def cancel_algo(self, call: Call) -> Json:
         """DELETE algoOrder."""
-        algo_id, client_id = _ids(call, "algoId", "clientAlgoId")
+        algo_id, client_id = ids(call, "algoId", "clientAlgoId")
         order = self._exchange.cancel_conditional(algo_id=algo_id, client_id=client_id)
         return {
             "algoId": order.algo_id,
@@ -140,14 +96,6 @@ class TradeRoutes:
             "code": "200",
             "msg": "success",
         }
-
-    def cancel_all_algos(self, call: Call) -> Json:
-        """DELETE algoOpenOrders of a symbol."""
-        symbol = self._symbol(call)
-        for order in list(self._exchange.engine.state.book.waiting()):
-            if order.symbol == symbol:
-                self._exchange.cancel_conditional(algo_id=order.algo_id)
-        return _CANCELLED_ALL
 
     def open_algos(self, call: Call) -> Json:
         """GET openAlgoOrders of a symbol or of all."""
@@ -191,47 +139,10 @@ class TradeRoutes:
         return sorted(found, key=lambda order: (order.decided_time, order.client_id))
 
     def _find(self, call: Call) -> VenueOrder | None:
-        order_id, client_id = _ids(call, "orderId", "origClientOrderId")
+        order_id, client_id = ids(call, "orderId", "origClientOrderId")
         symbol = self._symbol(call)
         alive = self._exchange.engine.state.book.find(symbol, order_id, client_id)
         return alive or self._exchange.journal.order(symbol, order_id=order_id, client_id=client_id)
-
-    def _made_id(self, call: Call) -> str:
-        """Name an order that came without a client id."""
-        parts = [f"{key}={value}" for key, value in sorted(call.parameters.items())]
-        return "web_" + digest(self._exchange.number, *parts, length=24)
-
-
-def _ids(call: Call, id_name: str, client_name: str) -> tuple[int, str]:
-    number, client_id = call.integer(id_name, 0), call.parameters.get(client_name, "")
-    if not number and not client_id:
-        raise rejections.Rejection(
-            -1102,
-            f"Param '{client_name}' or '{id_name}' must be sent, but both were empty/null!",
-        )
-    return number, client_id
-
-
-def _needed(call: Call, name: str) -> Decimal:
-    value = call.decimal(name)
-    if value is None:
-        raise rejections.mandatory(name)
-    return value
-
-
-def _check_position_side(call: Call) -> None:
-    if call.text("positionSide", "BOTH") != "BOTH":
-        raise Rejection(-4061, "Order's position side does not match user's setting.")
-
-
-def _time_in_force(call: Call, kind: str) -> TimeInForce:
-    if kind == "MARKET":
-        return TimeInForce.GTC
-    value = call.text("timeInForce")
-    try:
-        return TimeInForce(value)
-    except ValueError:
-        raise rejections.Rejection(-1115, "Invalid timeInForce.") from None
 
 
 def _open_weight(call: Call) -> int:

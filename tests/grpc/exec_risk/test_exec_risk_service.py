@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -303,3 +304,25 @@ async def test_the_emergency_stop_closes_latches_and_is_reset(world: World) -> N
 
 def _live(order: Order) -> bool:
     return not order.state.final
+
+
+async def test_reconcile_shows_what_differs_and_repairs_it(world: World) -> None:
+    """A stray order of ours: shown first, then cancelled; nothing is left to show."""
+    async with world.led():
+        await world.open()
+        agreed = await world.stub.Reconcile(pb.ReconcileRequest(request_id="r-0"), timeout=10)
+        assert (list(agreed.differences), agreed.applied) == ([], False)
+        stop = next(
+            o for o in world.exchange.orders.values() if o.purpose is OrderPurpose.STOP_LOSS
+        )
+        stray = replace(stop, client_order_id="qts9-stray", position_id="")
+        world.exchange.orders[stray.client_order_id] = stray
+        shown = await world.stub.Reconcile(pb.ReconcileRequest(request_id="r-1"), timeout=10)
+        assert [(d.kind, d.ours) for d in shown.differences] == [("unknown_order", "none")]
+        applied = await world.stub.Reconcile(
+            pb.ReconcileRequest(apply=True, request_id="r-2"), timeout=10
+        )
+        assert (len(applied.differences), applied.applied) == (1, True)
+        await eventually(lambda: world.exchange.orders[stray.client_order_id].state.final)
+        agreed = await world.stub.Reconcile(pb.ReconcileRequest(request_id="r-3"), timeout=10)
+        assert list(agreed.differences) == []

@@ -45,7 +45,7 @@ def settings(url: str, *symbols: str) -> ExchangeSettings:
         symbols=symbols,
         api_key="paper-key",
         api_secret="paper-secret",
-        probe_seconds=0.5,
+        probe_seconds=1.0,
     )
 
 

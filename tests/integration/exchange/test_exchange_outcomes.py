@@ -17,7 +17,7 @@ from services.exec_risk.exchange import BinanceExchange
 from services.exec_risk.exchange_requests import ExchangeRefused
 from services.exec_risk.exchange_settings import ExchangeSettings
 from services.exec_risk.seams import Exchange
-from services.kit.clock import SystemClock
+from services.kit.clock import Clock, SystemClock
 from services.trade.order import Order, OrderPurpose, OrderState, OrderType, Side
 from tests.integration.exchange.scripted_exchange import (
     Handler,
@@ -28,6 +28,7 @@ from tests.integration.exchange.scripted_exchange import (
     scripted,
     symbol_info,
 )
+from tests.integration.exchange.shifted_clock import ShiftedClock
 
 ENTRY = Order(
     client_order_id="qte0-abc",
@@ -49,15 +50,17 @@ def settings(url: str) -> ExchangeSettings:
         api_key="key",
         api_secret="secret",
         timeout_seconds=0.5,
-        probe_seconds=0.3,
+        probe_seconds=1.0,
         step_wait_seconds=0.4,
     )
 
 
 @asynccontextmanager
-async def client(server: ScriptedExchange) -> AsyncIterator[BinanceExchange]:
+async def client(
+    server: ScriptedExchange, clock: Clock | None = None
+) -> AsyncIterator[BinanceExchange]:
     """Return a client that has not opened its streams: requests alone."""
-    exchange = BinanceExchange(settings(server.url), SystemClock())
+    exchange = BinanceExchange(settings(server.url), clock or SystemClock())
     try:
         yield exchange
     finally:
@@ -194,6 +197,61 @@ async def test_frozen_leader_is_refused_and_not_cured() -> None:
         assert (outcome.code, outcome.retryable) == ("-1021", True)
         assert server.count("POST", "order") == 1
         assert server.orders == {}
+
+
+@pytest.mark.parametrize("resync_first", [False, True])
+async def test_a_clock_that_was_set_back_does_not_revive_a_frozen_leader(
+    resync_first: bool,
+) -> None:
+    """Incident 46: frozen for 10 s after its write, its wall clock set back by as much meanwhile:
+    the write looks young, and a fresh offset would date it into the present."""
+    clock = ShiftedClock()
+    async with scripted() as server, client(server, clock) as exchange:
+        await exchange._requests.probe()
+        signed_at = clock.wall_ms()
+        clock.passed += 10.0
+        clock.set_by -= 10.0
+        server.clock_ahead_ms += 10_000
+        if resync_first:
+            await exchange._requests.probe()
+        outcome = await exchange.place(ENTRY, signed_at=signed_at)
+        assert isinstance(outcome, Refused)
+        assert (outcome.code, outcome.retryable) == ("-1021", True)
+        assert server.orders == {}
+        # what is written a window later is taken again
+        clock.passed += 2.0
+        server.clock_ahead_ms += 2_000
+        await exchange._requests.probe()
+        assert isinstance(await exchange.place(ENTRY, signed_at=clock.wall_ms()), Accepted)
+
+
+async def test_the_key_is_proven_by_itself_when_nothing_else_is_signed() -> None:
+    """Incidents 49 and 108: connected means that a signed request succeeded within 30 s."""
+    clock = ShiftedClock()
+    async with scripted() as server, client(server, clock) as exchange:
+        await exchange._requests.probe()
+        assert exchange._requests.answered
+        signed = server.count("GET", "openOrders")
+        await exchange._requests.probe()
+        assert server.count("GET", "openOrders") == signed
+        clock.passed += 11.0
+        await exchange._requests.probe()
+        assert server.count("GET", "openOrders") == signed + 1
+        clock.passed += 31.0
+        assert not exchange._requests.answered
+        assert "signed" in exchange.down_reason
+        server.script["GET", "openOrders"] = slowly
+        await exchange._requests.probe()
+        assert not exchange._requests.answered
+
+
+async def test_a_refused_key_is_named_at_the_start() -> None:
+    """Incident 49: what the exchange said is the reason, not a time-out."""
+    async with scripted() as server, client(server) as exchange:
+        server.script["GET", "openOrders"] = saying('{"code":-2015,"msg":"Invalid access"}', 401)
+        with pytest.raises(ExchangeRefused, match="-2015 Invalid access"):
+            await exchange.start()
+        assert exchange.down_reason == "the API key is refused: -2015 Invalid access"
 
 
 async def test_refused_keys_end_the_connection() -> None:

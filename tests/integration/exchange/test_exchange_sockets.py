@@ -5,21 +5,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
+import pytest
 from aiohttp import web
 
 from services.exec_risk.core.exchange_events import (
     CandleClosed,
     ExchangeEvent,
     PointReached,
+    PriceReport,
     StreamStateChanged,
+    SymbolsListed,
     WalletReport,
 )
 from services.exec_risk.exchange import BinanceExchange
 from services.kit.clock import SystemClock
-from tests.integration.exchange.scripted_exchange import ScriptedExchange, error, scripted
+from tests.integration.exchange.scripted_exchange import (
+    ScriptedExchange,
+    error,
+    scripted,
+    symbol_info,
+)
 from tests.integration.exchange.test_exchange_outcomes import settings
 from tests.support.eventually import eventually
 
@@ -57,8 +67,8 @@ class Listener:
 
 
 @asynccontextmanager
-async def listening(server: ScriptedExchange) -> AsyncIterator[Listener]:
-    exchange = BinanceExchange(settings(server.url), SystemClock())
+async def listening(server: ScriptedExchange, **changes: Any) -> AsyncIterator[Listener]:
+    exchange = BinanceExchange(replace(settings(server.url), **changes), SystemClock())
     await exchange.start()
     listener = Listener(exchange)
     await eventually(lambda: len(server.sockets["paper"]) == 1)
@@ -186,3 +196,90 @@ async def test_requests_that_fail_make_it_disconnected() -> None:
         await eventually(lambda: not listener.exchange.connected, 15)
         server.script.clear()
         await eventually(lambda: listener.exchange.connected, 15)
+
+
+@pytest.mark.parametrize("stream", ["user", "market"])
+async def test_a_socket_that_answers_no_ping_is_opened_again(stream: str) -> None:
+    """Silence without a pong: the socket is open, and yet nobody is there."""
+    async with scripted() as server, listening(server) as listener:
+        server.mute.add(stream)
+        (socket,) = server.sockets[stream]
+        await socket.close(code=1001)
+        await eventually(lambda: len(server.sockets[stream]) == 1)
+        server.mute.clear()
+        listener.events.clear()
+        (dead,) = server.sockets[stream]
+        await eventually(partial(listener.states, stream), 15, 0.01)
+        assert listener.states(stream)[-2:] == [False, True]
+        assert any("ping-pong" in getattr(e, "reason", "") for e in listener.events)
+        await eventually(lambda: dead not in server.sockets[stream])
+
+
+async def test_a_listen_key_is_renewed_in_time() -> None:
+    async with scripted() as server, listening(server, listen_key_seconds=0.2):
+        await eventually(lambda: server.count("PUT", "listenKey") >= 2)
+        assert server.listen_keys == 1
+
+
+async def test_a_listen_key_that_cannot_be_renewed_is_replaced() -> None:
+    """-1125: the key is gone; nothing would be told any more, and no exception says so."""
+    async with scripted() as server, listening(server, listen_key_seconds=0.3) as listener:
+
+        async def gone(_request: web.Request) -> web.Response:
+            return error(400, -1125, "This listenKey does not exist.")
+
+        server.script["PUT", "listenKey"] = gone
+        await eventually(lambda: server.listen_keys >= 2, 10)
+        server.script.clear()
+        await eventually(lambda: listener.exchange.connected)
+        assert False in listener.states("user")
+
+
+async def test_a_listen_key_that_is_refused_is_asked_for_again() -> None:
+    """An answer without a key, or none, must not end the stream for good."""
+    async with scripted() as server, listening(server) as listener:
+
+        async def hollow(_request: web.Request) -> web.Response:
+            return web.json_response({})
+
+        server.script["POST", "listenKey"] = hollow
+        (socket,) = server.sockets["user"]
+        await socket.close(code=1001)
+        await eventually(lambda: not listener.exchange.connected)
+        assert listener.exchange.down_reason == "the user stream is down"
+        server.script.clear()
+        await eventually(lambda: listener.exchange.connected, 10)
+
+
+async def test_new_listings_and_changed_filters_are_noticed() -> None:
+    """Demo and live tell of no listing: exchangeInfo is read again now and then."""
+    async with scripted() as server, listening(server, listing_seconds=0.3) as listener:
+        changed = symbol_info("ETHUSDT")
+        changed["filters"][0]["tickSize"] = "0.01"
+        server.symbols = [server.symbols[0], changed, symbol_info("SOLUSDT")]
+        await listener.until(lambda es: any(isinstance(e, SymbolsListed) for e in es))
+        (listed,) = (e for e in listener.events if isinstance(e, SymbolsListed))
+        assert sorted(listed.filters) == ["ETHUSDT", "SOLUSDT"]
+        assert listed.filters["ETHUSDT"].tick_size == Decimal("0.01")
+        await eventually(lambda: ["solusdt@kline_1m"] in server.subscribed)
+
+
+async def test_prices_of_a_point_come_before_it_at_most_one_a_second() -> None:
+    told = {"p": "100.5", "b": "100", "a": "101", "r": "0.0001", "T": 28_800_000}
+    async with scripted() as server, listening(server) as listener:
+        for number, time in ((1, 60_000), (2, 60_500), (3, 61_000)):
+            point = {
+                "e": "paperPoint", "n": number, "T": time, "user": 0, "klines": [],
+                "prices": {"ETHUSDT": told, "BTCUSDT": told, "XRPUSDT": told},
+            }  # fmt: skip
+            await server.send("paper", point)
+        await listener.until(lambda es: sum(isinstance(e, PointReached) for e in es) == 3)
+        assert names(listener.plain()) == [
+            "PriceReport", "PriceReport", "PointReached", "PointReached",
+            "PriceReport", "PriceReport", "PointReached",
+        ]  # fmt: skip
+        first = next(e for e in listener.events if isinstance(e, PriceReport))
+        assert first == PriceReport(
+            "BTCUSDT", 60_000, Decimal("100.5"), Decimal(100), Decimal(101), Decimal("0.0001"),
+            28_800_000,
+        )  # fmt: skip

@@ -20,7 +20,7 @@ from quantum.market.v1 import market_pb2
 
 from services.catalog import subjects
 from services.ctl.servers.command import Command
-from services.kit.bus import Bus, Message, Outgoing
+from services.kit.bus import Bus, BusUnavailable, Message, Outgoing
 from services.trade.candle import Candle
 from services.trade.codec import candle_from_pb, time_to_pb
 from tests.support.advice import batch_of
@@ -113,12 +113,22 @@ class Adviser:
         else:
             self._candles.put_nowait(candle)
 
+    async def _publish(self, answers: list[Outgoing]) -> None:
+        """Tell them; a bus that is away is waited for."""
+        while True:
+            try:
+                await self._bus.publish_all(answers)
+            except BusUnavailable:
+                await asyncio.sleep(0.2)
+            else:
+                return
+
     async def _answer(self) -> None:
         while True:
             candle = await self._candles.get()
             await self.answering.wait()
             observed = events_pb2.RoundObserved(account="main", time=time_to_pb(candle.close_time))
-            await self._bus.publish_all(
+            await self._publish(
                 [
                     Outgoing(
                         subjects.prediction(candle.venue, candle.timeframe),

@@ -115,8 +115,15 @@ async def everything(ccxt_client: Any, url: str) -> dict[str, Any]:
     return found
 
 
-async def first_act(ccxt_client: Any, clock: Lockstep) -> None:
-    """Open two positions, protect one, leave orders of every kind on their way."""
+async def disturb(url: str, **fault: Any) -> None:
+    """Tell the venue of a fault."""
+    async with aiohttp.ClientSession(headers={"X-MBX-APIKEY": client.KEY}) as session:
+        answer = await session.post(f"{url}/paper/v1/faults", json=fault)
+        assert answer.status == 200, await answer.text()
+
+
+async def first_act(ccxt_client: Any, clock: Lockstep, url: str) -> None:
+    """Open two positions, protect one, leave orders and faults of the market on their way."""
     await ccxt_client.set_leverage(9, BTC)
     await ccxt_client.create_order(
         BTC, "market", "buy", 0.02, None, {"newClientOrderId": "entry-btc"}
@@ -133,6 +140,12 @@ async def first_act(ccxt_client: Any, clock: Lockstep) -> None:
     resting = {"newClientOrderId": "resting"}
     await ccxt_client.create_order(BTC, "limit", "buy", 0.01, price * 0.8, resting)
     await clock.steps(3)
+    moved = await ccxt_client.fetch_order(None, BTC, {"clientOrderId": "resting"})
+    await ccxt_client.edit_order(moved["id"], BTC, "limit", "buy", 0.02, price * 0.7)
+    await disturb(url, kind="partial", client_id="part", amount="0.25", times=0, id="shares")
+    await disturb(url, kind="gap", symbol="ETHUSDT", amount="-0.01", times=50, id="gap")
+    trailing = {"trailingPercent": 3, "reduceOnly": True, "clientAlgoId": "trail"}
+    await ccxt_client.create_order(ETH, "market", "buy", 0.1, None, trailing)
     await ccxt_client.create_order(
         ETH, "market", "buy", 0.2, None, {"newClientOrderId": "part", "reduceOnly": True}
     )
@@ -149,7 +162,7 @@ async def test_killed_venue_is_the_same_exchange(tmp_path: Path) -> None:
     venue = VenueProcess(tmp_path / "venue.sqlite", free_port())
     async with running(venue):
         async with client.exchange(venue.url) as before, Lockstep.connect(venue.url) as clock:
-            await first_act(before, clock)
+            await first_act(before, clock, venue.url)
             known = await everything(before, venue.url)
         await venue.kill()
         await venue.start()
@@ -165,7 +178,7 @@ async def test_killed_venue_is_the_same_exchange(tmp_path: Path) -> None:
         client.exchange(whole.url) as other,
         Lockstep.connect(whole.url) as clock,
     ):
-        await first_act(other, clock)
+        await first_act(other, clock, whole.url)
         await second_act(clock)
         assert await everything(other, whole.url) == killed
     assert {entry["incomeType"] for entry in killed["income"]} == {

@@ -35,6 +35,12 @@ class Recorder(rpc.ExecRiskServiceServicer):
         self.asked.append(request)
         context.abort(grpc.StatusCode.FAILED_PRECONDITION, "BTCUSDT is not closed yet")
 
+    def Reconcile(self, request: Any, context: Any) -> Any:
+        """Say that a stop is nobody's."""
+        self.asked.append(request)
+        row = pb.Difference(symbol="BTCUSDT", kind="unknown_order", ours="none", action="cancel it")
+        return pb.ReconcileResponse(differences=[row], applied=request.apply)
+
     def SetTradingState(self, request: Any, context: Any) -> Any:
         """Say that it was ACTIVE."""
         self.asked.append(request)
@@ -98,3 +104,12 @@ def test_an_unknown_state_is_refused_before_anything_is_asked(
     recorder, home = gateway
     assert run(home, "state", "set", "ON", "--reason", "x", "--yes").exit_code == 2
     assert not recorder.asked
+
+
+def test_reconcile_shows_and_applies(gateway: tuple[Recorder, Path]) -> None:
+    recorder, home = gateway
+    shown = run(home, "reconcile")
+    assert all(w in shown.output for w in ("unknown_order", "cancel it", "not repaired"))
+    applied = run(home, "reconcile", "--apply", "--json")
+    assert json.loads(applied.output)["applied"] is True
+    assert [r.apply for r in recorder.asked] == [False, True]

@@ -37,22 +37,26 @@ class FakeClock:
     skew=st.integers(-10_000, 10_000),
     frozen=st.integers(0, 60_000),
     set_by=st.integers(-70_000, 70_000),
+    exactly_back=st.integers(-20, 20) | st.none(),
     resync_first=st.booleans(),
+    later=st.integers(0, WINDOW - 1),
 )
 def test_no_resync_revives_a_write_older_than_its_window(
-    skew: int, frozen: int, set_by: int, resync_first: bool
+    skew: int, frozen: int, set_by: int, exactly_back: int | None, resync_first: bool, later: int
 ) -> None:
     """Incident 46: a leader is frozen after its write while its wall clock is set; then it sends,
     before or after a fresh look at the exchange's clock. What the exchange accepts was young."""
     world = FakeClock()
     world.wrong_ms = skew
-    clock = ExchangeClock(world)
+    clock = ExchangeClock(world, window_ms=WINDOW)
     clock.measured(clock.wall_ms(), world.server_ms())
     signed_at, written = clock.wall_ms(), world.true_ms
     world.true_ms += frozen
-    world.wrong_ms += set_by
+    # the worst clock is one that was set back by just what passed
+    world.wrong_ms += set_by if exactly_back is None else exactly_back - frozen
     if resync_first:
         clock.measured(clock.wall_ms(), world.server_ms())
+        world.true_ms += later
     for _attempt in (1, 2):
         if not clock.age_known(signed_at):
             return
@@ -62,7 +66,7 @@ def test_no_resync_revives_a_write_older_than_its_window(
             assert world.true_ms - written <= WINDOW + 2 * STEP_MS
             return
         clock.measured(clock.wall_ms(), world.server_ms())
-        if clock.left_ms(signed_at, WINDOW) <= 0:
+        if clock.left_ms(signed_at) <= 0:
             return
 
 
@@ -70,7 +74,7 @@ def test_no_resync_revives_a_write_older_than_its_window(
 def test_one_look_cures_any_skew(skew: int) -> None:
     world = FakeClock()
     world.wrong_ms = skew
-    clock = ExchangeClock(world)
+    clock = ExchangeClock(world, window_ms=WINDOW)
     signed_at = clock.wall_ms()
     clock.measured(clock.wall_ms(), world.server_ms())
     assert clock.age_known(signed_at)
@@ -79,10 +83,14 @@ def test_one_look_cures_any_skew(skew: int) -> None:
 
 def test_what_is_written_after_the_clock_was_set_is_sent() -> None:
     world = FakeClock()
-    clock = ExchangeClock(world)
+    clock = ExchangeClock(world, window_ms=WINDOW)
     before = clock.wall_ms()
     world.wrong_ms = -5_000
     clock.watch()
     assert not clock.age_known(before)
-    world.true_ms += 10
+    world.true_ms += WINDOW
+    assert clock.age_known(clock.wall_ms())
+    world.wrong_ms = 5_000
+    clock.watch()
+    world.true_ms += 1
     assert clock.age_known(clock.wall_ms())

@@ -170,7 +170,7 @@ class HostileExchange:
         time, price = self.desk.time - MINUTE, self.price
         high = price * (1 + D(self.dice.randint(0, 40)) / 10_000)
         low = price * (1 - D(self.dice.randint(0, 40)) / 10_000)
-        return Candle("paper", SYMBOL, "1m", time, price, high, low, price, D(1))
+        return Candle("paper", SYMBOL, "1m", time, price, high, low, price, D(100_000))
 
     def _close(self) -> None:
         self.desk.time += MINUTE

@@ -22,12 +22,13 @@ from services.exec_risk.seams import StoreUnavailable, Switches
 from services.trade.candle import Candle
 from services.trade.execution import Execution
 from services.trade.filters import SymbolFilters
-from services.trade.order import Fill, Order, OrderPurpose, OrderState, OrderType
+from services.trade.order import Fill, Order, OrderPurpose, OrderState, OrderType, TimeInForce
 from services.trade.position import Position, TradingState
 from tests.unit.exec_risk.account_desk import MINUTE, START, SYMBOLS, fill_of, filters_of, report
 
 D = Decimal
 SPEED = 40
+_AT_ONCE = (TimeInForce.IOC, TimeInForce.FOK)
 
 
 class QuickClock:
@@ -315,6 +316,9 @@ class SimulatedExchange:
         for order in list(self.orders.values()):
             if not order.state.final and self._fires(order):
                 self._execute(order)
+            elif not order.state.final and order.time_in_force in _AT_ONCE:
+                self.orders[order.client_order_id] = replace(order, state=OrderState.EXPIRED)
+                self.inbox.put_nowait(self._report(self.orders[order.client_order_id]))
         closed = SYMBOLS if close else ()
         for symbol in closed:
             p = self.prices[symbol]
@@ -327,6 +331,9 @@ class SimulatedExchange:
     def _fires(self, order: Order) -> bool:
         if order.type is OrderType.MARKET:
             return True
+        if order.type is OrderType.LIMIT:
+            assert order.price is not None
+            return (order.price - self.prices[order.symbol]) * order.side.sign >= 0
         assert order.trigger_price is not None
         distance = (self.prices[order.symbol] - order.trigger_price) * order.side.sign
         return distance >= 0 if order.type is OrderType.STOP_MARKET else distance <= 0

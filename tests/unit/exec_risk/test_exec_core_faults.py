@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from services.exec_risk.core import exchange_events as ex
+from services.exec_risk.core import inputs
 from services.exec_risk.core.inputs import SetTradingState
 from services.exec_risk.core.rules import blocked_by
 from services.exec_risk.core_faults import CoreBroken
@@ -134,3 +136,20 @@ def test_one_position_that_cannot_be_judged_does_not_hold_up_the_others() -> Non
     assert exits == [SYMBOLS[1]]
     assert [text.split(":")[0] for text in desk.book.failed] == [f"TypeError for {SYMBOLS[0]}"]
     assert blocked_by(desk.book) == ""
+
+
+def test_exits_fall_due_though_nobody_answers_rounds_any_more() -> None:
+    """NATS gone: rounds come faster than one after the other could be given up; all are decided."""
+    desk = Desk()
+    desk.open()
+    opened = desk.time
+    for _ in range(desk.book.policy.protection.max_holding_ms // MINUTE + 8):
+        desk.time += MINUTE
+        for part in range(3):
+            desk.tell(ex.PointReached(0, desk.time - MINUTE + part * 20_000))
+        desk.round(skip=SYMBOLS)
+        waiting = desk.trader.unanswered_rounds()
+        for time in waiting[:-8]:
+            desk.tell(inputs.RoundTimedOut(time))
+    exits = [o for o in desk.placed() if o.purpose is OrderPurpose.EXIT]
+    assert len(exits) == 1 and exits[0].decided_time >= opened

@@ -14,7 +14,7 @@ from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.protection_policy import ProtectionPolicy
-from services.exec_risk.core.sizing import room, size
+from services.exec_risk.core.sizing import size
 from services.trade.order import OrderPurpose, OrderState, Side
 from tests.unit.exec_risk.account_desk import MINUTE, Desk, filters_of, report, signal_of
 
@@ -115,42 +115,30 @@ def test_never_two_directions_or_two_entries_on_a_symbol(seed: int) -> None:
 
 
 @given(
-    equity=st.decimals("20", "100000", places=2),
-    used=st.decimals("0", "100000", places=2),
+    wanted=st.decimals("0", "200000", places=2),
     leverage=st.integers(1, 125),
     price=st.decimals("0.5", "100000", places=2),
-    stop=st.decimals("0.004", "0.1", places=3),
-    confidence=st.floats(0, 1),
+    limit=st.decimals("0", "100000", places=2),
+    step=st.sampled_from(["0.001", "0.01", "1", "10"]),
+    least=st.sampled_from(["5", "20", "100"]),
 )
-def test_margin_is_notional_by_leverage_once_and_within_equity(
-    equity: Decimal,
-    used: Decimal,
-    leverage: int,
-    price: Decimal,
-    stop: Decimal,
-    confidence: float,
+def test_a_size_keeps_every_filter_and_the_limit(
+    wanted: Decimal, leverage: int, price: Decimal, limit: Decimal, step: str, least: str
 ) -> None:
-    """Incidents 36, 37, 40, 41: one meaning of margin, upsizing only inside the limits, no dust."""
-    filters, policy = filters_of("BTCUSDT"), Policy()
-    limit = room(policy, equity, leverage, D(0), used)
-    found = size(
-        equity=equity,
-        confidence=confidence,
-        stop_fraction=stop,
-        price=price,
-        leverage=leverage,
-        limit=limit,
-        filters=filters,
-        risk_per_trade=policy.risk_per_trade,
+    """Incidents 36, 38, 40, 41: margin once, exact steps, up only inside the limit, no dust."""
+    filters = replace(
+        filters_of("X"), step_size=D(step), min_quantity=D(step), min_notional=D(least)
     )
+    found = size(wanted=wanted, price=price, leverage=leverage, limit=limit, filters=filters)
     assert found.notional == found.quantity * price
     assert found.margin == found.notional / leverage
     assert found.notional <= limit
-    assert used + found.margin <= max(equity, used)
     assert filters.floor_quantity(found.quantity) == found.quantity
-    least = filters.ceil_quantity(filters.min_notional / price)
-    if max(least, filters.min_quantity) * price <= limit:
-        assert found.quantity >= max(least, filters.min_quantity)
+    floor = max(filters.ceil_quantity(filters.min_notional / price), filters.min_quantity)
+    if found.notional > wanted:
+        assert found.quantity == floor, "up to the least notional and no further"
+    if wanted and floor * price <= limit:
+        assert found.quantity >= min(floor, filters.market_max_quantity)
 
 
 def test_a_quantity_of_nothing_is_refused_with_its_reason() -> None:

@@ -96,6 +96,7 @@ def test_every_position_is_covered_or_being_closed(seed: int, side: Side, steps:
     world.kind = False
     seen = 0
     world.enter(side)
+    assert world.desk.placed()
     for _ in range(steps):
         world.step()
         seen = check(world, seen)

@@ -14,6 +14,7 @@ from services.exec_risk.core import inputs
 from services.exec_risk.core.policy import Gates, Policy
 from services.exec_risk.core.protection import AbsurdDistance, check_stop
 from services.exec_risk.core.protection_policy import Partial, ProtectionPolicy
+from services.exec_risk.core.risk_policy import RiskPolicy
 from services.exec_risk.overdue import Overdue
 from services.trade.order import OrderPurpose, OrderState, Side
 from services.trade.position import ExitReason, PositionSide, TradingState
@@ -89,6 +90,16 @@ async def test_an_exit_has_a_deadline_of_wall_time() -> None:
     assert overdue.look(desk.trader, lockstep=False) == []
 
 
+def test_a_stop_that_finds_no_position_is_asked_for_again() -> None:
+    """-2022: the fill may not have come there yet; the exchange is read, the stop tried again."""
+    desk = Desk()
+    desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
+    desk.fill(desk.placed()[0])
+    desk.refuse(desk.placed(STOP)[0], "-2022")
+    assert desk.of(fx.Reconcile)
+    assert len(desk.placed(STOP)) == 2 and not desk.placed(EXIT)
+
+
 def test_a_stop_rests_until_the_exit_has_filled() -> None:
     """Incident 7: while it is being closed a position keeps the stop on the exchange."""
     desk = Desk()
@@ -152,7 +163,9 @@ def decided(desk: Desk) -> list[str]:
 def test_an_adverse_funding_rate_that_eats_the_target_refuses_the_entry() -> None:
     """Incident 18: SHORT pays a rate of -0.75 %; LONG receives it, and may enter."""
     held = 9 * 60 * MINUTE
-    policy = Policy(protection=ProtectionPolicy(follow_prices=True, max_holding_ms=held))
+    wide = RiskPolicy(max_funding=D(1))
+    protection = ProtectionPolicy(follow_prices=True, max_holding_ms=held)
+    policy = Policy(protection=protection, risk=wide)
     for side, rate, expected in (
         (Side.SELL, "-0.05", "target_clears_costs"),
         (Side.BUY, "-0.05", "approved"),
@@ -166,7 +179,8 @@ def test_an_adverse_funding_rate_that_eats_the_target_refuses_the_entry() -> Non
 
 def test_a_stop_inside_the_spread_refuses_the_entry() -> None:
     """Incident 18: a stop that the spread alone can reach is no stop."""
-    desk = Desk(Policy(protection=ProtectionPolicy(follow_prices=True)))
+    wide = RiskPolicy(max_spread=D(1))
+    desk = Desk(Policy(protection=ProtectionPolicy(follow_prices=True), risk=wide))
     quote = ex.PriceReport("BTCUSDT", desk.time - 1, D(100), D("99.8"), D("100.2"))
     desk.tell(quote)
     desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))

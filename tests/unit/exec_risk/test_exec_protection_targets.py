@@ -36,7 +36,7 @@ PARTIALS = st.sampled_from(
 @given(
     side=st.sampled_from(PositionSide),
     partials=PARTIALS,
-    total=st.integers(1, 100_000),
+    total=st.one_of(st.integers(1, 5_000), st.integers(1, 100_000)),
     part=st.floats(0, 1),
     taken=st.floats(0, 1),
     cost=st.sampled_from(["0", "0.002", "0.01"]),

@@ -17,7 +17,7 @@ from services.exec_risk.core.protection_policy import ProtectionPolicy
 from services.exec_risk.core.trailing import Progress, Ride, Stage
 from services.trade.order import Order, OrderPurpose, OrderState, Side
 from services.trade.position import ExitReason, PositionSide
-from tests.unit.exec_risk.account_desk import MINUTE, PRICE, Desk, filters_of, report
+from tests.unit.exec_risk.account_desk import MINUTE, PRICE, Desk, filters_of, report, signal_of
 
 D = Decimal
 STOP, TAKE, EXIT = OrderPurpose.STOP_LOSS, OrderPurpose.TAKE_PROFIT, OrderPurpose.EXIT
@@ -50,6 +50,28 @@ def test_a_stop_never_loosens_whatever_the_path(
         assert not tighter(side, stop, after)
         assert after > 0
         stop = after
+
+
+@given(
+    side=SIDES,
+    steps=st.lists(st.tuples(st.integers(-300, 300), st.integers(-50, 50)), max_size=40),
+    trail=st.sampled_from(["0.5", "2", "12"]),
+)
+def test_a_moved_stop_never_loosens_when_its_terms_change(
+    side: PositionSide, steps: list[tuple[int, int]], trail: str
+) -> None:
+    """Incident 6: late entry fills move the average, a restart may bring other settings."""
+    progress, price = Progress("p"), D(100)
+    for number, (move, average) in enumerate(steps):
+        price = max(price * (1 + D(move) / 10_000), D(1))
+        terms = ride(side, D(100) + D(average) / 10)
+        policy = ProtectionPolicy(trail_atr=D(trail) if number % 2 else D(2))
+        before = progress.stop_price
+        progress = trailing.moved(trailing.seen(progress, terms, price, D(0)), terms, policy)
+        if progress.stop_price != before:
+            assert progress.stop_price is not None
+            stood = terms.first if before is None else before
+            assert tighter(side, progress.stop_price, stood)
 
 
 @given(side=SIDES, size=st.integers(1, 10_000), price=st.decimals("90", "110", places=2))
@@ -164,9 +186,12 @@ def test_small_moves_replace_nothing() -> None:
     rise(desk, Side.BUY, "2")
     desk.accept_all()
     desk.effects.clear()
+    (before,) = desk.book.progress.values()
     for step in range(1, 10):
         rise(desk, Side.BUY, f"2.0{step}")
+    (after_all,) = desk.book.progress.values()
     assert not stops(desk)
+    assert before.stop_price == after_all.stop_price
 
 
 @pytest.mark.parametrize("older", [False, True])
@@ -213,7 +238,25 @@ def test_candles_of_before_the_position_say_nothing() -> None:
     desk.open()
     desk.effects.clear()
     desk.close("BTCUSDT", D(100), high=D(104))
+    for _ in range(2):
+        desk.close("BTCUSDT", D(104))
+        desk.time -= MINUTE
     assert not stops(desk) and not desk.placed(EXIT)
+
+
+def test_the_high_of_a_candle_that_began_before_the_entry_is_not_the_positions() -> None:
+    """Its high may lie before the entry; its close does not."""
+    desk = Desk(Policy(protection=NO_TARGETS))
+    desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
+    desk.time += MINUTE // 2
+    desk.fill(desk.placed()[0])
+    desk.accept_all()
+    desk.effects.clear()
+    desk.time += MINUTE // 2
+    desk.close("BTCUSDT", D(100), high=D(104))
+    assert not stops(desk) and not desk.placed(EXIT)
+    desk.close("BTCUSDT", D(102))
+    assert len(stops(desk)) == 1
 
 
 def test_prices_move_stops_only_where_the_policy_follows_them() -> None:

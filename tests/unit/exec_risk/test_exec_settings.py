@@ -19,6 +19,9 @@ KEYS = {"binance_api_key": "k", "binance_api_secret": "hidden-value"}
         ({"binance_testnet": False, "exchange_venue": "demo", **KEYS}, "BINANCE_TESTNET"),
         ({"exchange_venue": "live", **KEYS}, "LIVE_TRADING_CONFIRMED"),
         ({"exchange_venue": "demo"}, "BINANCE_API_KEY"),
+        ({"exchange_venue": "demo", **KEYS, "binance_api_key": "a b"}, "BINANCE_API_KEY holds"),
+        ({**KEYS, "binance_api_secret": "a\n"}, "BINANCE_API_SECRET holds"),
+        ({"exchange_exit_share_percent": 95}, "exchange_exit_share_percent"),
         ({"timeframe": "1x"}, "timeframe"),
     ],
 )

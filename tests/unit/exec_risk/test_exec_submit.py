@@ -200,9 +200,10 @@ def test_cancel_takes_back_all_that_is_left() -> None:
     desk = desk_at_market()
     limit: dict[str, Any] = {"strategy": ExecutionStrategy.LIMIT, "limit_price": D(99)}
     assert submit(desk, name="small", quantity=D("0.05"), **limit)["rule"] == "filters"
-    answer = submit(desk, quantity=D("0.2"), **limit)
+    answer = submit(desk, quantity=D("0.2"), stop_fraction=D("0.01"), **limit)
     (order,) = desk.placed(ENTRY)
     desk.accept(order)
+    desk.tell(ex.PriceReport(BTC, desk.time, D(99)))
     desk.fill(order, order.quantity / 2, D(99))
     desk.tell(CancelOrder("c1", order.client_order_id))
     assert desk.of(fx.Cancel)

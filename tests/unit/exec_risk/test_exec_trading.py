@@ -215,7 +215,7 @@ def test_leverage_is_confirmed_before_the_entry_is_sent() -> None:
     assert not desk.placed() and not desk.book.live_orders()
 
 
-@given(st.lists(st.decimals("-0.5", "0.5", places=3), min_size=1, max_size=6))
+@given(st.lists(st.decimals("-0.5", "0.5", places=3), min_size=1, max_size=4))
 def test_net_profit_is_the_sum_of_fills(moves: list[Decimal]) -> None:
     """Incidents 81 and 85: signs survive, and PnL is what the fills say, to the last digit."""
     desk = Desk(Policy(cooldown_ms=0))

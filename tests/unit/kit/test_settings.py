@@ -44,3 +44,31 @@ def test_settings_are_frozen() -> None:
     settings = Sample()
     with pytest.raises(ValueError, match="frozen"):
         settings.ai_batch_size = 1  # type: ignore[misc]
+
+
+class Unreadable(ProcessSettings):
+    def __init__(self) -> None:
+        raise PermissionError(13, "Permission denied", "/etc/quantum.env")
+
+
+def test_an_unreadable_file_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Incident 50: an env file of root's, mode 600, was a crash loop that nobody understood."""
+    with pytest.raises(SystemExit) as stopped:
+        load(Unreadable)
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err
+    assert told == "settings file /etc/quantum.env cannot be read: Permission denied\n"
+
+
+def test_a_file_that_is_no_text_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Incident 50: what is in it is not printed."""
+    (tmp_path / ".env").write_bytes(b"API_SECRET=hunter2\xff\xfe\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        load(Sample)
+    told = capsys.readouterr().err
+    assert "cannot be read" in told
+    assert "hunter2" not in told
+    assert told.count("\n") == 1

@@ -46,21 +46,23 @@ def schedule(
 ) -> tuple[Slice, ...]:
     """Divide a quantity over times by weights: multiples of the step, the sum exact.
 
-    A part below `least` waits for the next ones; a last part that is too small goes with the one
-    before it.
+    A part below `least` takes the next ones with it; a last one that is too small goes with the
+    one before it.
     """
     total = sum(weights, Decimal(0))
     if total <= 0:
         weights, total = [Decimal(1)] * len(times), Decimal(len(times))
     parts: list[Slice] = []
     given = weight = pending = Decimal(0)
+    since = times[0]
     for number, (time, share) in enumerate(zip(times, weights, strict=True), start=1):
         weight += share
+        since = since if pending else time
         whole = quantity if number == len(times) else quantity * weight / total
         pending += filters.floor_quantity(whole) - given if number < len(times) else whole - given
         given = quantity if number == len(times) else filters.floor_quantity(whole)
         if pending >= least and pending > 0:
-            parts.append(Slice(time, pending))
+            parts.append(Slice(since, pending))
             pending = Decimal(0)
     if pending and parts:
         parts[-1] = Slice(parts[-1].time, parts[-1].quantity + pending)

@@ -100,6 +100,11 @@ class ExecRiskServiceStub:
                 request_serializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ResetEmergencyRequest.SerializeToString,
                 response_deserializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ResetEmergencyResponse.FromString,
                 _registered_method=True)
+        self.Reconcile = channel.unary_unary(
+                '/quantum.exec_risk.v1.ExecRiskService/Reconcile',
+                request_serializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ReconcileRequest.SerializeToString,
+                response_deserializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ReconcileResponse.FromString,
+                _registered_method=True)
 
 
 class ExecRiskServiceServicer:
@@ -197,6 +202,13 @@ class ExecRiskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Reconcile(self, request, context):
+        """Reconcile compares what is stored with the exchange, and repairs it when asked to.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExecRiskServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -264,6 +276,11 @@ def add_ExecRiskServiceServicer_to_server(servicer, server):
                     servicer.ResetEmergency,
                     request_deserializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ResetEmergencyRequest.FromString,
                     response_serializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ResetEmergencyResponse.SerializeToString,
+            ),
+            'Reconcile': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reconcile,
+                    request_deserializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ReconcileRequest.FromString,
+                    response_serializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ReconcileResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -618,6 +635,33 @@ class ExecRiskService:
             '/quantum.exec_risk.v1.ExecRiskService/ResetEmergency',
             quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ResetEmergencyRequest.SerializeToString,
             quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ResetEmergencyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reconcile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.exec_risk.v1.ExecRiskService/Reconcile',
+            quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ReconcileRequest.SerializeToString,
+            quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ReconcileResponse.FromString,
             options,
             channel_credentials,
             insecure,

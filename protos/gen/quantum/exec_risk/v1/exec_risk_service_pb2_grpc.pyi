@@ -42,6 +42,8 @@ class ExecRiskServiceStub:
     """EmergencyStop closes every position, cancels every order and refuses entries until it is reset."""
     ResetEmergency: _aio.UnaryUnaryMultiCallable[_exec_risk_service_pb2.ResetEmergencyRequest, _exec_risk_service_pb2.ResetEmergencyResponse]
     """ResetEmergency releases the latch of an emergency stop."""
+    Reconcile: _aio.UnaryUnaryMultiCallable[_exec_risk_service_pb2.ReconcileRequest, _exec_risk_service_pb2.ReconcileResponse]
+    """Reconcile compares what is stored with the exchange, and repairs it when asked to."""
 
 class ExecRiskServiceServicer(metaclass=_abc_1.ABCMeta):
     """ExecRiskService trades and protects one account."""
@@ -149,5 +151,13 @@ class ExecRiskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_exec_risk_service_pb2.ResetEmergencyRequest, _abc.Awaitable[_exec_risk_service_pb2.ResetEmergencyResponse]],
     ) -> _abc.Awaitable[_exec_risk_service_pb2.ResetEmergencyResponse]:
         """ResetEmergency releases the latch of an emergency stop."""
+
+    @_abc_1.abstractmethod
+    def Reconcile(
+        self,
+        request: _exec_risk_service_pb2.ReconcileRequest,
+        context: _aio.ServicerContext[_exec_risk_service_pb2.ReconcileRequest, _abc.Awaitable[_exec_risk_service_pb2.ReconcileResponse]],
+    ) -> _abc.Awaitable[_exec_risk_service_pb2.ReconcileResponse]:
+        """Reconcile compares what is stored with the exchange, and repairs it when asked to."""
 
 def add_ExecRiskServiceServicer_to_server(servicer: ExecRiskServiceServicer, server: _aio.Server) -> None: ...
