@@ -10,8 +10,10 @@ from typing import Any, Protocol
 
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core.inputs import Command
+from services.exec_risk.core.market import Quote
 from services.exec_risk.core.order_book import Orders
 from services.exec_risk.core.policy import Policy
+from services.exec_risk.core.results import of_position
 from services.exec_risk.core.state import Book, Day
 from services.exec_risk.core.trailing import Progress
 from services.exec_risk.core.volume_profile import VolumeProfile
@@ -57,6 +59,8 @@ class Rows:
     progress: dict[str, Progress] = field(default_factory=dict)
     executions: dict[str, Execution] = field(default_factory=dict)
     volumes: dict[str, VolumeProfile] = field(default_factory=dict)
+    quotes: dict[str, Quote] = field(default_factory=dict)
+    safety: fx.SafetyLevelChanged | None = None
     marks: dict[str, tuple[Any, int]] = field(default_factory=dict)
     requests: dict[str, tuple[Command, float]] = field(default_factory=dict)
     answers: dict[str, fx.Answer] = field(default_factory=dict)
@@ -237,10 +241,18 @@ def apply(rows: Rows, change: fx.Change) -> None:
         case fx.StorePlan(plan=plan):
             rows.plans.setdefault(plan.position_id, plan)
         case fx.StoreDay():
-            rows.days[change.day] = Day(change.day, change.start_equity, change.pnl, change.trades)
+            rows.days[change.day] = Day(
+                change.day,
+                change.start_equity,
+                change.pnl,
+                change.trades,
+                change.opened,
+                change.losses,
+            )
         case fx.AccountSnapshot():
             rows.account = change
             rows.marks.update({s: (p, change.time) for s, p in change.prices.items()})
+            rows.quotes.update(change.quotes)
         case fx.TradingStateChanged():
             rows.trading_state = change.state
         case fx.EmergencyStopped():
@@ -257,6 +269,8 @@ def apply(rows: Rows, change: fx.Change) -> None:
                 rows.executions[execution.execution_id] = execution
         case fx.StoreVolumes(profiles=profiles):
             rows.volumes.update({p.symbol: p for p in profiles})
+        case fx.SafetyLevelChanged():
+            rows.safety = change
         case fx.Answer():
             rows.answers.setdefault(change.request_id, change)
         case _:
@@ -289,7 +303,11 @@ def read(rows: Rows, policy: Policy) -> Book:
             book.commissions[fill.client_order_id] = paid + fill.commission
     book.seen_funding = {key: paid.time for key, paid in rows.funding.items()}
     book.days = {d.day: replace(d) for d in rows.days.values()}
-    book.prices = dict(rows.marks)
+    book.prices, book.quotes = dict(rows.marks), dict(rows.quotes)
+    if rows.safety is not None:
+        book.safety, book.safety_since = rows.safety.level, rows.safety.time
+    for closed in sorted(of_position(p) for p in rows.positions.values() if not p.open):
+        book.results.add(closed)
     for execution in rows.executions.values():
         book.executing.put(execution)
     book.executing.volumes = dict(rows.volumes)
