@@ -88,9 +88,11 @@ MUTATIONS = (
     ),
     Mutation(
         "entries on their way reserve nothing",
-        CORE + "entry.py",
-        "self.book.gross_exposure() + self.book.reserved()",
-        "self.book.gross_exposure()",
+        CORE + "state.py",
+        "                total += self.pending_notional(order)\n"
+        "        for execution in self.executing.entering():\n"
+        "            total += self.unsent_notional(execution)\n",
+        "                total += self.pending_notional(order) * 0\n",
     ),
     Mutation(
         "a position may stay without a stop",
@@ -113,9 +115,8 @@ MUTATIONS = (
     Mutation(
         "a difference of one reading is booked",
         CORE + "reconcile.py",
-        "        elif book.drift.get(symbol) == (held, there):\n"
-        "            del book.drift[symbol]\n",
-        "        elif (held, there):\n            book.drift.pop(symbol, None)\n",
+        "        elif book.drift.get(symbol) == (held, there) or any(\n",
+        "        elif (held, there) or any(\n",
     ),
     Mutation(
         "an exit is sized once, whatever its entry fills on",
@@ -131,7 +132,7 @@ MUTATIONS = (
     ),
     Mutation(
         "entries go on while the account is halted",
-        CORE + "rules.py",
+        CORE + "rules/gates.py",
         "    return None if state is TradingState.ACTIVE else",
         "    return None if state else",
     ),
