@@ -9,7 +9,7 @@ from quantum.exec_risk.v1.exec_risk_service_pb2_grpc import (
 )
 
 from services.catalog import subjects
-from services.exec_risk import consumers
+from services.exec_risk import consumers, fault_points
 from services.exec_risk.core.effects import Effect
 from services.exec_risk.core.policy import Gates
 from services.exec_risk.counters import Counters
@@ -19,6 +19,7 @@ from services.exec_risk.exchange_meter import PrometheusMeter
 from services.exec_risk.exchange_requests import ExchangeRefused
 from services.exec_risk.leader import Leader
 from services.exec_risk.leader_views import LeaderViews
+from services.exec_risk.pointed import PointedExchange, PointedStore
 from services.exec_risk.servicer import ExecRiskServicer
 from services.exec_risk.settings import Settings
 from services.exec_risk.store import PostgresStore
@@ -77,6 +78,8 @@ async def build(process: Process, settings: Settings) -> Servicers:
         truth, lease, settings.account, settings.exchange_venue, on_facts=relay.hand
     )
 
+    reached = fault_points.made(settings.exec_risk_kill_at)
+
     def on_effects(effects: list[Effect]) -> None:
         relay.send()
         counters.count(effects)
@@ -84,8 +87,8 @@ async def build(process: Process, settings: Settings) -> Servicers:
     def new_term() -> Term:
         return Term(
             policy=policy,
-            exchange=exchange,
-            store=store,
+            exchange=PointedExchange(exchange, reached) if settings.exec_risk_kill_at else exchange,
+            store=PointedStore(store, reached) if settings.exec_risk_kill_at else store,
             candles=consumers.BusCandles(bus),
             clock=clock,
             limits=settings.term(),

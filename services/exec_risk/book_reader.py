@@ -59,6 +59,7 @@ class BookReader:
             book.last_round = rows.optional_time(row["last_round"]) or 0
             book.in_sample = row["in_sample"]
             book.high_water = row["high_water"]
+            book.read_time = rows.optional_time(row["read_at"]) or 0
         state = await connection.fetchval(
             "select state from trading_state where account = $1", account
         )
@@ -102,6 +103,7 @@ class BookReader:
             if position.closed_time is None:
                 book.positions[position.symbol] = position
             else:
+                book.closed[position.position_id] = position
                 book.last_closed[position.symbol] = position.closed_time
         wanted = {p.position_id for p in book.positions.values()}
         wanted |= {o.position_id for o in book.orders.values()}

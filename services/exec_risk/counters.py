@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from quantum.exec_risk.v1 import exec_risk_service_pb2 as pb
 
 from services.exec_risk.core import effects as fx
+from services.exec_risk.core.rules import APPROVED, RULES
 from services.kit.metrics import Metrics
 from services.trade.position import ExitReason
 
@@ -43,6 +44,9 @@ class Counters:
             self._closed.labels(str(reason))
         for severity in _SEVERITIES:
             self._alerts.labels(severity)
+        for rule in RULES:
+            self._decisions.labels(rule.name)
+        self._decisions.labels(APPROVED)
         self._since_start = dict.fromkeys(("orders", "opened", "closed", "alerts", "failed"), 0)
 
     def count(self, effects: Sequence[fx.Effect]) -> None:

@@ -35,6 +35,7 @@ class Step:
 
     changes: Sequence[Change]
     since: float
+    """Seconds that the process had lived when it began to wait."""
     settled: asyncio.Future[int | None] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -66,6 +67,8 @@ class Keeper:
         self._line: deque[Step] = deque()
         self._wake = asyncio.Event()
         self._silent_since: float | None = None
+        self._lived = 0.0
+        self._seen = clock.monotonic()
         self.away = False
         """True from when the store has not answered for the patience until it has kept all."""
 
@@ -81,7 +84,7 @@ class Keeper:
 
     def put(self, changes: Sequence[Change]) -> Step:
         """Keep the changes of a step; `settled` says when it holds, or that it is waited for."""
-        step = Step(changes, self._clock.monotonic())
+        step = Step(changes, self._lived)
         self._line.append(step)
         self._wake.set()
         if self.away:
@@ -91,7 +94,7 @@ class Keeper:
     def asked(self) -> None:
         """Learn that the store was asked something else, and has not answered yet."""
         if self._silent_since is None:
-            self._silent_since = self._clock.monotonic()
+            self._silent_since = self._lived
 
     def answered(self) -> None:
         """Learn that it answered."""
@@ -147,10 +150,14 @@ class Keeper:
     async def _watch(self) -> None:
         while True:
             await self._clock.sleep(_WATCH_SECONDS)
+            now = self._clock.monotonic()
+            # who was frozen has not waited for the store: it must ask again before it goes on
+            self._lived += min(now - self._seen, 2 * _WATCH_SECONDS)
+            self._seen = now
             self._look()
 
     def _look(self) -> None:
-        now = self._clock.monotonic()
+        now = self._lived
         since = [self._line[0].since] if self._line else []
         since += [] if self._silent_since is None else [self._silent_since]
         # a quick look must not end what began long ago: only an empty line ends it

@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from services.exec_risk import fault_points
 from services.exec_risk.core.execution_policy import ExecutionPolicy
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.protection_policy import Partial, ProtectionPolicy
@@ -92,7 +93,17 @@ class Settings(RiskSettings):
     round_wait_lockstep_seconds: float = Field(default=30.0, gt=0)
     emergency_latch_file: Path = Path("/tmp/emergency_latch")  # noqa: S108 - beside drain_mode
     """Where an emergency stop is kept while PostgreSQL does not take it; the account is added."""
+    exec_risk_kill_at: str = ""
+    """For drills on the paper venue alone: `step:count` ends the process, `:STOP` freezes it."""
     lease_seconds: float = Field(default=2.0, gt=0.2)
+
+    @model_validator(mode="after")
+    def _fault_points_on_paper(self) -> Self:
+        if self.exec_risk_kill_at:
+            if self.exchange_venue != "paper":
+                raise ValueError("EXEC_RISK_KILL_AT is for EXCHANGE_VENUE=paper alone")
+            fault_points.parse(self.exec_risk_kill_at)
+        return self
 
     @model_validator(mode="after")
     def _one_venue(self) -> Self:

@@ -328,6 +328,7 @@ class Term:
         book = self.trader.book
         if not book.time:
             return int(self._clock.now().timestamp() * 1000) - HOUR_MS
-        times = [book.time - HOUR_MS]
+        # the user stream may have been down since the last reading, however far the market went
+        times = [min(book.time, book.read_time or book.time) - HOUR_MS]
         times += [o.decided_time for o in book.live_orders()]
         return max(min(times), 0)

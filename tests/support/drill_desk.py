@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -64,9 +64,18 @@ class DrillDesk:
         self.nats = nats
         self.venue = venue
         self.script = Script()
+        self.adviser: Adviser
         self.environment: dict[str, str] = {}
         self.replicas: dict[str, Replica] = {}
         self.ports: dict[str, int] = {}
+
+    def advise(self, advice: Callable[[Candle], signal_pb2.PredictionBatch]) -> None:
+        """Have candles answered so from now on."""
+        self.adviser.advise = advice
+
+    def rest(self) -> None:
+        """Answer no candle any more: in lockstep the market stands."""
+        self.adviser.answering.clear()
 
     def start(self, name: str = "exec-a", **environment: str) -> Replica:
         """Start a replica."""
@@ -112,8 +121,8 @@ class DrillDesk:
         finally:
             await connection.close()
 
-    async def ready(self, deadline: float = 30) -> str:
-        """Wait for a leader that protects everything; return its name."""
+    async def ready(self, deadline: float = 30, *, name: str = "") -> str:
+        """Wait for a leader (that one) that protects everything; return its name."""
 
         async def leads() -> str:
             try:
@@ -124,7 +133,8 @@ class DrillDesk:
                 )
             except TRANSIENT:
                 return ""
-            return str(found[0]["instance"]) if found else ""
+            leader = str(found[0]["instance"]) if found else ""
+            return leader if leader == (name or leader) else ""
 
         return str(await eventually(leads, deadline))
 
@@ -168,11 +178,17 @@ class DrillDesk:
         self._asked = BinanceExchange(settings, SystemClock())
         stack.push_async_callback(self._asked.close)
 
-    async def taken(self) -> list[str]:
+    async def stops(self) -> set[str]:
+        """Return the symbols for which a stop rests at the venue."""
+        client: Any = self._asked._client
+        found = await client.fapiPrivateGetOpenAlgoOrders()
+        return {o["symbol"] for o in found if o["orderType"] == "STOP_MARKET"}
+
+    async def taken(self, *symbols: str) -> list[str]:
         """Return the client id of every order that the venue ever took, once an order."""
         client: Any = self._asked._client
         found: list[str] = []
-        for symbol in SYMBOLS:
+        for symbol in symbols or SYMBOLS:
             plain = await client.fapiPrivateGetAllOrders({"symbol": symbol, "limit": 1000})
             waiting = await client.fapiPrivateGetAllAlgoOrders({"symbol": symbol, "limit": 1000})
             conditional = [o["clientAlgoId"] for o in waiting]
@@ -290,6 +306,7 @@ async def drill_desk(
         stack.push_async_callback(bus.close)
         await bus.declare(STREAMS)
         adviser = await stack.enter_async_context(Adviser.at_work(bus))
+        desk.adviser = adviser
         adviser.advise = desk.script
         desk.environment = {
             "EXEC_RISK_POSTGRES_URL": postgres.dsn(),

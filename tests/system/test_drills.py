@@ -230,7 +230,7 @@ async def test_an_unknown_position_at_start(tmp_path: Path, adopt: str) -> None:
 
         await eventually(there, 10)
         desk.start()
-        await desk.ready()
+        await desk.ready(name="exec-a")
         if adopt == "true":
             assert set(await desk.held()) == {BTC}
         else:

@@ -169,6 +169,8 @@ class AccountSnapshot:
     safety: SafetyLevel = SafetyLevel.NORMAL
     high_water: Decimal | None = None
     """Highest equity so far, as the drawdown limit sees it."""
+    read_time: int = 0
+    """Market time of the last full reading of the exchange; 0 before the first."""
 
     @property
     def equity(self) -> Decimal | None:

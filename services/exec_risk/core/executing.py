@@ -13,8 +13,9 @@ from decimal import Decimal
 
 from services.exec_risk.core import execution_life as life
 from services.exec_risk.core import isolation, orders
-from services.exec_risk.core.effects import ExecutionChanged, Reconcile, SetLeverage
-from services.exec_risk.core.exchange_events import Refused
+from services.exec_risk.core.child_ends import judged
+from services.exec_risk.core.effects import ExecutionChanged, SetLeverage
+from services.exec_risk.core.execution_changes import enter, keep
 from services.exec_risk.core.rules import blocked_by
 from services.exec_risk.core.state import LIVE_ON_EXCHANGE, Book
 from services.exec_risk.core.strategies import limit, market, sliced
@@ -25,12 +26,8 @@ from services.trade.order import (
     Order,
     OrderPurpose,
     OrderState,
-    OrderType,
-    TimeInForce,
 )
 
-POST_ONLY = "-5022"
-NO_POSITION = "-2022"
 _UNKNOWN_GATES = ("exchange", "equity")
 """Gates that mean something is not known just now: what is left waits, its deadline stays."""
 _STRATEGIES: dict[ExecutionStrategy, Callable[[Execution, Order | None, View], Step | None]] = {
@@ -44,7 +41,7 @@ _STRATEGIES: dict[ExecutionStrategy, Callable[[Execution, Order | None, View], S
 
 def begin(book: Book, execution: Execution) -> None:
     """Take in a new execution and send its first order in the same step."""
-    _keep(book, execution, "decided")
+    keep(book, execution, "decided")
     _advance(book, execution.execution_id)
 
 
@@ -69,64 +66,26 @@ def filled(book: Book, order: Order, fill: Fill) -> None:
     """Add a fill of one of its orders, whatever the state of the execution."""
     execution = book.executing.all.get(order.execution_id)
     if execution is not None:
-        _keep(book, life.with_fill(execution, fill), "fill")
+        keep(book, life.with_fill(execution, fill), "fill")
 
 
 def stop(book: Book, execution: Execution, reason: str, cause: str) -> None:
     """Send nothing more; what rests is withdrawn."""
     if execution.sends:
-        _enter(book, execution, ExecutionPhase.STOPPING, reason, cause)
+        enter(book, execution, ExecutionPhase.STOPPING, reason, cause)
         _advance(book, execution.execution_id)
-
-
-def refused(book: Book, order: Order, refusal: Refused) -> None:
-    """Go on after the exchange has proven that it refused an order of an execution.
-
-    The same quantity is asked for again only where that can cure it: later when the refusal is
-    retryable, a tick further from the market when a post-only order would have taken.
-    """
-    execution = book.executing.all.get(order.execution_id)
-    if execution is None or execution.state.final:
-        return
-    now = book.time
-    refusals = execution.refusals + 1
-    execution = life.changed(execution, time=now, child="", withdrawing=False, refusals=refusals)
-    text = f"{refusal.code} {refusal.message}".strip()
-    policy = book.policy
-    if refusal.code == POST_ONLY and order.time_in_force is TimeInForce.GTX:
-        _keep(book, execution, "post_only_refused")
-        if refusals >= policy.execution.post_only_attempts:
-            stop(book, execution, f"no post-only price was taken: {text}", "post_only_refused")
-    elif refusal.retryable and refusals < policy.retry_attempts and execution.sends:
-        pause = policy.execution.backoff_ms * 2 ** (refusals - 1)
-        _keep(book, life.changed(execution, time=now, next_time=now + pause), "refused")
-    else:
-        _keep(book, execution, "refused")
-        _fail(book, execution, text)
-        _tell_refusal(book, order, text)
-    if refusal.code == NO_POSITION:
-        book.emit(Reconcile(f"{order.client_order_id} refused: no position to reduce"))
-
-
-def _tell_refusal(book: Book, order: Order, text: str) -> None:
-    if order.purpose is OrderPurpose.ENTRY:
-        message = f"entry of {order.symbol} was refused: {text}"
-        book.alert("LOW", "ENTRY_REFUSED", message, symbol=order.symbol)
-    else:
-        message = f"exit of {order.symbol} was refused: {text}"
-        book.alert("HIGH", "EXIT_REFUSED", message, symbol=order.symbol)
 
 
 def _advance(book: Book, execution_id: str) -> None:
     """Judge what ended, ask what stops it, then do what its strategy says."""
-    execution = _judged(book, book.executing.all[execution_id])
+    execution = judged(book, book.executing.all[execution_id])
     living = [o for o in book.orders.live if o.execution_id == execution_id]
     if execution.sends:
         why = _stopped_by(book, execution)
         if why:
-            execution = _enter(book, execution, ExecutionPhase.STOPPING, why, "stopped")
+            execution = enter(book, execution, ExecutionPhase.STOPPING, why, "stopped")
     if not living and (not execution.left or not execution.sends):
-        _keep(book, life.end(execution, time=book.time), "ended")
+        keep(book, life.end(execution, time=book.time), "ended")
         return
     if not execution.sends:
         for order in living:
@@ -157,59 +116,6 @@ def _carry_out(book: Book, execution: Execution, child: Order | None, view: View
         _send(book, execution, step, view)
 
 
-def _judged(book: Book, execution: Execution) -> Execution:
-    """Take note of the end of the order that was last made."""
-    order = book.orders.get(execution.child)
-    if order is None or execution.state.final:
-        return execution
-    if not order.state.final:
-        if execution.refusals and order.state in LIVE_ON_EXCHANGE and not _post_only(order):
-            execution = _keep(book, life.changed(execution, time=book.time, refusals=0), "taken")
-        return execution
-    withdrawn = execution.withdrawing
-    refusals = 0 if order.filled_quantity else execution.refusals
-    execution = life.changed(
-        execution, time=book.time, child="", withdrawing=False, refusals=refusals
-    )
-    _keep(book, execution, "order_ended")
-    if not execution.sends:
-        return execution
-    if order.state is OrderState.REJECTED:
-        return _fail(book, execution, order.reason)
-    if order.state is OrderState.CANCELED and not withdrawn:
-        return _canceled_by_others(book, execution, order)
-    if order.state is OrderState.EXPIRED:
-        return _expired(book, execution, order)
-    return execution
-
-
-def _canceled_by_others(book: Book, execution: Execution, order: Order) -> Execution:
-    if not order.exchange_order_id:
-        return _fail(book, execution, order.reason)
-    reason = "its order was cancelled at the exchange"
-    return _enter(book, execution, ExecutionPhase.STOPPING, reason, "order_canceled")
-
-
-def _expired(book: Book, execution: Execution, order: Order) -> Execution:
-    """An order ended by itself: IOC as it should, post-only because it would have taken."""
-    if _post_only(order):
-        refusals = execution.refusals + 1
-        changed = life.changed(execution, time=book.time, refusals=refusals)
-        execution = _keep(book, changed, "post_only_expired")
-        if refusals < book.policy.execution.post_only_attempts:
-            return execution
-        reason = "no post-only price was taken"
-        return _enter(book, execution, ExecutionPhase.STOPPING, reason, "post_only_expired")
-    at_once = order.type is OrderType.LIMIT and not resting(order)
-    if at_once or order.filled_quantity:
-        return execution
-    return _fail(book, execution, order.reason or "the exchange let its order expire")
-
-
-def _post_only(order: Order) -> bool:
-    return order.time_in_force is TimeInForce.GTX
-
-
 def _stopped_by(book: Book, execution: Execution) -> str:
     """Return why nothing more may be sent; '' when it may."""
     position = book.positions.get(execution.symbol)
@@ -222,6 +128,9 @@ def _stopped_by(book: Book, execution: Execution) -> str:
         return "another position is open"
     if not owned and execution.filled_quantity:
         return "its position is closed"
+    plan = book.plans.get(execution.position_id)
+    if plan is not None and plan.expires_at and book.time > plan.expires_at:
+        return f"its signal expired at {plan.expires_at}"
     gate = blocked_by(book)
     if gate and gate not in _UNKNOWN_GATES:
         return f"entries are stopped by {gate}"
@@ -291,7 +200,7 @@ def _send(book: Book, execution: Execution, step: Send, view: View) -> None:
         child=order.client_order_id,
         slices_sent=max(execution.slices_sent, step.slices_sent),
     )
-    _keep(book, sent, step.cause)
+    keep(book, sent, step.cause)
 
 
 def _fitting(book: Book, execution: Execution, step: Send, view: View) -> Decimal | None:
@@ -327,22 +236,4 @@ def _withdraw(book: Book, execution: Execution, order: Order, cause: str) -> Non
     book.executing.cancel_tried.add(name)
     orders.cancel(book, order)
     if not execution.withdrawing:
-        _keep(book, life.changed(execution, time=book.time, withdrawing=True), cause)
-
-
-def _fail(book: Book, execution: Execution, reason: str) -> Execution:
-    if not execution.sends:
-        return execution
-    return _enter(book, execution, ExecutionPhase.FAILING, reason, "refused")
-
-
-def _enter(
-    book: Book, execution: Execution, phase: ExecutionPhase, reason: str, cause: str
-) -> Execution:
-    return _keep(book, life.enter(execution, phase, time=book.time, reason=reason), cause)
-
-
-def _keep(book: Book, execution: Execution, cause: str) -> Execution:
-    book.executing.put(execution)
-    book.executing.untold.setdefault(execution.execution_id, cause)
-    return execution
+        keep(book, life.changed(execution, time=book.time, withdrawing=True), cause)

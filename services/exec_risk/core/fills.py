@@ -162,6 +162,9 @@ def _open(book: Book, fill: Fill, plan: EntryPlan) -> str:
     if plan.position_id not in book.plans:
         book.plans[plan.position_id] = plan
         book.emit(StorePlan(plan))
+    known = book.closed.pop(plan.position_id, None)
+    if known is not None:
+        return _reopen(book, fill, known)
     own = plan.signal_id != "" or bool(book.executing.of_position(plan.position_id))
     position = Position(
         position_id=plan.position_id,
@@ -183,6 +186,21 @@ def _open(book: Book, fill: Fill, plan: EntryPlan) -> str:
     _count(book, fill.time, position.net_pnl)
     stop, take = planned_levels(book, position)
     book.emit(PositionOpened(position, stop, take, book.policy.protection.trailing))
+    return position.position_id
+
+
+def _reopen(book: Book, fill: Fill, closed: Position) -> str:
+    """Go on with a position that was closed before the last fill of its entry came.
+
+    A new one under the same id would begin with an old version, which no store takes.
+    """
+    book.results.drop(closed.position_id)
+    position = replace(closed, closed_time=None, exit_reason=None).with_fill(fill)
+    book.positions[fill.symbol] = position
+    _count(book, fill.time, position.net_pnl - closed.net_pnl)
+    text = f"{fill.symbol} was closed and its entry filled {fill.quantity} more"
+    book.alert("HIGH", "LATE_FILL", text, symbol=fill.symbol)
+    book.emit(PositionChanged(position))
     return position.position_id
 
 
@@ -220,6 +238,7 @@ def _reduce(book: Book, position: Position, fill: Fill, order: Order | None) -> 
         take_profit_price=None,
     )
     del book.positions[fill.symbol]
+    book.closed[position.position_id] = closed
     book.last_closed[fill.symbol] = fill.time
     book.exit_hold.discard(position.position_id)
     day.trades += 1

@@ -61,11 +61,14 @@ def apply_snapshot(book: Book, snapshot: ExchangeSnapshot, cause: str) -> None:
     if cause in (VERIFY, VERIFY_AGAIN) and not wanted:
         confirmed = _confirmed(book, found)
         if not confirmed:
+            if not found:
+                _read_up_to(book, snapshot)
             return
     elif cause == ASKED and not wanted:
         return
     book.time = max(book.time, snapshot.account.time)
     _history(book, snapshot)
+    _read_up_to(book, snapshot)
     book.leverage.update(snapshot.leverage)
     _positions(book, snapshot, confirmed)
     _orders(book, snapshot, started=cause == START)
@@ -114,6 +117,11 @@ def _answer_asks(book: Book, found: Sequence[Difference], time: int) -> bool:
         result = {"differences": json.dumps(rows), "applied": str(apply).lower(), "time": str(time)}
         book.emit(Answer(request_id, True, result))
     return any(asks.values())
+
+
+def _read_up_to(book: Book, snapshot: ExchangeSnapshot) -> None:
+    """Note that everything up to this reading is known."""
+    book.read_time = max(book.read_time, snapshot.account.time)
 
 
 def _history(book: Book, snapshot: ExchangeSnapshot) -> None:

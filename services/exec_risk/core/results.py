@@ -63,6 +63,10 @@ class Results:
         while len(self.trades) > KEPT and self.trades[0].closed_time < today:
             del self.trades[0]
 
+    def drop(self, position_id: str) -> None:
+        """Take a result back: its position is open again."""
+        self.trades = [t for t in self.trades if t.position_id != position_id]
+
     def losses_in_a_row(self) -> int:
         """Return how many of the newest trades lost, without one between that did not."""
         return _trailing_losses(self.trades)

@@ -101,6 +101,8 @@ class Book:
     """Market time at which the safety level began."""
     positions: dict[str, Position] = field(default_factory=dict)
     """Open positions by symbol."""
+    read_time: int = 0
+    """Market time of the last full reading of the exchange; nothing before it was missed."""
     orders: Orders = field(default_factory=Orders)
     """Orders by client order id: all that are not final, and the final ones of late."""
     executing: ExecutionBook = field(default_factory=ExecutionBook)
@@ -126,6 +128,8 @@ class Book:
     """Quantities here and there, by symbol, that one reading of the exchange found to differ."""
     wallet_drift: Decimal | None = None
     """What the wallet lacked at the last reading of the exchange."""
+    closed: dict[str, Position] = field(default_factory=dict)
+    """Positions closed of late, by id: a late entry fill opens the same position again."""
     last_closed: dict[str, int] = field(default_factory=dict)
     """Market time of the last close by symbol."""
     days: dict[str, Day] = field(default_factory=dict)
@@ -328,6 +332,7 @@ class Book:
                 latched=self.latch is not None,
                 safety=self.safety,
                 high_water=self.high_water,
+                read_time=self.read_time,
             )
         )
 
@@ -341,6 +346,7 @@ class Book:
         for key in [k for k, o in self.orders.items() if self._old(o, before, held)]:
             del self.orders[key]
         self.commissions = {k: c for k, c in self.commissions.items() if k in self.orders}
+        self.closed = {k: p for k, p in self.closed.items() if (p.closed_time or 0) >= before}
         kept = held | {o.position_id for o in self.orders.values()}
         self.plans = {k: p for k, p in self.plans.items() if k in kept}
         self.progress = {k: p for k, p in self.progress.items() if k in kept}

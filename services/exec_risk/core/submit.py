@@ -144,7 +144,6 @@ def _begin_entry(book: Book, command: SubmitExecution, entry: Entry, size: Size)
         take_fraction=entry.take_fraction,
         price=entry.price,
         decided_time=book.time,
-        expires_at=execution.deadline_time,
         confidence=entry.signal.confidence,
     )
     book.plans[position_id] = plan

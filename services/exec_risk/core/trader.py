@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from services.exec_risk.core import (
+    child_ends,
     commands,
     emergency,
     entries,
@@ -200,7 +201,7 @@ class Trader:
         reason = f"{refused.code} {refused.message}".strip()
         orders.move(self.book, order, OrderState.REJECTED, cause, reason=reason)
         if order.execution_id:
-            executing.refused(self.book, order, refused)
+            child_ends.refused(self.book, order, refused)
         elif order.purpose is not OrderPurpose.ENTRY:
             guard.after_refusal(self.book, order, refused)
 

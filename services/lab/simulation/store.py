@@ -23,7 +23,7 @@ from services.lab.simulation.faults import Fault, Faults
 from services.lab.simulation.network import Network
 from services.trade.execution import Execution
 from services.trade.order import Fill, Order
-from services.trade.position import Position, TradingState
+from services.trade.position import Position, SafetyLevel, TradingState
 
 REQUEST_SECONDS = 10.0
 
@@ -59,9 +59,10 @@ class Rows:
     progress: dict[str, Progress] = field(default_factory=dict)
     executions: dict[str, Execution] = field(default_factory=dict)
     volumes: dict[str, VolumeProfile] = field(default_factory=dict)
-    quotes: dict[str, Quote] = field(default_factory=dict)
-    safety: fx.SafetyLevelChanged | None = None
     marks: dict[str, tuple[Any, int]] = field(default_factory=dict)
+    quotes: dict[str, Quote] = field(default_factory=dict)
+    safety: tuple[SafetyLevel, int] = (SafetyLevel.NORMAL, 0)
+    """Level and the market time since which it holds."""
     requests: dict[str, tuple[Command, float]] = field(default_factory=dict)
     answers: dict[str, fx.Answer] = field(default_factory=dict)
     status: Status | None = None
@@ -252,9 +253,11 @@ def apply(rows: Rows, change: fx.Change) -> None:
         case fx.AccountSnapshot():
             rows.account = change
             rows.marks.update({s: (p, change.time) for s, p in change.prices.items()})
-            rows.quotes.update(change.quotes)
+            rows.quotes.update({s: q for s, q in change.quotes.items() if s in change.prices})
         case fx.TradingStateChanged():
             rows.trading_state = change.state
+        case fx.SafetyLevelChanged():
+            rows.safety = (change.level, change.time)
         case fx.EmergencyStopped():
             rows.latch = change.latch
         case fx.EmergencyReset():
@@ -269,8 +272,6 @@ def apply(rows: Rows, change: fx.Change) -> None:
                 rows.executions[execution.execution_id] = execution
         case fx.StoreVolumes(profiles=profiles):
             rows.volumes.update({p.symbol: p for p in profiles})
-        case fx.SafetyLevelChanged():
-            rows.safety = change
         case fx.Answer():
             rows.answers.setdefault(change.request_id, change)
         case _:
@@ -283,6 +284,7 @@ def read(rows: Rows, policy: Policy) -> Book:
     if rows.account is not None:
         book.time, book.wallet = rows.account.time, rows.account.wallet_balance
         book.last_round, book.in_sample = rows.account.last_round, rows.account.in_sample
+        book.read_time = rows.account.read_time
         book.high_water = rows.account.high_water
     book.trading_state, book.latch = rows.trading_state, rows.latch
     book.orders = Orders(rows.orders)
@@ -293,6 +295,8 @@ def read(rows: Rows, policy: Policy) -> Book:
         if position.closed_time is None:
             book.positions[position.symbol] = position
         else:
+            book.closed[position.position_id] = position
+            book.results.add(of_position(position))
             last = book.last_closed.get(position.symbol, 0)
             book.last_closed[position.symbol] = max(last, position.closed_time)
     book.plans = dict(rows.plans)
@@ -304,10 +308,7 @@ def read(rows: Rows, policy: Policy) -> Book:
     book.seen_funding = {key: paid.time for key, paid in rows.funding.items()}
     book.days = {d.day: replace(d) for d in rows.days.values()}
     book.prices, book.quotes = dict(rows.marks), dict(rows.quotes)
-    if rows.safety is not None:
-        book.safety, book.safety_since = rows.safety.level, rows.safety.time
-    for closed in sorted(of_position(p) for p in rows.positions.values() if not p.open):
-        book.results.add(closed)
+    book.safety, book.safety_since = rows.safety
     for execution in rows.executions.values():
         book.executing.put(execution)
     book.executing.volumes = dict(rows.volumes)

@@ -60,7 +60,7 @@ def deciding(book: Book) -> dict[str, Any]:
         "positions": book.positions,
         "plans": {o.position_id: book.plans[o.position_id] for o in orders.values()},
         "counts": {k: n for k, n in book.counts.items() if k[0] in active},
-        "fills": {k for k, t in book.seen_fills.items() if t >= since},
+        "fills": {k for k, t in book.seen_fills.items() if t >= since and "." not in k[1]},
         "commissions": {k: v for k, v in book.commissions.items() if v and k in orders},
         "funding": {k for k, t in book.seen_funding.items() if t >= since},
         "last_closed": {s: t for s, t in book.last_closed.items() if t >= since},

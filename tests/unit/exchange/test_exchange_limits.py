@@ -166,6 +166,16 @@ def test_an_older_answer_does_not_lower_the_count() -> None:
     assert limiter.used_share(now) == 0.8
 
 
+def test_a_lost_reply_counts_until_a_newer_count_is_heard() -> None:
+    limiter, now = RateLimiter(LIMITS, KEPT), 1_000
+    overlapping = limiter.take(now, Cost())
+    limiter.settle(now, limiter.take(now, Cost(40)), {})
+    limiter.settle(now, overlapping, {"X-MBX-USED-WEIGHT-1M": "1"})
+    assert limiter.used_share(now) == 0.41
+    limiter.settle(now, limiter.take(now, Cost()), {"X-MBX-USED-WEIGHT-1M": "2"})
+    assert limiter.used_share(now) == 0.02
+
+
 def test_a_window_rolls_by_the_exchanges_minute() -> None:
     limiter = RateLimiter(LIMITS, KEPT)
     limiter.settle(59_000, limiter.take(59_000, Cost(75)), {})

@@ -15,6 +15,7 @@ from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core.inputs import Command
 from services.exec_risk.core.order_book import Orders
 from services.exec_risk.core.policy import Policy
+from services.exec_risk.core.results import of_position
 from services.exec_risk.core.state import Book, Day
 from services.exec_risk.core.trailing import Progress
 from services.exec_risk.core.volume_profile import VolumeProfile
@@ -23,7 +24,7 @@ from services.trade.candle import Candle
 from services.trade.execution import Execution
 from services.trade.filters import SymbolFilters
 from services.trade.order import Fill, Order, OrderPurpose, OrderState, OrderType, TimeInForce
-from services.trade.position import Position, TradingState
+from services.trade.position import Position, SafetyLevel, TradingState
 from tests.unit.exec_risk.account_desk import MINUTE, START, SYMBOLS, fill_of, filters_of, report
 
 D = Decimal
@@ -69,6 +70,7 @@ class MemoryTruth:
         self.answers: dict[str, fx.Answer] = {}
         self.trading_state = TradingState.ACTIVE
         self.latch: fx.Latch | None = None
+        self.safety = (SafetyLevel.NORMAL, 0)
         self.away: Literal["", "refuses", "hangs"] = ""
         """How the store fails now; '' when it answers."""
         self.changed = asyncio.Event()
@@ -143,14 +145,22 @@ class MemoryStore:
             case fx.StoreProgress(progress=progress):
                 truth.progress[progress.position_id] = progress
             case fx.StoreDay():
-                day = Day(change.day, change.start_equity, change.pnl, change.trades)
-                truth.days[change.day] = day
+                truth.days[change.day] = Day(
+                    change.day,
+                    change.start_equity,
+                    change.pnl,
+                    change.trades,
+                    change.opened,
+                    change.losses,
+                )
             case fx.AccountSnapshot():
                 truth.account = change
             case fx.Alert():
                 truth.alerts.append(change)
             case fx.TradingStateChanged():
                 truth.trading_state = change.state
+            case fx.SafetyLevelChanged():
+                truth.safety = (change.level, change.time)
             case fx.EmergencyStopped(latch=latch):
                 truth.latch = latch
             case fx.EmergencyReset():
@@ -178,8 +188,14 @@ class MemoryStore:
         if truth.account is not None:
             book.time, book.wallet = truth.account.time, truth.account.wallet_balance
             book.last_round = truth.account.last_round
+            book.read_time = truth.account.read_time
+            book.high_water = truth.account.high_water
         book.trading_state = truth.trading_state
         book.latch = truth.latch
+        book.safety, book.safety_since = truth.safety
+        for position in truth.positions.values():
+            if not position.open:
+                book.results.add(of_position(position))
         truth.poison(book)
         return book
 

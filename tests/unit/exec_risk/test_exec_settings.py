@@ -7,8 +7,18 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from services.exec_risk.core.risk_policy import RiskPolicy
+from services.exec_risk.risk_settings import RiskSettings
 from services.exec_risk.settings import Settings
+from services.kit.settings import ProcessSettings
 
+HALVED = {
+    "cautious_drawdown_percent",
+    "cautious_losses_in_a_row",
+    "max_net_exposure_percent",
+    "warn_funding_percent",
+}
+"""What twice as much would contradict."""
 KEYS = {"binance_api_key": "k", "binance_api_secret": "hidden-value"}
 
 
@@ -23,6 +33,13 @@ KEYS = {"binance_api_key": "k", "binance_api_secret": "hidden-value"}
         ({**KEYS, "binance_api_secret": "a\n"}, "BINANCE_API_SECRET holds"),
         ({"exchange_exit_share_percent": 95}, "exchange_exit_share_percent"),
         ({"timeframe": "1x"}, "timeframe"),
+        ({"kelly_min_trades": 50, "kelly_window": 40}, "KELLY_MIN_TRADES"),
+        ({"cautious_drawdown_percent": 9}, "CAUTIOUS_DRAWDOWN_PERCENT"),
+        ({"cautious_losses_in_a_row": 9}, "CAUTIOUS_LOSSES_IN_A_ROW"),
+        ({"warn_funding_percent": 1}, "WARN_FUNDING_PERCENT"),
+        ({"correlation_clusters": "a=BTCUSDT;b=BTCUSDT"}, "BTCUSDT is in a and in b"),
+        ({"correlation_clusters": "a=BTCUSDT,"}, "name=SYMBOL"),
+        ({"correlation_clusters": ";"}, "name=SYMBOL"),
     ],
 )
 def test_contradictions_are_refused(values: dict[str, Any], named: str) -> None:
@@ -36,3 +53,28 @@ def test_testnet_means_demo_and_keys_stay_hidden() -> None:
     settings = Settings(exchange_venue="demo", binance_testnet=True, **KEYS)  # type: ignore[arg-type]
     assert settings.policy().venue == "demo"
     assert "hidden-value" not in settings.model_dump_json()
+
+
+def test_risk_settings_without_values_are_the_cores_defaults() -> None:
+    """Incident 115: an empty table of clusters means the built-in one, never an empty one."""
+    assert Settings(_env_file=None, correlation_clusters=" ").risk() == RiskPolicy()
+    assert Settings(_env_file=None, correlation_clusters="x=AUSDT, BUSDT").risk().clusters == {
+        "AUSDT": "x",
+        "BUSDT": "x",
+    }
+
+
+@pytest.mark.parametrize("name", RiskSettings.model_fields.keys() - ProcessSettings.model_fields)
+def test_every_risk_setting_reaches_the_core(name: str) -> None:
+    """Limits that are configured are enforced: no setting is read and dropped."""
+    default = Settings(_env_file=None)
+    known = getattr(default, name)
+    moved = (
+        "x=AUSDT"
+        if isinstance(known, str)
+        else type(known)(known / 2)
+        if name in HALVED
+        else known * 2
+    )
+    values: dict[str, Any] = {name: moved}
+    assert Settings(_env_file=None, **values).policy().risk != default.policy().risk

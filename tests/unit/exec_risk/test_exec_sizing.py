@@ -138,6 +138,22 @@ def test_a_more_careful_level_never_wants_more(
         assert none.quantity == 0
 
 
+@given(GAINS, st.data())
+def test_a_result_that_is_taken_back_leaves_the_others(
+    gains: list[Decimal], data: st.DataObject
+) -> None:
+    """A position that opens again has no result until it closes; any order adds up."""
+    found = results_of(gains)
+    if not found.trades:
+        return
+    trade = data.draw(st.sampled_from(found.trades))
+    found.drop(trade.position_id)
+    assert trade not in found.trades
+    found.add(trade)
+    found.add(trade)
+    assert found.trades == results_of(gains).trades
+
+
 def test_the_account_goes_on_trading_with_results_near_a_coin_toss() -> None:
     """Half of 40 trades lost, costs on top: entries are small, but they are made."""
     desk = Desk()

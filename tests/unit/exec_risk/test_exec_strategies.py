@@ -156,9 +156,22 @@ def test_a_price_beyond_the_cap_stops_the_entry_and_keeps_what_filled() -> None:
     assert desk.book.positions[BTC].exit_reason is None
 
 
-def test_time_over_takes_the_rest_once_within_the_cap() -> None:
+def test_nothing_is_sent_after_the_signal_has_expired() -> None:
+    """Incident 61: market time may jump over the end; the rest of an old signal is not taken."""
     desk = desk_of(LIMIT)
     first = enter_by_signal(desk)
+    desk.accept(first)
+    desk.fill(first, D(1))
+    price(desk, "100.10", 301)
+    assert cancels(desk) == [first.client_order_id]
+    desk.tell(replace(report(first, OrderState.CANCELED), filled_quantity=D(1)))
+    assert len(entries(desk)) == 1
+    assert "expired" in the_execution(desk).reason
+
+
+def test_time_over_takes_the_rest_once_within_the_cap() -> None:
+    desk = Desk()
+    first = submitted(desk, LIMIT)
     desk.accept(first)
     price(desk, "100.10", 300)
     desk.tell(report(first, OrderState.CANCELED))

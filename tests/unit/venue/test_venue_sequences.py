@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.trade.order import OrderType, Side
@@ -53,6 +53,8 @@ class Turn:
 NAMES = [f"o{place}" for place in range(6)]
 SYMBOLS = {name: (world.SYMBOL if place % 3 else world.OTHER) for place, name in enumerate(NAMES)}
 BALANCE = Decimal(20_000)
+SLOW = (HealthCheck.too_slow,)
+"""Drawing a whole course may take long on a loaded machine."""
 
 
 @st.composite
@@ -151,7 +153,7 @@ BALANCES = st.sampled_from([Decimal(300), BALANCE])
 
 
 @given(st.booleans().flatmap(lambda h: st.tuples(st.just(h), turns(hedged=h))), CUTS, BALANCES)
-@settings(max_examples=150)
+@settings(max_examples=80, suppress_health_check=SLOW)
 def test_wallet_is_what_was_booked(
     drawn: tuple[bool, list[Turn]], cut: str | None, balance: Decimal
 ) -> None:
@@ -174,7 +176,7 @@ def test_wallet_is_what_was_booked(
 
 
 @given(turns(), CUTS)
-@settings(max_examples=120)
+@settings(max_examples=80, suppress_health_check=SLOW)
 def test_an_amendment_never_changes_what_was_filled(course: list[Turn], cut: str | None) -> None:
     filled: dict[int, Decimal] = {}
     for event in play(venue(cut=cut), course):
@@ -188,7 +190,7 @@ def test_an_amendment_never_changes_what_was_filled(course: list[Turn], cut: str
 
 
 @given(turns())
-@settings(max_examples=120)
+@settings(max_examples=80, suppress_health_check=SLOW)
 def test_all_fills_of_a_step_share_its_liquidity(course: list[Turn]) -> None:
     exchange, volume = venue(), "20"
     for turn in course:
@@ -208,7 +210,7 @@ def test_all_fills_of_a_step_share_its_liquidity(course: list[Turn]) -> None:
 
 
 @given(turns(hedged=True), CUTS)
-@settings(max_examples=120)
+@settings(max_examples=80, suppress_health_check=SLOW)
 def test_legs_keep_their_sign_and_know_nothing_of_each_other(
     course: list[Turn], cut: str | None
 ) -> None:
@@ -240,7 +242,7 @@ def _leg(request: Request) -> PositionSide | None:
 
 
 @given(turns(), CUTS, st.randoms(use_true_random=False))
-@settings(max_examples=120)
+@settings(max_examples=80, suppress_health_check=SLOW)
 def test_arrival_order_within_a_step_changes_nothing(
     course: list[Turn], cut: str | None, shuffler: object
 ) -> None:
@@ -255,7 +257,7 @@ def test_arrival_order_within_a_step_changes_nothing(
 
 
 @given(turns(hedged=True), CUTS, st.integers(0, 14))
-@settings(max_examples=100)
+@settings(max_examples=80, suppress_health_check=SLOW)
 def test_snapshot_in_the_middle_changes_nothing(
     course: list[Turn], cut: str | None, place: int
 ) -> None:
