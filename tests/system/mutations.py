@@ -93,6 +93,7 @@ MUTATIONS = (
         "        for execution in self.executing.entering():\n"
         "            total += self.unsent_notional(execution)\n",
         "                total += self.pending_notional(order) * 0\n",
+        ("tests/unit/exec_risk/test_exec_trading.py",),
     ),
     Mutation(
         "a position may stay without a stop",
