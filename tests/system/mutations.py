@@ -68,15 +68,16 @@ MUTATIONS = (
     Mutation(
         "an exit passes through the gate of entries",
         CORE + "guard.py",
-        "    if position.exit_reason is None:\n        position = replace(position, exit_reason=reason",
+        "    if position.exit_reason is None:\n        position = replace(position",
         '    if book.trading_state.value == "HALTED":\n        return None\n'
-        "    if position.exit_reason is None:\n        position = replace(position, exit_reason=reason",
+        "    if position.exit_reason is None:\n        position = replace(position",
     ),
     Mutation(
         "a stop is not placed anew when its position grows",
         CORE + "stop_orders.py",
         "    if trigger is None or order.remaining < position.quantity:\n        return False\n",
-        "    if trigger is None:\n        return False\n    if order.remaining:\n        return True\n",
+        "    if trigger is None:\n        return False\n"
+        "    if order.remaining:\n        return True\n",
     ),
     Mutation(
         "what a restart finds unknown counts as never sent",
@@ -87,9 +88,12 @@ MUTATIONS = (
     ),
     Mutation(
         "entries on their way reserve nothing",
-        CORE + "entry.py",
-        "self.book.gross_exposure() + self.book.reserved()",
-        "self.book.gross_exposure()",
+        CORE + "state.py",
+        "                total += self.pending_notional(order)\n"
+        "        for execution in self.executing.entering():\n"
+        "            total += self.unsent_notional(execution)\n",
+        "                total += self.pending_notional(order) * 0\n",
+        ("tests/unit/exec_risk/test_exec_trading.py",),
     ),
     Mutation(
         "a position may stay without a stop",
@@ -129,15 +133,9 @@ MUTATIONS = (
     ),
     Mutation(
         "entries go on while the account is halted",
-        CORE + "rules.py",
+        CORE + "rules/gates.py",
         "    return None if state is TradingState.ACTIVE else",
         "    return None if state else",
-    ),
-    Mutation(
-        "a position that is open again begins anew",
-        CORE + "fills.py",
-        "    known = book.closed.pop(plan.position_id, None)\n",
-        "    known = book.closed.get(plan.position_id) if not plan else None\n",
     ),
     Mutation(
         "a fill that turns a position round is one fill of one position",

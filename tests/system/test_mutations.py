@@ -14,17 +14,9 @@ from tests.system.mutations import MUTATIONS, SHORT, Mutation
 
 ROOT = Path(__file__).resolve().parents[2]
 SIMULATION = (
-    "-m",
-    "services.ctl",
-    "simulate",
-    "--seeds",
-    "150",
-    "--hours",
-    "6",
-    "--workers",
-    "1",
+    "-m", "services.ctl", "simulate", "--seeds", "150", "--hours", "4", "--workers", "1",
     "--no-shorten",
-)
+)  # fmt: skip
 
 
 def run(mutation: Mutation, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -56,6 +56,10 @@ class Desk(Protocol):
         """The sender has its answer; `fault` names what went wrong on the way."""
         ...
 
+    def cancelling(self, order: Order) -> None:
+        """A cancel reached the exchange."""
+        ...
+
     def cancelled(self, replica: str, order: Order, outcome: ex.RequestOutcome, fault: str) -> None:
         """A cancel has its answer."""
         ...
@@ -219,6 +223,7 @@ class SimulatedExchange:
         """Cancel an order by its client order id."""
 
         def act() -> ex.RequestOutcome:
+            self._desk.cancelling(order)
             found = self._venue.cancel(order)
             if isinstance(found, ex.Refused):
                 return found

@@ -41,6 +41,7 @@ INVARIANTS = {
     "legal_step": "Every step of an order's life is legal and follows from the stored state.",
     "entry_allowed": "No entry is decided while halted, draining, stale, unknown or occupied.",
     "within_limits": "Limits on positions, notional, exposure and leverage hold at each decision.",
+    "stop_stays": "A stop is cancelled only when another one covers what is held.",
     "protected": "No position is unprotected beyond its grace: 2 s, 4.5 s, 8 s.",
     "no_invented_fill": "No fill is booked that the exchange does not have.",
     "fills_equal": "Fills, and so positions, are equal at the venue, in the rows, in the ledger.",
@@ -106,6 +107,22 @@ def given_up_never_arrives(rows: Rows, order: Order) -> str | None:
     if row is not None and row.state.final:
         return f"{order.client_order_id} is accepted, but was {row.state} already: {row.reason}"
     return None
+
+
+def stop_stays(venue: Venue, rows: Rows, order: Order) -> str | None:
+    """A stop is cancelled only when another one covers what is held, or it is being left."""
+    position = rows.open_positions().get(order.symbol)
+    if order.purpose is not OrderPurpose.STOP_LOSS or position is None:
+        return None
+    if position.position_id != order.position_id or position.exit_reason is not None:
+        return None
+    held = abs(venue.held(order.symbol))
+    if not held or venue.stopped(order.symbol) < held:
+        return None
+    left = venue.stopped(order.symbol, without=order.client_order_id)
+    if left >= held:
+        return None
+    return f"{order.client_order_id} is cancelled, and {left} of {held} stays covered"
 
 
 @dataclass(slots=True)

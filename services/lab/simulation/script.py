@@ -11,6 +11,7 @@ from services.exec_risk.core.inputs import (
     EmergencyStop,
     Prediction,
     PredictionsArrived,
+    ReconcileNow,
     ResetEmergency,
     SetTradingState,
     Signal,
@@ -84,7 +85,9 @@ class Script:
                 notional_usd=Decimal(dice.choice((300, 1500))),
                 duration_ms=900_000,
             )
-        if kind < 0.55:
+        if kind < 0.42:
+            return ReconcileNow(request, apply=dice.random() < 0.5)
+        if kind < 0.58:
             return ClosePosition(request, symbol)
         if kind < 0.8:
             state = dice.choice((TradingState.HALTED, TradingState.REDUCING, TradingState.ACTIVE))

@@ -199,8 +199,11 @@ class Venue:
             return Refused(str(rejection.code), rejection.message)
         return None
 
-    def stopped(self, symbol: str) -> Decimal:
-        """Return for how much of a position a stop waits, or an order to close is at work."""
+    def stopped(self, symbol: str, *, without: str = "") -> Decimal:
+        """Return for how much of a position a stop waits, or an order to close is at work.
+
+        `without` leaves out one stop, and all that are on their way out.
+        """
         held = self.held(symbol)
         side = Side.SELL if held > 0 else Side.BUY
         book = self.engine.state.book
@@ -209,6 +212,7 @@ class Venue:
             for c in book.conditionals.values()
             if c.symbol == symbol
             and c.side is side
+            and not (without and (c.client_id == without or c.cancel_from >= 0))
             and c.status in (AlgoStatus.NEW, AlgoStatus.TRIGGERING, AlgoStatus.TRIGGERED)
             and c.fires_upward is (side is Side.BUY)
         ]

@@ -535,6 +535,10 @@ class World:
             self.trouble(3.0, order.symbol)
             self.tell(replica, f"hears nothing good of {order.client_order_id}: {fault}")
 
+    def cancelling(self, order: Order) -> None:
+        """A cancel reached the exchange."""
+        self._must("stop_stays", must.stop_stays(self.venue, self.rows, order))
+
     def cancelled(self, replica: str, order: Order, outcome: ex.RequestOutcome, fault: str) -> None:
         """A cancel has its answer."""
         self.counts["cancels"] += 1

@@ -144,6 +144,24 @@ def test_two_orders_of_one_decision_and_an_id_taken_twice_are_seen() -> None:
     assert must.accepted_once(Counter({"qte0-1": 2}), ENTRY)
 
 
+def test_a_stop_that_is_given_up_too_early_is_seen() -> None:
+    there, rows = venue(), Rows(positions={"pos-1": replace(HELD, position_id="pos-1")})
+    there.place(ENTRY)
+    there.still(1)
+    stop = replace(
+        ENTRY,
+        client_order_id="qts0-1",
+        side=Side.SELL,
+        type=OrderType.STOP_MARKET,
+        purpose=OrderPurpose.STOP_LOSS,
+        trigger_price=D(80_000),
+    )
+    there.place(stop)
+    assert must.stop_stays(there, rows, stop)
+    there.place(replace(stop, client_order_id="qts1-2", trigger_price=D(81_000)))
+    assert must.stop_stays(there, rows, stop) is None
+
+
 def test_books_that_differ_are_seen() -> None:
     world = done()
     there, rows = world.venue, world.rows

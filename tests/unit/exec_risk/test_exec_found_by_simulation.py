@@ -1,0 +1,177 @@
+"""Defects that seeds of the simulation found, each where it was."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+from services.exec_risk.core import effects as fx
+from services.exec_risk.core import exchange_events as ex
+from services.exec_risk.core import inputs
+from services.exec_risk.core.policy import Policy
+from services.trade.order import Fill, OrderPurpose, OrderState, Side
+from services.trade.position import ExitReason
+from tests.unit.exec_risk.account_desk import MINUTE, SYMBOLS, Desk, fill_of, report, signal_of
+
+D = Decimal
+
+
+def by_hand(desk: Desk, side: Side, quantity: Decimal, trade: str, commission: str = "0.1") -> Fill:
+    """A fill that a person made at the exchange."""
+    return Fill(
+        trade, "main", "BTCUSDT", f"web_{trade}", side, D(100), quantity, D(commission), D(0),
+        False, desk.time,
+    )  # fmt: skip
+
+
+def reading(
+    desk: Desk, held: Decimal, wallet: Decimal, fills: tuple[Fill, ...] = (), time: int = 0
+) -> inputs.SnapshotRead:
+    """A reading of the exchange in which the protection of BTCUSDT rests."""
+    positions = (ex.ExchangePosition("BTCUSDT", held, D(100), D(100), D(0)),) if held else ()
+    account = ex.AccountReport(wallet, wallet, time or desk.time, positions)
+    resting = tuple(report(o) for o in desk.book.live_orders())
+    return inputs.SnapshotRead(ex.ExchangeSnapshot(account, resting, fills), "user stream came up")
+
+
+def test_an_exit_covers_what_its_entry_fills_on() -> None:
+    """Incident 10: an exit is sized for what is held, and what enters later is left, too."""
+    desk = Desk()
+    desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
+    entry = desk.placed(OrderPurpose.ENTRY)[-1]
+    desk.accept(entry)
+    part = entry.quantity - D("0.010")
+    desk.fill(entry, part)
+    desk.accept_all()
+    desk.tell(inputs.ClosePosition("ask", "BTCUSDT"))
+    assert entry.client_order_id in {
+        e.order.client_order_id for e in desk.effects if isinstance(e, fx.Cancel)
+    }
+    desk.accept(desk.placed(OrderPurpose.EXIT)[-1])
+    desk.fill(entry, D("0.010"))
+    exits = desk.placed(OrderPurpose.EXIT)
+    assert [o.quantity for o in exits] == [part, D("0.010")]
+    desk.fill(exits[0])
+    desk.fill(exits[1])
+    assert not desk.book.positions
+
+
+def test_fills_of_one_millisecond_that_were_missed_apply_entries_first() -> None:
+    """Incident 82: an exit that is read before its entry must not close half and reopen."""
+    desk = Desk()
+    desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
+    entry = desk.placed(OrderPurpose.ENTRY)[-1]
+    desk.accept(entry)
+    half = entry.quantity - D("0.010")
+    desk.fill(entry, half)
+    desk.accept_all()
+    stop = desk.placed(OrderPurpose.STOP_LOSS)[-1]
+    again = fill_of(entry, D("0.010"), D(100), "10", desk.time, D(0))
+    out = fill_of(stop, stop.quantity, D(99), "9", desk.time, D(0))
+    wallet = desk.book.wallet or D(0)
+    desk.tell(reading(desk, D("0.010"), wallet, (out, again)))
+    assert desk.book.positions["BTCUSDT"].quantity == D("0.010")
+    assert not desk.of(fx.PositionClosed)
+
+
+def test_what_fills_after_the_close_never_begins_an_old_version_anew() -> None:
+    """Incident 12: a position under a known id with a lower version is one that no store takes."""
+    desk = Desk()
+    desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
+    entry = desk.placed(OrderPurpose.ENTRY)[-1]
+    desk.accept(entry)
+    part = entry.quantity - D("0.010")
+    desk.fill(entry, part)
+    desk.accept_all()
+    desk.fill(desk.placed(OrderPurpose.STOP_LOSS)[-1])
+    closed = desk.of(fx.PositionClosed)[-1]
+    assert isinstance(closed, fx.PositionClosed)
+    desk.fill(entry, D("0.010"))
+    position = desk.book.positions["BTCUSDT"]
+    again = position.position_id == closed.position.position_id
+    assert not again or position.version > closed.position.version
+    assert position.quantity == D("0.010") and position.open
+
+
+def test_a_fill_that_turns_a_position_round_is_two_fills() -> None:
+    """Incident 85: both positions add up from their own fills, commission to the digit."""
+    desk = Desk()
+    entry = desk.open()
+    turn = by_hand(desk, Side.SELL, entry.quantity * 3, "77", commission="0.10000001")
+    desk.tell(ex.FillReport(turn))
+    desk.tell(ex.FillReport(turn))
+    parts = [e for e in desk.effects if isinstance(e, fx.FillRecorded) and "77" in e.fill.trade_id]
+    assert [p.fill.trade_id for p in parts] == ["77", "77.rest"]
+    assert [p.purpose for p in parts] == [OrderPurpose.EXIT, OrderPurpose.ENTRY]
+    assert sum((p.fill.quantity for p in parts), D(0)) == turn.quantity
+    assert sum((p.fill.commission for p in parts), D(0)) == turn.commission
+    closed = desk.of(fx.PositionClosed)[-1]
+    assert isinstance(closed, fx.PositionClosed)
+    assert parts[0].position_id == closed.position.position_id != parts[1].position_id
+    assert closed.position.exit_reason is ExitReason.MANUAL
+    assert desk.book.positions["BTCUSDT"].quantity == entry.quantity * 2
+
+
+def test_an_entry_that_closes_what_a_person_opened_is_booked_as_its_exit() -> None:
+    """Incident 81: what a fill does counts, not what its order was for."""
+    desk = Desk()
+    desk.round(signal_of("BTCUSDT", Side.SELL, desk.time))
+    entry = desk.placed(OrderPurpose.ENTRY)[-1]
+    desk.accept(entry)
+    desk.tell(ex.FillReport(by_hand(desk, Side.BUY, entry.quantity, "5")))
+    desk.fill(entry)
+    booked = [e for e in desk.effects if isinstance(e, fx.FillRecorded)]
+    assert [b.purpose for b in booked] == [OrderPurpose.ENTRY, OrderPurpose.EXIT]
+    assert booked[0].position_id == booked[1].position_id
+
+
+def test_a_round_that_is_decided_late_judges_by_the_markets_time() -> None:
+    """Incident 61: a signal ages with the market while its round waits."""
+    desk = Desk()
+    signal = signal_of("BTCUSDT", Side.BUY, desk.time)
+    desk.round(signal, skip=("BTCUSDT",))
+    late = desk.time
+    desk.time += 6 * MINUTE
+    desk.tell(ex.PriceReport("BTCUSDT", desk.time, D(100)))
+    answer = inputs.Prediction("BTCUSDT", "1m", late, signal)
+    desk.tell(inputs.PredictionsArrived((answer,)))
+    decided = [e for e in desk.effects if isinstance(e, fx.RiskDecided)]
+    assert [d.rule for d in decided] == ["stale_signal"]
+    assert not desk.placed()
+
+
+def test_a_reading_older_than_a_fill_does_not_overwrite_the_wallet() -> None:
+    """Incident 86: the requests of one reading are answered at different moments."""
+    desk = Desk()
+    before = desk.book.wallet or D(0)
+    entry = desk.open()
+    after = desk.book.wallet
+    desk.tell(reading(desk, entry.quantity, before))
+    assert desk.book.wallet == after
+    assert any(isinstance(e, fx.Reconcile) and "wallet" in e.cause for e in desk.effects)
+    desk.tell(reading(desk, entry.quantity, after or D(0)))
+    desk.tell(reading(desk, entry.quantity, D(5)))
+    assert desk.book.wallet == after
+    desk.tell(reading(desk, entry.quantity, D(5)))
+    assert desk.book.wallet == D(5), "two readings that agree are the truth"
+
+
+def test_a_fill_that_is_newer_than_the_first_reading_of_an_account_applies() -> None:
+    """Incident 82: only what the first reading of the account knows is history."""
+    desk = Desk()
+    desk.book.wallet = None
+    old = by_hand(desk, Side.BUY, D(1), "1")
+    new = replace(by_hand(desk, Side.BUY, D(2), "2"), time=desk.time + MINUTE)
+    desk.tell(reading(desk, D(0), D(10_000), (old, new)))
+    assert desk.book.positions["BTCUSDT"].quantity == D(2)
+    assert desk.book.wallet == D(10_000) - new.commission
+
+
+def test_no_entry_while_a_position_differs_from_the_exchanges() -> None:
+    desk = Desk(Policy(cooldown_ms=0))
+    desk.tell(reading(desk, D(3), desk.book.wallet or D(0)))
+    assert "BTCUSDT" in desk.book.drift
+    desk.round(*(signal_of(s, Side.BUY, desk.time) for s in SYMBOLS))
+    entered = {o.symbol for o in desk.placed(OrderPurpose.ENTRY)}
+    assert entered == set(SYMBOLS) - {"BTCUSDT"}
+    assert all(o.state is not OrderState.FILLED for o in desk.placed())
