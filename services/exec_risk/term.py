@@ -289,10 +289,12 @@ class Term:
         self._pace.answered(point)
 
     def _gates_now(self) -> Gates:
-        """The process's switches and our own. In lockstep the market waits for PostgreSQL."""
+        """The process's switches and our own. In lockstep the market waits for whoever is away."""
         return replace(
             self._gates(),
             store_away=self._keeper.away and not self._pace.lockstep,
+            # its own word may wait behind events whose rest is asked for in vain
+            exchange_away=not (self._exchange.connected or self._pace.lockstep),
             core_error=self._core.faults.reason,
         )
 

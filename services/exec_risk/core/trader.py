@@ -266,3 +266,6 @@ class Trader:
         if event.gates.store_away and not before.store_away:
             text = "PostgreSQL does not answer: no entries; stops rest, exits go on"
             self.book.alert("HIGH", "POSTGRES_AWAY", text, action="STOP_ENTRIES")
+        if event.gates.exchange_away and not before.exchange_away:
+            text = "the exchange does not answer: no entries; stops rest there, exits are tried"
+            self.book.alert("HIGH", "EXCHANGE_AWAY", text, action="STOP_ENTRIES")
