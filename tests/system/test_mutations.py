@@ -14,8 +14,7 @@ from tests.system.mutations import MUTATIONS, SHORT, Mutation
 
 ROOT = Path(__file__).resolve().parents[2]
 SIMULATION = (
-    "-m", "services.ctl", "simulate", "--seeds", "150", "--hours", "4", "--workers", "1",
-    "--no-shorten",
+    "-m", "services.ctl", "simulate", "--hours", "4", "--workers", "1", "--no-shorten",
 )  # fmt: skip
 
 
@@ -30,8 +29,9 @@ def run(mutation: Mutation, folder: Path) -> subprocess.CompletedProcess[str]:
     assert mutation.old in text, f"{mutation.file} has changed: the mutation must follow"
     file.write_text(text.replace(mutation.old, mutation.new))
     tests = ("-m", "pytest", "-q", "-x", "-p", "no:randomly", *mutation.tests)
+    seeds = ("--first-seed", str(mutation.first_seed), "--seeds", str(mutation.seeds))
     return subprocess.run(
-        [sys.executable, *(tests if mutation.tests else SIMULATION)],
+        [sys.executable, *(tests if mutation.tests else (*SIMULATION, *seeds))],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": f"{folder}:{folder / 'protos' / 'gen'}"},
         capture_output=True,
