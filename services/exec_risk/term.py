@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from services.exec_risk.candles import CandlePublisher
@@ -70,6 +70,7 @@ class Term:
         limits: TermLimits,
         gates: Callable[[], Gates],
         on_effects: Callable[[list[Effect]], None],
+        asked: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._policy = policy
         self._exchange = exchange
@@ -91,7 +92,7 @@ class Term:
             clock, self._latch_file, carry_out=self._sender.carry_out, report=self.put
         )
         self._core = GuardedCore(policy, store, self._keeper, clock)
-        self._letters = Correspondence(store, clock, self._keeper, put=self.put)
+        self._letters = Correspondence(store, clock, self._keeper, put=self.put, asked=asked)
         self.direct = Direct(self._letters.take)
         """The way of requests that PostgreSQL does not carry."""
         self.ready = False
