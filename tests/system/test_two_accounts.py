@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import nats
@@ -10,7 +13,11 @@ from quantum.exec_risk.v1 import events_pb2 as facts
 from quantum.exec_risk.v1 import exec_risk_service_pb2 as pb
 from quantum.exec_risk.v1 import trading_pb2
 
+from services.analytics.app import MIGRATIONS, SCHEMA
 from services.catalog.subjects import EVENTS
+from services.ctl.servers.command import Command
+from services.kit.migrate import migrate
+from tests.integration.exec_risk.two_replicas import ROOT
 from tests.support.drill_desk import BUY, DrillDesk, drill_desk
 from tests.support.eventually import eventually
 
@@ -50,9 +57,54 @@ async def told_by_account(url: str) -> dict[str, set[str]]:
         await connection.close()
 
 
+@asynccontextmanager
+async def analytics(desk: DrillDesk) -> AsyncIterator[None]:
+    """The ledger of both accounts, as it really runs."""
+    await migrate(desk.postgres.dsn(), SCHEMA, MIGRATIONS)
+    command = Command(
+        arguments=(sys.executable, "-m", "services.analytics"),
+        log=desk.home / "analytics.log",
+        directory=ROOT,
+        environment={
+            **desk.environment,
+            "ANALYTICS_POSTGRES_URL": desk.postgres.dsn(),
+            "SERVICE_INSTANCE": "analytics",
+        },
+    )
+    process = command.spawn()
+    try:
+        yield
+        assert process.poll() is None, (desk.home / "analytics.log").read_text()[-2000:]
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def assert_ledger_tells_them_apart(main: DrillDesk) -> None:
+    """Fills and open trades of analytics are those of exec_risk, account by account."""
+    ours = "select account, symbol, trade_id from exec_risk.fills"
+    ledger = "select account, symbol, trade_id from analytics.trade_fills"
+    held = "select account, symbol from exec_risk.positions where status = 'open'"
+    told = "select account, symbol from analytics.trades where status = 'open'"
+
+    async def same() -> bool:
+        for truth, copy in ((ours, ledger), (held, told)):
+            wanted = {tuple(row) for row in await main.rows(truth)}
+            found = {tuple(row) for row in await main.rows(copy)}
+            assert wanted and wanted == found, wanted ^ found
+        assert await main.rows("select 1 from analytics.rejections where stream = 'EVENTS'") == []
+        return True
+
+    await eventually(same, 20, 0.5)
+
+
 async def test_accounts_do_not_disturb_each_other(tmp_path: Path) -> None:
     """Leases, orders, requests, switches and events are each account's own; one dies alone."""
-    async with drill_desk(tmp_path, speed=1) as main, main.beside("second") as second:
+    async with (
+        drill_desk(tmp_path, speed=1) as main,
+        main.beside("second") as second,
+        analytics(main),
+    ):
         main.start("exec-a")
         second.start("second-a")
         await main.ready()
@@ -87,6 +139,7 @@ async def test_accounts_do_not_disturb_each_other(tmp_path: Path) -> None:
         await eventually(flat, 20, 0.1)
         assert set(await second.held()) == {BTC, SOL}
         await assert_each_has_its_own(main, second)
+        await assert_ledger_tells_them_apart(main)
 
 
 async def assert_each_has_its_own(main: DrillDesk, second: DrillDesk) -> None:
