@@ -33,16 +33,10 @@ SIMULATED = (
         '            self._refused(order, never, "lost")\n',
     ),
     Mutation(
-        "a time-out counts as a refusal",
-        "services/exec_risk/sender.py",
-        '            outcome = Unknown(f"no answer within {self._limits.timeout_seconds} s")\n',
-        '            outcome = Refused("timeout", "no answer", retryable=True)\n',
-    ),
-    Mutation(
         "what is not found at once was never sent",
         "services/exec_risk/sender.py",
         "                if report is not None or settled:\n",
-        "                if report is not None or not settled or settled:\n",
+        "                if True:\n",
     ),
     Mutation(
         "what a restart finds unknown counts as never sent",
@@ -99,12 +93,6 @@ SIMULATED = (
         "    if position.exit_reason is None:\n        position = replace(position",
     ),
     Mutation(
-        "an exit that was refused is not tried again",
-        CORE + "trader.py",
-        "        book.exit_hold.clear()\n",
-        "        book.exit_hold.intersection_update(book.plans)\n",
-    ),
-    Mutation(
         "what an execution sends next is the whole quantity again",
         "services/trade/execution.py",
         "        return max(self.quantity - self.filled_quantity, Decimal(0))\n",
@@ -155,6 +143,13 @@ TESTED = (
         "services/exec_risk/sender.py",
         "self._exchange.place(order, signed_at=signed_at)",
         "self._exchange.place(order, signed_at=int(self._clock.now().timestamp() * 1000))",
+        (UNIT + "test_exec_sender.py",),
+    ),
+    Mutation(
+        "a time-out counts as a refusal",
+        "services/exec_risk/sender.py",
+        '            outcome = Unknown(f"no answer within {self._limits.timeout_seconds} s")\n',
+        '            outcome = Refused("timeout", "no answer", retryable=True)\n',
         (UNIT + "test_exec_sender.py",),
     ),
     Mutation(
@@ -218,6 +213,13 @@ TESTED = (
         ("tests/unit/exchange/test_exchange_orders.py",),
     ),
     Mutation(
+        "an exit that was refused is not tried again",
+        CORE + "trader.py",
+        "        book.exit_hold.clear()\n",
+        "        book.exit_hold.intersection_update(book.plans)\n",
+        (UNIT + "test_exec_protection_exits.py",),
+    ),
+    Mutation(
         "an exit is sized once, whatever its entry fills on",
         CORE + "guard.py",
         "    if missing <= 0 or position.position_id in book.exit_hold:\n",
@@ -229,21 +231,21 @@ TESTED = (
         CORE + "rules/gates.py",
         "    return None if state is TradingState.ACTIVE else",
         "    return None if state else",
-        (UNIT + "test_exec_rules.py",),
+        (UNIT + "test_exec_rules.py::test_each_gate_is_the_reason_of_its_refusal",),
     ),
     Mutation(
         "entries go on while an emergency stop is latched",
         CORE + "rules/gates.py",
         "    return None if latch is None else",
         "    return None if latch is None or latch else",
-        (UNIT + "test_exec_rules.py",),
+        (UNIT + "test_exec_rules.py::test_each_gate_is_the_reason_of_its_refusal",),
     ),
     Mutation(
         "entries go on while equity is not known",
         CORE + "rules/gates.py",
         '    if equity is None:\n        return "equity is not known"\n',
         "    if equity is None:\n        return None\n",
-        (UNIT + "test_exec_rules.py",),
+        (UNIT + "test_exec_rules.py::test_each_gate_is_the_reason_of_its_refusal",),
     ),
     Mutation(
         "a wallet that nobody knows is empty",
@@ -257,14 +259,14 @@ TESTED = (
         CORE + "rules/market.py",
         "if age > limit else None\n",
         "if age < 0 else None\n",
-        (UNIT + "test_exec_rules.py", UNIT + "test_exec_trading.py"),
+        (UNIT + "test_exec_rules.py::test_a_price_that_is_older_than_its_limit_refuses",),
     ),
     Mutation(
         "an order of unknown outcome does not block its symbol",
         CORE + "executing.py",
         "    return bool(blocked_by(book)) or stale or any(unknown)\n",
         "    return bool(blocked_by(book)) or stale\n",
-        (UNIT + "test_exec_strategies.py", UNIT + "test_exec_executions.py"),
+        (UNIT + "test_exec_strategies.py",),
     ),
     Mutation(
         "an entry is sent before its leverage is verified",
