@@ -86,13 +86,6 @@ SIMULATED = (
         "        return [ProtectionOverdue(p) for p in late[:0]]\n",
     ),
     Mutation(
-        "an exit passes through the gate of entries",
-        CORE + "guard.py",
-        "    if position.exit_reason is None:\n        position = replace(position",
-        '    if book.trading_state.value == "HALTED":\n        return None\n'
-        "    if position.exit_reason is None:\n        position = replace(position",
-    ),
-    Mutation(
         "what an execution sends next is the whole quantity again",
         "services/trade/execution.py",
         "        return max(self.quantity - self.filled_quantity, Decimal(0))\n",
@@ -117,22 +110,10 @@ SIMULATED = (
         '    if key in book.seen_fills and cause == "user_stream":\n',
     ),
     Mutation(
-        "funding is applied as often as it is told",
-        CORE + "fills.py",
-        "    if report.transaction_id in book.seen_funding:\n",
-        "    if report.transaction_id in ():\n",
-    ),
-    Mutation(
         "a difference of one reading is booked",
         CORE + "reconcile.py",
         "        elif book.drift.get(symbol) == (held, there) or any(\n",
         "        elif (held, there) or any(\n",
-    ),
-    Mutation(
-        "what fills after the emergency stop stays open",
-        CORE + "trader.py",
-        "        if self.book.latch is not None:\n            emergency.sweep(self.book)\n",
-        "",
     ),
 )
 """The simulation finds them by what must hold, knowing nothing of them."""
@@ -218,6 +199,28 @@ TESTED = (
         "        book.exit_hold.clear()\n",
         "        book.exit_hold.intersection_update(book.plans)\n",
         (UNIT + "test_exec_protection_exits.py",),
+    ),
+    Mutation(
+        "what fills after the emergency stop stays open",
+        CORE + "trader.py",
+        "        if self.book.latch is not None:\n            emergency.sweep(self.book)\n",
+        "",
+        (UNIT + "test_exec_emergency.py::test_whatever_comes_after_the_stop_ends_flat",),
+    ),
+    Mutation(
+        "an exit passes through the gate of entries",
+        CORE + "guard.py",
+        "    if position.exit_reason is None:\n        position = replace(position",
+        '    if book.trading_state.value == "HALTED":\n        return None\n'
+        "    if position.exit_reason is None:\n        position = replace(position",
+        (UNIT + "test_exec_rules.py::test_exits_pass_in_full_whatever_is_closed",),
+    ),
+    Mutation(
+        "funding is applied as often as it is told",
+        CORE + "fills.py",
+        "    if report.transaction_id in book.seen_funding:\n",
+        "    if report.transaction_id in ():\n",
+        (UNIT + "test_exec_incidents.py",),
     ),
     Mutation(
         "an exit is sized once, whatever its entry fills on",
@@ -330,7 +333,7 @@ TESTED = (
         "quantities are rounded by way of a float",
         "services/trade/filters.py",
         "    return (value / step).to_integral_value",
-        "    return Decimal(float(value / step)).to_integral_value",
+        "    return Decimal(float(value) / float(step)).to_integral_value",
         ("tests/unit/trade/test_values.py",),
     ),
     Mutation(
