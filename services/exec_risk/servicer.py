@@ -15,10 +15,10 @@ from services.catalog.processes import EXEC_RISK, VERSION
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.rules import RULES
 from services.exec_risk.counters import Counters
-from services.exec_risk.facts import shown
 from services.exec_risk.servicer_emergency import EmergencyRpcs
 from services.exec_risk.servicer_orders import OrderRpcs
 from services.exec_risk.servicer_reconcile import ReconcileRpcs
+from services.exec_risk.trade_messages import shown
 from services.exec_risk.views import Views
 from services.kit.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from services.kit.process import Process

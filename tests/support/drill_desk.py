@@ -209,6 +209,12 @@ class DrillDesk:
             }
         )
 
+    async def leverage_by_hand(self, leverage: int) -> None:
+        """Set the leverage of every symbol as a person at the exchange's own page does."""
+        client: Any = self._asked._client
+        for symbol in SYMBOLS:
+            await client.fapiPrivatePostLeverage({"symbol": symbol, "leverage": leverage})
+
     async def fault(self, kind: str, **parameters: Any) -> None:
         """Put a fault in force on the venue."""
         await self._faults("POST", {"kind": kind, **parameters})

@@ -10,8 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from services.exec_risk.core import effects as fx
+from services.exec_risk.core import entry_counts, inputs
 from services.exec_risk.core import exchange_events as ex
-from services.exec_risk.core import inputs
 from services.exec_risk.core.execution_life import ENDS, PHASES, end, enter
 from services.exec_risk.core.execution_policy import ExecutionPolicy
 from services.exec_risk.core.impact import expected
@@ -387,7 +387,7 @@ def test_only_what_a_retry_can_cure_is_sent_again(code: str, retryable: bool, or
     assert len(entries(desk)) == orders
     assert len({o.client_order_id for o in entries(desk)}) == orders
     assert the_execution(desk).state is ExecutionState.FAILED
-    assert desk.book.reserved() == 0 and desk.book.slots_used() == 0
+    assert desk.book.reserved() == 0 and entry_counts.slots_used(desk.book) == 0
 
 
 def test_a_lost_answer_blocks_further_orders_until_it_is_resolved() -> None:
