@@ -17,7 +17,7 @@ class Mutation:
     """What pytest is asked to run; every one of them passes without the defect."""
     first_seed: int = 0
     """Where the simulation begins to look."""
-    seeds: int = 60
+    seeds: int = 150
     """How many seeds it may take; it ends with the first that fails."""
 
 
@@ -37,13 +37,6 @@ SIMULATED = (
         "services/exec_risk/sender.py",
         "                if report is not None or settled:\n",
         "                if True:\n",
-    ),
-    Mutation(
-        "what a restart finds unknown counts as never sent",
-        CORE + "reconcile.py",
-        '        else:\n            orders.lost(book, order, "not among the open orders")\n',
-        "        elif order.state is not OrderState.REJECTED:\n"
-        '            orders.move(book, order, OrderState.REJECTED, "never_sent")\n',
     ),
     Mutation(
         "a request is sent before its intent is committed",
@@ -217,10 +210,18 @@ TESTED = (
     ),
     Mutation(
         "funding is applied as often as it is told",
-        CORE + "fills.py",
+        CORE + "funding.py",
         "    if report.transaction_id in book.seen_funding:\n",
         "    if report.transaction_id in ():\n",
         (UNIT + "test_exec_incidents.py",),
+    ),
+    Mutation(
+        "what a restart finds unknown counts as never sent",
+        CORE + "reconcile.py",
+        '        else:\n            orders.lost(book, order, "not among the open orders")\n',
+        "        elif order.state is not OrderState.REJECTED:\n"
+        '            orders.move(book, order, OrderState.REJECTED, "never_sent")\n',
+        (UNIT + "test_exec_restart.py",),
     ),
     Mutation(
         "an exit is sized once, whatever its entry fills on",

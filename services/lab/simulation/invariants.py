@@ -224,10 +224,7 @@ def within_limits(
     ]
     entries = [o for o in entries if o.position_id != order.position_id]
     used = {o.symbol for o in entries} | set(overlay.positions) | {order.symbol}
-    held = overlay.positions.get(order.symbol)
-    # the rest of an entry adds no place, whatever a person has opened beside it
-    grows = held is not None and held.position_id == order.position_id
-    if not grows and len(used) > policy.max_positions:
+    if len(used) > policy.max_positions:
         return f"{sorted(used)} are more than {policy.max_positions} positions"
     total = notional + sum((o.remaining * marks[o.symbol] for o in entries), Decimal(0))
     total += sum((p.quantity * marks[p.symbol] for p in overlay.positions.values()), Decimal(0))

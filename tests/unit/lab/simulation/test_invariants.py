@@ -113,16 +113,6 @@ def test_a_limit_that_is_passed_is_seen(policy: Policy, order: Order) -> None:
     assert must.within_limits(Policy(), Rows(), must.Overlay({}, {}), ENTRY, marks) is None
 
 
-def test_the_rest_of_an_entry_takes_no_further_place() -> None:
-    """A person may have opened a position beside it; what it adds to is its own."""
-    policy, marks = Policy(max_positions=1), {"BTCUSDT": D(90_000), "ETHUSDT": D(3_000)}
-    person = replace(HELD, position_id="pos-8", symbol="ETHUSDT")
-    for owner, seen in (("pos-1", False), ("pos-9", True)):
-        held = {"ETHUSDT": person, "BTCUSDT": replace(HELD, position_id=owner)}
-        problem = must.within_limits(policy, Rows(), must.Overlay({}, held), ENTRY, marks)
-        assert (problem is not None) is seen
-
-
 def test_an_illegal_step_is_seen() -> None:
     overlay = must.Overlay({"qte0-1": ENTRY}, {})
     for state, previous in (
