@@ -17,7 +17,7 @@ class Mutation:
     """What pytest is asked to run; every one of them passes without the defect."""
     first_seed: int = 0
     """Where the simulation begins to look."""
-    seeds: int = 60
+    seeds: int = 150
     """How many seeds it may take; it ends with the first that fails."""
 
 
@@ -33,23 +33,10 @@ SIMULATED = (
         '            self._refused(order, never, "lost")\n',
     ),
     Mutation(
-        "a time-out counts as a refusal",
-        "services/exec_risk/sender.py",
-        '            outcome = Unknown(f"no answer within {self._limits.timeout_seconds} s")\n',
-        '            outcome = Refused("timeout", "no answer", retryable=True)\n',
-    ),
-    Mutation(
         "what is not found at once was never sent",
         "services/exec_risk/sender.py",
         "                if report is not None or settled:\n",
-        "                if report is not None or not settled or settled:\n",
-    ),
-    Mutation(
-        "what a restart finds unknown counts as never sent",
-        CORE + "reconcile.py",
-        '        else:\n            orders.lost(book, order, "not among the open orders")\n',
-        "        elif order.state is not OrderState.REJECTED:\n"
-        '            orders.move(book, order, OrderState.REJECTED, "never_sent")\n',
+        "                if True:\n",
     ),
     Mutation(
         "a request is sent before its intent is committed",
@@ -92,19 +79,6 @@ SIMULATED = (
         "        return [ProtectionOverdue(p) for p in late[:0]]\n",
     ),
     Mutation(
-        "an exit passes through the gate of entries",
-        CORE + "guard.py",
-        "    if position.exit_reason is None:\n        position = replace(position",
-        '    if book.trading_state.value == "HALTED":\n        return None\n'
-        "    if position.exit_reason is None:\n        position = replace(position",
-    ),
-    Mutation(
-        "an exit that was refused is not tried again",
-        CORE + "trader.py",
-        "        book.exit_hold.clear()\n",
-        "        book.exit_hold.intersection_update(book.plans)\n",
-    ),
-    Mutation(
         "what an execution sends next is the whole quantity again",
         "services/trade/execution.py",
         "        return max(self.quantity - self.filled_quantity, Decimal(0))\n",
@@ -129,22 +103,10 @@ SIMULATED = (
         '    if key in book.seen_fills and cause == "user_stream":\n',
     ),
     Mutation(
-        "funding is applied as often as it is told",
-        CORE + "fills.py",
-        "    if report.transaction_id in book.seen_funding:\n",
-        "    if report.transaction_id in ():\n",
-    ),
-    Mutation(
         "a difference of one reading is booked",
         CORE + "reconcile.py",
         "        elif book.drift.get(symbol) == (held, there) or any(\n",
         "        elif (held, there) or any(\n",
-    ),
-    Mutation(
-        "what fills after the emergency stop stays open",
-        CORE + "trader.py",
-        "        if self.book.latch is not None:\n            emergency.sweep(self.book)\n",
-        "",
     ),
 )
 """The simulation finds them by what must hold, knowing nothing of them."""
@@ -155,6 +117,13 @@ TESTED = (
         "services/exec_risk/sender.py",
         "self._exchange.place(order, signed_at=signed_at)",
         "self._exchange.place(order, signed_at=int(self._clock.now().timestamp() * 1000))",
+        (UNIT + "test_exec_sender.py",),
+    ),
+    Mutation(
+        "a time-out counts as a refusal",
+        "services/exec_risk/sender.py",
+        '            outcome = Unknown(f"no answer within {self._limits.timeout_seconds} s")\n',
+        '            outcome = Refused("timeout", "no answer", retryable=True)\n',
         (UNIT + "test_exec_sender.py",),
     ),
     Mutation(
@@ -218,6 +187,43 @@ TESTED = (
         ("tests/unit/exchange/test_exchange_orders.py",),
     ),
     Mutation(
+        "an exit that was refused is not tried again",
+        CORE + "trader.py",
+        "        book.exit_hold.clear()\n",
+        "        book.exit_hold.intersection_update(book.plans)\n",
+        (UNIT + "test_exec_protection_exits.py",),
+    ),
+    Mutation(
+        "what fills after the emergency stop stays open",
+        CORE + "trader.py",
+        "        if self.book.latch is not None:\n            emergency.sweep(self.book)\n",
+        "",
+        (UNIT + "test_exec_emergency.py::test_whatever_comes_after_the_stop_ends_flat",),
+    ),
+    Mutation(
+        "an exit passes through the gate of entries",
+        CORE + "guard.py",
+        "    if position.exit_reason is None:\n        position = replace(position",
+        '    if book.trading_state.value == "HALTED":\n        return None\n'
+        "    if position.exit_reason is None:\n        position = replace(position",
+        (UNIT + "test_exec_rules.py::test_exits_pass_in_full_whatever_is_closed",),
+    ),
+    Mutation(
+        "funding is applied as often as it is told",
+        CORE + "funding.py",
+        "    if report.transaction_id in book.seen_funding:\n",
+        "    if report.transaction_id in ():\n",
+        (UNIT + "test_exec_incidents.py",),
+    ),
+    Mutation(
+        "what a restart finds unknown counts as never sent",
+        CORE + "reconcile.py",
+        '        else:\n            orders.lost(book, order, "not among the open orders")\n',
+        "        elif order.state is not OrderState.REJECTED:\n"
+        '            orders.move(book, order, OrderState.REJECTED, "never_sent")\n',
+        (UNIT + "test_exec_restart.py",),
+    ),
+    Mutation(
         "an exit is sized once, whatever its entry fills on",
         CORE + "guard.py",
         "    if missing <= 0 or position.position_id in book.exit_hold:\n",
@@ -229,21 +235,21 @@ TESTED = (
         CORE + "rules/gates.py",
         "    return None if state is TradingState.ACTIVE else",
         "    return None if state else",
-        (UNIT + "test_exec_rules.py",),
+        (UNIT + "test_exec_rules.py::test_each_gate_is_the_reason_of_its_refusal",),
     ),
     Mutation(
         "entries go on while an emergency stop is latched",
         CORE + "rules/gates.py",
         "    return None if latch is None else",
         "    return None if latch is None or latch else",
-        (UNIT + "test_exec_rules.py",),
+        (UNIT + "test_exec_rules.py::test_each_gate_is_the_reason_of_its_refusal",),
     ),
     Mutation(
         "entries go on while equity is not known",
         CORE + "rules/gates.py",
         '    if equity is None:\n        return "equity is not known"\n',
         "    if equity is None:\n        return None\n",
-        (UNIT + "test_exec_rules.py",),
+        (UNIT + "test_exec_rules.py::test_each_gate_is_the_reason_of_its_refusal",),
     ),
     Mutation(
         "a wallet that nobody knows is empty",
@@ -257,14 +263,14 @@ TESTED = (
         CORE + "rules/market.py",
         "if age > limit else None\n",
         "if age < 0 else None\n",
-        (UNIT + "test_exec_rules.py", UNIT + "test_exec_trading.py"),
+        (UNIT + "test_exec_rules.py::test_a_price_that_is_older_than_its_limit_refuses",),
     ),
     Mutation(
         "an order of unknown outcome does not block its symbol",
         CORE + "executing.py",
         "    return bool(blocked_by(book)) or stale or any(unknown)\n",
         "    return bool(blocked_by(book)) or stale\n",
-        (UNIT + "test_exec_strategies.py", UNIT + "test_exec_executions.py"),
+        (UNIT + "test_exec_strategies.py",),
     ),
     Mutation(
         "an entry is sent before its leverage is verified",
@@ -328,7 +334,7 @@ TESTED = (
         "quantities are rounded by way of a float",
         "services/trade/filters.py",
         "    return (value / step).to_integral_value",
-        "    return Decimal(float(value / step)).to_integral_value",
+        "    return Decimal(float(value) / float(step)).to_integral_value",
         ("tests/unit/trade/test_values.py",),
     ),
     Mutation(

@@ -61,9 +61,11 @@ class PatientExchange(SimulatedExchange):
         return None
 
 
-def sender_of(exchange: PatientExchange, clock: HandClock, heard: list[Input]) -> Sender:
+def sender_of(
+    exchange: PatientExchange, clock: HandClock, heard: list[Input], timeout: float = 5.0
+) -> Sender:
     """One request at a time."""
-    limits = SenderLimits(concurrent=1)
+    limits = SenderLimits(concurrent=1, timeout_seconds=timeout)
     return Sender(exchange, clock, limits, report=heard.append, since=lambda: 0)
 
 
@@ -116,3 +118,17 @@ async def test_not_found_is_proof_only_after_the_window_has_passed() -> None:
     assert heard[-1] == OrderFound(order.client_order_id, None)
     assert len(exchange.asked_at) > 2
     assert exchange.asked_at[-1] - sent_at > SenderLimits().proof_seconds
+
+
+@pytest.mark.timeout(20)
+async def test_no_answer_in_time_is_an_unknown_outcome() -> None:
+    """Incident 26: whoever gives up waiting knows nothing of what became of the request."""
+    clock, heard = HandClock(), list[Input]()
+    sender = sender_of(PatientExchange(clock), clock, heard, timeout=0.01)
+    (order,) = orders_of("BTCUSDT")
+    sender.carry_out(fx.Place(order), 0)
+    await until_idle(sender)
+    (answer,) = heard
+    assert isinstance(answer, PlaceAnswered)
+    assert isinstance(answer.outcome, ex.Unknown)
+    assert sender.errors == 1

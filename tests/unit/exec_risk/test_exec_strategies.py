@@ -404,6 +404,22 @@ def test_a_lost_answer_blocks_further_orders_until_it_is_resolved() -> None:
     assert entries(desk)[-1].quantity == D("0.5")
 
 
+def test_a_stop_of_unknown_outcome_holds_up_the_next_part() -> None:
+    """Incident 26: an unknown outcome blocks its symbol, also that of another order."""
+    desk = Desk()
+    order = submitted(desk, TWAP)
+    desk.accept(order)
+    desk.fill(order)
+    (stop,) = desk.placed(OrderPurpose.STOP_LOSS)
+    desk.tell(inputs.PlaceAnswered(stop.client_order_id, ex.Unknown("lost")))
+    price(desk, "100", 40)
+    assert entries(desk) == [order]
+    for one in desk.placed(OrderPurpose.STOP_LOSS):
+        desk.tell(inputs.OrderFound(one.client_order_id, report(one)))
+    price(desk, "100", 1)
+    assert len(entries(desk)) == 2
+
+
 def test_a_late_fill_of_a_cancelled_order_reduces_what_is_left() -> None:
     """The exchange took back its word: the next order gives way, nothing fills twice."""
     desk = Desk()
