@@ -83,7 +83,7 @@ def _advance(book: Book, execution_id: str) -> None:
     execution = judged(book, book.executing.all[execution_id])
     living = [o for o in book.orders.live if o.execution_id == execution_id]
     if execution.sends:
-        why = _stopped_by(book, execution)
+        why = stopped_by(book, execution)
         if why:
             execution = enter(book, execution, ExecutionPhase.STOPPING, why, "stopped")
     if not living and (not execution.left or not execution.sends):
@@ -118,7 +118,7 @@ def _carry_out(book: Book, execution: Execution, child: Order | None, view: View
         _send(book, execution, step, view)
 
 
-def _stopped_by(book: Book, execution: Execution) -> str:
+def stopped_by(book: Book, execution: Execution) -> str:
     """Return why nothing more may be sent; '' when it may."""
     position = book.positions.get(execution.symbol)
     owned = position is not None and position.position_id == execution.position_id

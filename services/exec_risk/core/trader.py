@@ -19,6 +19,7 @@ from services.exec_risk.core import (
     prices,
     reconcile,
     rounds,
+    sending_again,
     submit,
     wallet,
 )
@@ -201,7 +202,11 @@ class Trader:
                 self._refused(order, Refused("rejected", event.report.reason), "found")
                 return
             self._after(orders.apply_report(self.book, order, event.report, "found"))
-        elif order.state in (OrderState.SUBMITTED, OrderState.UNKNOWN):
+        elif order.state is OrderState.SUBMITTED:
+            return  # it was sent again since it was asked for; its own answer is on its way
+        elif order.state is OrderState.UNKNOWN:
+            if sending_again.never_sent(self.book, order):
+                return
             refused = Refused("never_sent", "the exchange does not know it", retryable=True)
             self._refused(order, refused, "not_found")
         else:

@@ -282,6 +282,8 @@ class SimulatedExchange:
         """Refuse a repeated id only among open orders, as Binance does."""
         known = self.orders.get(order.client_order_id)
         if known is not None:
+            if order.type is OrderType.STOP_MARKET and not known.state.final:
+                return False  # a stop cannot wait for the proof that it did not arrive
             self.accepted_twice.append(order)
             if not known.state.final:
                 return False

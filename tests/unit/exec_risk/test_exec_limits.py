@@ -99,7 +99,9 @@ def check(desk: Desk, entered: set[Side]) -> None:
             assert net <= capacity * risk.max_net_share
     decided = [e.time for e in desk.effects if isinstance(e, fx.RiskDecided) and e.quantity]
     assert sum(desk.time - time < MINUTE for time in decided) <= risk.max_orders_per_minute
-    opened = {e.position.position_id for e in desk.effects if isinstance(e, fx.PositionOpened)}
+    # a fill that comes after the end of its position opens one that nobody decided
+    own = [e.position for e in desk.effects if isinstance(e, fx.PositionOpened)]
+    opened = {p.position_id for p in own if p.signal_id}
     live = {o.position_id for o in book.live_orders() if o.purpose is ENTRY}
     assert len(opened | live) <= risk.max_trades_per_day
 
