@@ -77,6 +77,9 @@ class Book:
     announced_ticks: int = 0
     cancelling: set[str] = field(default_factory=set)
     """Client order ids whose cancel is on its way."""
+    at_rest: dict[str, tuple[object, ...]] = field(default_factory=dict, repr=False, compare=False)
+    """What was seen, by symbol, when a position's protection lacked nothing: nothing of it is told
+    or kept, the same sight only need not be looked at twice."""
     exit_hold: set[str] = field(default_factory=set)
     """Positions whose exit was refused; tried again at the next tick."""
     drift: dict[str, tuple[Decimal, Decimal]] = field(default_factory=dict)
