@@ -6,14 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
-from services.exec_risk.core.effects import (
-    Action,
-    Cancel,
-    Place,
-    Reconcile,
-    Resolve,
-    SetLeverage,
-)
+from services.exec_risk.core.actions import Action, Cancel, Place, Reconcile, Resolve, SetLeverage
 from services.exec_risk.core.exchange_events import Refused, RequestOutcome, Unknown
 from services.exec_risk.core.inputs import (
     CancelAnswered,

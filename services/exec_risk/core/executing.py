@@ -13,11 +13,13 @@ from decimal import Decimal
 
 from services.exec_risk.core import execution_life as life
 from services.exec_risk.core import isolation, orders
+from services.exec_risk.core.actions import SetLeverage
 from services.exec_risk.core.child_ends import judged
-from services.exec_risk.core.effects import ExecutionChanged, SetLeverage
 from services.exec_risk.core.execution_changes import enter, keep
+from services.exec_risk.core.facts import ExecutionChanged
+from services.exec_risk.core.order_kinds import LIVE_ON_EXCHANGE
 from services.exec_risk.core.rules import blocked_by
-from services.exec_risk.core.state import LIVE_ON_EXCHANGE, Book
+from services.exec_risk.core.state import Book
 from services.exec_risk.core.strategies import limit, market, sliced
 from services.exec_risk.core.strategies.steps import GiveUp, Send, Step, View, Withdraw, resting
 from services.trade.execution import Execution, ExecutionPhase, ExecutionStrategy

@@ -14,25 +14,24 @@ from services.exec_risk.core import (
     emergency,
     entries,
     fills,
+    funding,
     guard,
     isolation,
     orders,
     sending_again,
     strays,
 )
+from services.exec_risk.core.actions import Reconcile, SetLeverage
 from services.exec_risk.core.differences import Difference, Kind, differences
-from services.exec_risk.core.effects import (
-    Answer,
-    Reconcile,
-    ReconcileRepaired,
-    SetLeverage,
-)
+from services.exec_risk.core.effects import Answer
 from services.exec_risk.core.exchange_events import (
     ExchangePosition,
     ExchangeSnapshot,
 )
+from services.exec_risk.core.facts import ReconcileRepaired
 from services.exec_risk.core.inputs import LeverageAnswered, ReconcileNow
-from services.exec_risk.core.state import LIVE_ON_EXCHANGE, Book
+from services.exec_risk.core.order_kinds import LIVE_ON_EXCHANGE
+from services.exec_risk.core.state import Book
 from services.trade import ids
 from services.trade.order import Fill, Order, OrderState
 from services.trade.position import PositionSide
@@ -161,7 +160,7 @@ def _history(book: Book, snapshot: ExchangeSnapshot) -> None:
         if fresh and report.time <= known:
             book.seen_funding[report.transaction_id] = report.time
         else:
-            fills.apply_funding(book, report)
+            funding.apply_funding(book, report)
 
 
 def _fill_order(book: Book, fill: Fill) -> tuple[int, str, bool, int, str]:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.exec_risk.core import effects as fx
+from services.exec_risk.core import entry_counts, inputs
 from services.exec_risk.core import exchange_events as ex
-from services.exec_risk.core import inputs
 from services.exec_risk.core.clusters import cluster_of
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.risk_policy import RiskPolicy
@@ -176,7 +176,7 @@ def test_no_limit_is_ever_exceeded_and_nothing_stays_reserved(policy: Policy, se
     assert not [o for o in desk.book.live_orders() if o.purpose is ENTRY]
     assert not desk.book.executing.entering()
     assert desk.book.reserved() == 0
-    assert desk.book.slots_used() == len(desk.book.positions)
+    assert entry_counts.slots_used(desk.book) == len(desk.book.positions)
     margins = (p.quantity * PRICE / p.leverage for p in desk.book.positions.values())
     assert desk.book.margin_used() == sum(margins, D(0))
 
