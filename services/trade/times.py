@@ -22,7 +22,12 @@ def timeframe_ms(timeframe: str) -> int:
 
 def utc_day(time_ms: int) -> str:
     """Return the UTC day of a market time as `YYYY-MM-DD`."""
-    return to_datetime(time_ms).strftime("%Y-%m-%d")
+    return _name_of_day(time_ms // DAY_MS)
+
+
+@lru_cache(maxsize=64)
+def _name_of_day(number: int) -> str:
+    return to_datetime(number * DAY_MS).strftime("%Y-%m-%d")
 
 
 def day_start(time_ms: int) -> int:

@@ -6,11 +6,14 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from services.exec_risk.core import costs, orders, stop_orders, target_orders
-from services.exec_risk.core.effects import PositionChanged, Reconcile, StoreProgress
+from services.exec_risk.core.actions import Reconcile
+from services.exec_risk.core.effects import StoreProgress
 from services.exec_risk.core.exchange_events import Refused
+from services.exec_risk.core.facts import PositionChanged
+from services.exec_risk.core.order_kinds import LIVE_ON_EXCHANGE, is_protection
 from services.exec_risk.core.protection import AbsurdDistance, levels, tighter
 from services.exec_risk.core.refusals import may_try
-from services.exec_risk.core.state import LIVE_ON_EXCHANGE, Book, is_protection
+from services.exec_risk.core.state import Book
 from services.exec_risk.core.target_orders import nearest_target, take_at_market
 from services.exec_risk.core.targets import Rung, ladder
 from services.exec_risk.core.trailing import Progress, Ride, Stage, stop_of, usable
@@ -41,14 +44,36 @@ def keep_protected(book: Book, symbol: str) -> None:
     if position.exit_reason is not None:
         _continue_exit(book, position)
         return
+    seen = _seen(book, position)
+    if book.at_rest.get(symbol) == seen:
+        return
+    decided = len(book.out)
     try:
         found = wanted(book, position)
-        stop_orders.keep_stop(book, position, found.stop)
+        rests = stop_orders.keep_stop(book, position, found.stop)
     except AbsurdDistance as error:
         close(book, position, ExitReason.UNPROTECTED, f"its stop would be absurd: {error}")
         return
-    target_orders.keep_targets(book, position, found.targets)
+    rests &= target_orders.keep_targets(book, position, found.targets)
     _note_prices(book, symbol)
+    if rests and len(book.out) == decided:
+        book.at_rest[symbol] = seen
+
+
+def _seen(book: Book, position: Position) -> tuple[object, ...]:
+    """Return everything that decides what a position's protection lacks, but the time.
+
+    Time decides only when something that is missing may be tried again.
+    """
+    return (
+        position,
+        book.plans.get(position.position_id),
+        book.progress.get(position.position_id),
+        book.filters.get(position.symbol),
+        book.policy,
+        book.orders.revision,
+        frozenset(book.cancelling),
+    )
 
 
 def ride_of(book: Book, position: Position) -> Ride:

@@ -16,6 +16,8 @@ class Orders(MutableMapping[str, Order]):
     def __init__(self, orders: Mapping[str, Order] | None = None) -> None:
         self._all: dict[str, Order] = {}
         self._live: dict[str, Order] = {}
+        self.revision = 0
+        """How often an order was put or removed: who saw this number saw these orders."""
         self.update(orders or {})
 
     @property
@@ -34,6 +36,7 @@ class Orders(MutableMapping[str, Order]):
         return self._all[client_order_id]
 
     def __setitem__(self, client_order_id: str, order: Order) -> None:
+        self.revision += 1
         self._all[client_order_id] = order
         if order.state.final:
             self._live.pop(client_order_id, None)
@@ -41,6 +44,7 @@ class Orders(MutableMapping[str, Order]):
             self._live[client_order_id] = order
 
     def __delitem__(self, client_order_id: str) -> None:
+        self.revision += 1
         del self._all[client_order_id]
         self._live.pop(client_order_id, None)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 
 from services.exec_risk.core import orders
+from services.exec_risk.core.order_kinds import LIVE_ON_EXCHANGE
 from services.exec_risk.core.protection import check_stop, near, tighter
 from services.exec_risk.core.refusals import may_try, paused
-from services.exec_risk.core.state import LIVE_ON_EXCHANGE, Book
+from services.exec_risk.core.state import Book
 from services.trade.order import Order, OrderPurpose, OrderState, OrderType
 from services.trade.position import Position
 
@@ -27,8 +28,8 @@ def protected(book: Book, position: Position) -> bool:
     return best is not None and best.remaining >= position.quantity
 
 
-def keep_stop(book: Book, position: Position, stop: Decimal) -> None:
-    """Bring the position's stop to a price and to what is held.
+def keep_stop(book: Book, position: Position, stop: Decimal) -> bool:
+    """Bring the position's stop to a price and to what is held; False while one is missing.
 
     AbsurdDistance when such a stop cannot be meant; then nothing is sent.
     """
@@ -37,9 +38,11 @@ def keep_stop(book: Book, position: Position, stop: Decimal) -> None:
     if not protected(book, position):
         # one more stop is harmless, waiting for an answer is not
         standing = [o for o in standing if o.state is not OrderState.UNKNOWN]
-    if not any(_fits(book, position, o, stop) for o in standing):
+    fits = any(_fits(book, position, o, stop) for o in standing)
+    if not fits:
         _place(book, position, stop, existing)
     _cancel_superseded(book, position)
+    return fits
 
 
 def _place(book: Book, position: Position, stop: Decimal, existing: list[Order]) -> None:

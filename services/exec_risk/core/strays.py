@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from services.exec_risk.core import orders
+from services.exec_risk.core.actions import Cancel
 from services.exec_risk.core.differences import OUR_IDS
-from services.exec_risk.core.effects import Cancel, OrderChanged, ReconcileRepaired
 from services.exec_risk.core.exchange_events import OrderReport
+from services.exec_risk.core.facts import OrderChanged, ReconcileRepaired
 from services.exec_risk.core.state import Book
 from services.trade.order import Order, OrderPurpose, OrderState, OrderType
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 
 from services.exec_risk.core import orders
+from services.exec_risk.core.order_kinds import LIVE_ON_EXCHANGE
 from services.exec_risk.core.protection import near
 from services.exec_risk.core.refusals import paused
-from services.exec_risk.core.state import LIVE_ON_EXCHANGE, Book
+from services.exec_risk.core.state import Book
 from services.exec_risk.core.targets import Rung
 from services.trade.order import Order, OrderPurpose, OrderState, OrderType
 from services.trade.position import Position
@@ -24,15 +25,15 @@ def nearest_target(book: Book, position: Position) -> Order | None:
     return min(priced, key=lambda o: (o.trigger_price or 0) * sign, default=None)
 
 
-def keep_targets(book: Book, position: Position, rungs: tuple[Rung, ...]) -> None:
-    """Bring the position's targets to the ladder.
+def keep_targets(book: Book, position: Position, rungs: tuple[Rung, ...]) -> bool:
+    """Bring the position's targets to the ladder; False while one is missing.
 
     What rests besides is cancelled when all of the ladder rests: the surplus is reduce-only and
     can open nothing. While a target fills nothing is changed.
     """
     existing = _targets(book, position)
     if any(o.filled_quantity or o.type is OrderType.MARKET for o in existing):
-        return
+        return True
     free = [o for o in existing if o.client_order_id not in book.cancelling]
     missing, kept = _match(book, rungs, free)
     surplus = [o for o in free if o not in kept and o.state is OrderState.ACCEPTED]
@@ -45,6 +46,7 @@ def keep_targets(book: Book, position: Position, rungs: tuple[Rung, ...]) -> Non
                 _create(book, position, _KIND, rung.quantity, rung.price)
     elif all(o.state in LIVE_ON_EXCHANGE for o in kept):
         _cancel_all(book, surplus)
+    return not missing
 
 
 def take_at_market(book: Book, order: Order) -> None:

@@ -44,6 +44,7 @@ INVARIANTS = {
     "stop_stays": "A stop is cancelled only when another one covers what is held.",
     "protected": "No position is unprotected beyond its grace: 2 s, 4.5 s, 8 s.",
     "no_invented_fill": "No fill is booked that the exchange does not have.",
+    "wallet_explained": "The wallet follows from fills and funding; it is never put right.",
     "fills_equal": "Fills, and so positions, are equal at the venue, in the rows, in the ledger.",
     "wallet_conserved": "Start + realised - commission + funding is the wallet, to the digit.",
     "wallet_equal": "The stored wallet is the venue's.",
@@ -206,14 +207,23 @@ def _begun(order: Order, overlay: Overlay) -> int:
 def within_limits(
     policy: Policy, rows: Rows, overlay: Overlay, order: Order, marks: Mapping[str, Decimal]
 ) -> str | None:
-    """Limits on positions, notional, exposure and leverage hold at each decision."""
+    """Limits on positions, notional, exposure and leverage hold at each decision.
+
+    A decision counts with all that it will send. What of it is sent later was judged with it: a
+    person may have opened a position meanwhile.
+    """
     plan = rows.plans.get(order.position_id)
     price = plan.price if plan is not None else marks[order.symbol]
-    notional = order.quantity * price
+    execution = rows.executions.get(order.execution_id)
+    notional = (execution.quantity if execution is not None else order.quantity) * price
     if notional > policy.max_position_usd:
         return f"{order.client_order_id} of {notional} is above {policy.max_position_usd}"
     if order.quantity <= 0:
         return f"{order.client_order_id} has quantity {order.quantity}"
+    if plan is not None and plan.leverage > policy.max_leverage:
+        return f"leverage {plan.leverage} is above {policy.max_leverage}"
+    if _goes_on(overlay, order):
+        return None
     entries = [
         o
         for o in overlay.orders.values()
@@ -230,9 +240,17 @@ def within_limits(
     # prices move while the decision is on its way to the store
     if total > policy.max_exposure_usd * Decimal("1.05"):
         return f"exposure would be {total}, limit {policy.max_exposure_usd}"
-    if plan is not None and plan.leverage > policy.max_leverage:
-        return f"leverage {plan.leverage} is above {policy.max_leverage}"
     return None
+
+
+def _goes_on(overlay: Overlay, order: Order) -> bool:
+    """Tell whether an entry goes on with a decision that sent one before."""
+    return any(
+        o.position_id == order.position_id
+        and o.purpose is OrderPurpose.ENTRY
+        and o.client_order_id != order.client_order_id
+        for o in overlay.orders.values()
+    )
 
 
 def no_invented_fill(venue: Venue, change: fx.FillRecorded) -> str | None:
@@ -241,6 +259,11 @@ def no_invented_fill(venue: Venue, change: fx.FillRecorded) -> str | None:
     if any(f.trade_id == known and f.symbol == fill.symbol for f in reversed(venue.fills)):
         return None
     return f"{fill.trade_id}: {fill.quantity} {fill.symbol} at {fill.price}"
+
+
+def wallet_explained(venue: Venue, change: fx.ReconcileRepaired) -> str | None:
+    """The wallet follows from fills and funding; only a bankruptcy explains another change."""
+    return change.detail if change.kind == "wallet" and not venue.insurance else None
 
 
 def fills_equal(venue: Venue, rows: Rows) -> str | None:

@@ -427,6 +427,8 @@ class World:
                     self._check_entry(replica, overlay, change.order, changes)
             elif isinstance(change, fx.FillRecorded):
                 self._must("no_invented_fill", must.no_invented_fill(self.venue, change))
+            elif isinstance(change, fx.ReconcileRepaired):
+                self._must("wallet_explained", must.wallet_explained(self.venue, change))
             overlay.take(change)
 
     def _check_entry(
@@ -440,11 +442,12 @@ class World:
             for c in changes
             if isinstance(c, fx.ExecutionChanged)
         }
+        executions = {**self.rows.executions, **executions}
         switches = (fx.TradingStateChanged, fx.EmergencyStopped, fx.EmergencyReset)
         switched = any(isinstance(c, switches) for c in changes)
         if not switched:
             problem = must.entry_allowed(
-                replace(self.rows, executions={**self.rows.executions, **executions}),
+                replace(self.rows, executions=executions),
                 overlay,
                 self.script,
                 order,
@@ -455,7 +458,7 @@ class World:
         if one.gates.draining and self.loop.time() - one.gates_since > 2.0 and not one.frozen:
             self.broken("entry_allowed", f"{order.client_order_id} is decided while draining")
         plans = {c.plan.position_id: c.plan for c in changes if isinstance(c, fx.StorePlan)}
-        rows = Rows(plans={**self.rows.plans, **plans})
+        rows = Rows(plans={**self.rows.plans, **plans}, executions=executions)
         marks = self.venue.engine.state.marks
         self._must("within_limits", must.within_limits(self.policy, rows, overlay, order, marks))
 
@@ -488,6 +491,8 @@ class World:
             if isinstance(effect, fx.Alert):
                 self.counts[f"alert {effect.alert_type}"] += 1
                 self.tell(replica.name, f"alert {effect.alert_type}: {effect.message}")
+                if effect.alert_type == "CORE_EXCEPTION":
+                    self.broken("core_sound", effect.message)
             elif isinstance(effect, fx.ReconcileRepaired):
                 self.counts[f"repair {effect.kind}"] += 1
                 self.tell(replica.name, f"repaired {effect.kind}: {effect.detail}")

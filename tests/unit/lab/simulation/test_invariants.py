@@ -113,6 +113,17 @@ def test_a_limit_that_is_passed_is_seen(policy: Policy, order: Order) -> None:
     assert must.within_limits(Policy(), Rows(), must.Overlay({}, {}), ENTRY, marks) is None
 
 
+def test_limits_on_the_account_hold_when_it_is_decided_not_when_a_part_is_sent() -> None:
+    """What a person opened meanwhile counts for the next decision only."""
+    marks, policy = {"BTCUSDT": D(90_000)}, Policy(max_positions=0)
+    begun = must.Overlay({"qte1-1": ENTRY}, {})
+    later = replace(ENTRY, client_order_id="qte1-2")
+    assert must.within_limits(policy, Rows(), begun, later, marks) is None
+    assert must.within_limits(Policy(max_position_usd=D(100)), Rows(), begun, later, marks)
+    other = replace(later, position_id="pos-2")
+    assert must.within_limits(policy, Rows(), begun, other, marks)
+
+
 def test_an_illegal_step_is_seen() -> None:
     overlay = must.Overlay({"qte0-1": ENTRY}, {})
     for state, previous in (
@@ -173,6 +184,9 @@ def test_books_that_differ_are_seen() -> None:
     assert must.fills_equal(there, rows)
     invented = replace(fill, trade_id="drift-1")
     assert must.no_invented_fill(there, fx.FillRecorded(invented, "p", None))
+    repaired = fx.ReconcileRepaired("", "wallet", "wallet was 1, the exchange says 2", 1)
+    assert must.wallet_explained(there, repaired)
+    assert must.wallet_explained(there, replace(repaired, kind="missed_fill")) is None
 
 
 def test_money_that_is_not_there_is_seen() -> None:
