@@ -458,7 +458,15 @@ class World:
         plans = {c.plan.position_id: c.plan for c in changes if isinstance(c, fx.StorePlan)}
         rows = Rows(plans={**self.rows.plans, **plans}, executions=executions)
         marks = self.venue.engine.state.marks
-        self._must("within_limits", must.within_limits(self.policy, rows, overlay, order, marks))
+        problem = must.within_limits(
+            self.policy,
+            rows,
+            overlay,
+            order,
+            marks,
+            decided_before=order.execution_id in self.rows.executions,
+        )
+        self._must("within_limits", problem)
 
     def committed(self, replica: str, changes: Sequence[fx.Change]) -> None:
         """Send the facts of a commit to the ledger."""
