@@ -27,7 +27,8 @@ up: install ## run the whole system here: make up ARGS="--market ../shared/data/
 	@$(BIN)/qt up $(ARGS)
 
 test: install ## all tests, real servers included, without the drills
-	@$(BIN)/python -m pytest -m "not drill" $(ARGS)
+	@$(BIN)/python -m pytest -m "not drill" -n 2 --dist loadfile tests/unit tests/contract tests/config $(ARGS)
+	@$(BIN)/python -m pytest -m "not drill" tests/grpc tests/integration tests/system $(ARGS)
 
 drills: install ## the long proofs
 	@$(BIN)/python -m pytest -m drill --timeout=3600 $(ARGS)

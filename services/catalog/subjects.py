@@ -70,6 +70,11 @@ def event(event_type: str, account: str, key: str) -> str:
     return f"quantum.events.{event_type}.{account}.{key}"
 
 
+def account_events(account: str) -> str:
+    """Subjects of all facts of an account."""
+    return f"quantum.events.*.*.{account}.>"
+
+
 def signal(symbol: str) -> str:
     """Subject of generated signals."""
     return f"quantum.live.signal.generated.{symbol}"

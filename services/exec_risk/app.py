@@ -10,6 +10,7 @@ from quantum.exec_risk.v1.exec_risk_service_pb2_grpc import (
 
 from services.catalog import subjects
 from services.exec_risk import consumers, fault_points
+from services.exec_risk.commit_statement import ANSWERS_CHANNEL
 from services.exec_risk.core.effects import Effect
 from services.exec_risk.core.policy import Gates
 from services.exec_risk.counters import Counters
@@ -25,10 +26,12 @@ from services.exec_risk.servicer import ExecRiskServicer
 from services.exec_risk.settings import Settings
 from services.exec_risk.store import PostgresStore
 from services.exec_risk.term import Term
+from services.exec_risk.updates import Updates
 from services.kit.db import Database
 from services.kit.lease import Lease
 from services.kit.logs import get_logger
 from services.kit.migrate import missing
+from services.kit.notify import Notifications
 from services.kit.outbox import OutboxRelay
 from services.kit.process import Process
 from services.kit.server import Servicers
@@ -79,6 +82,11 @@ async def build(process: Process, settings: Settings) -> Servicers:
         truth, lease, settings.account, settings.exchange_venue, on_facts=relay.hand
     )
 
+    notifications = Notifications(
+        dsn, ANSWERS_CHANNEL, clock, application_name=f"{process.instance} notifications"
+    )
+    asked = notifications.bell(settings.account)
+
     reached = fault_points.made(settings.exec_risk_kill_at)
 
     def on_effects(effects: list[Effect]) -> None:
@@ -95,6 +103,7 @@ async def build(process: Process, settings: Settings) -> Servicers:
             limits=settings.term(),
             gates=lambda: Gates(process.draining, process.maintenance),
             on_effects=on_effects,
+            asked=asked.wait,
         )
 
     leader = Leader(exchange=exchange, lease=lease, new_term=new_term)
@@ -105,16 +114,20 @@ async def build(process: Process, settings: Settings) -> Servicers:
         on_observed=leader.round_observed,
         on_unreadable=lambda _: counters.error(),
     )
+    updates = Updates(settings.account)
+    await updates.start(process, bus)
+    process.spawn("notifications", notifications.run())
     process.spawn("exchange", _exchange(process, exchange, leader))
     process.spawn("outbox", relay.run())
     process.spawn("purge", purge_requests(database, clock))
     process.spawn("watch", _watch(process, leader, database, exchange))
-    views = LeaderViews(database, settings.account, clock, leader)
+    views = LeaderViews(database, settings.account, clock, notifications, leader)
     servicer = ExecRiskServicer(
         process=process,
         views=views,
         policy=policy,
         counters=counters,
+        updates=updates,
         leading=lambda: leader.leading,
     )
     return [(add_ExecRiskServiceServicer_to_server, servicer)]

@@ -7,11 +7,12 @@ from decimal import Decimal
 import asyncpg
 
 from services.exec_risk import execution_rows, rows
-from services.exec_risk.core.effects import Latch
+from services.exec_risk.core.facts import Latch
 from services.exec_risk.core.market import Quote
+from services.exec_risk.core.periods import Day
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.results import KEPT, ClosedTrade
-from services.exec_risk.core.state import KEEP_MS, Book, Day
+from services.exec_risk.core.state import KEEP_MS, Book
 from services.trade.position import SafetyLevel, TradingState
 from services.trade.times import from_datetime, to_datetime
 

@@ -49,6 +49,8 @@ _TABLES: dict[str, tuple[str, str, str]] = {
 }
 """Columns, key and condition of the update by table; without a key what is there is kept."""
 _ANSWERS = "requests"
+ANSWERS_CHANNEL = "exec_risk_requests"
+"""Channel of PostgreSQL: an account when it was asked, `account:request_id` when answered."""
 
 
 class Changes:
@@ -197,6 +199,7 @@ put_answers as (
     update requests as r set answered_at = clock_timestamp(), ok = a.ok, result = a.result
     from fence, jsonb_populate_recordset(null::requests, ${answers}::jsonb) as a
     where r.account = a.account and r.request_id = a.request_id and r.answered_at is null
+    returning pg_notify('{ANSWERS_CHANNEL}', r.account || ':' || r.request_id)
 ),
 told as ({outbox.insert("fence", answers + 1)})
 select held.yes, told.id, told.message_id, switch.state,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from services.exec_risk.core.effects import Alert
+from services.exec_risk.core.facts import Alert
 from services.exec_risk.core.state import Book
 from services.exec_risk.core.trader import Event
 from services.kit.clock import Clock

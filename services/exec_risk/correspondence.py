@@ -26,12 +26,20 @@ class Correspondence:
     """Tells the status and follows requests; a store that is away is waited for."""
 
     def __init__(
-        self, store: Store, clock: Clock, keeper: Keeper, *, put: Callable[[Command], None]
+        self,
+        store: Store,
+        clock: Clock,
+        keeper: Keeper,
+        *,
+        put: Callable[[Command], None],
+        asked: Callable[[], Awaitable[None]] | None,
     ) -> None:
+        """`asked` returns when requests are to be looked for; without it they are polled."""
         self._store = store
         self._clock = clock
         self._keeper = keeper
         self._put = put
+        self._wait = asked or (lambda: clock.sleep(_REQUESTS_SECONDS))
         self._asked: set[str] = set()
 
     async def tell_status(
@@ -67,7 +75,7 @@ class Correspondence:
                 if command.request_id not in self._asked:
                     self._asked.add(command.request_id)
                     self._put(command)
-            await self._clock.sleep(_REQUESTS_SECONDS)
+            await self._wait()
 
     async def until_stored(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask the store until it answers."""

@@ -11,12 +11,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from services.exec_risk.core.effects import (
-    Change,
-    EmergencyReset,
-    EmergencyStopped,
-    TradingStateChanged,
-)
+from services.exec_risk.core.effects import Change
+from services.exec_risk.core.facts import EmergencyReset, EmergencyStopped, TradingStateChanged
 from services.exec_risk.seams import Store, StoreUnavailable, Switches
 from services.kit.clock import Clock
 from services.kit.logs import get_logger

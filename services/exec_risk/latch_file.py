@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from services.exec_risk.core.effects import Latch
+from services.exec_risk.core.facts import Latch
 from services.kit.logs import get_logger
 
 log = get_logger(__name__)

@@ -12,6 +12,7 @@ from services.exec_risk.views import Views
 from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.errors import Unavailable
+from services.kit.notify import Notifications
 from services.trade.order import Order
 
 HANDED_OVER = frozenset({"close_position", "emergency_stop"})
@@ -25,8 +26,15 @@ class LeaderViews(Views):
     On every other replica they end with Unavailable, as the reads do.
     """
 
-    def __init__(self, database: Database, account: str, clock: Clock, leader: Leader) -> None:
-        super().__init__(database, account, clock)
+    def __init__(
+        self,
+        database: Database,
+        account: str,
+        clock: Clock,
+        notifications: Notifications,
+        leader: Leader,
+    ) -> None:
+        super().__init__(database, account, clock, notifications)
         self._leader = leader
 
     async def order(self, client_order_id: str) -> Order | None:
@@ -52,7 +60,7 @@ class LeaderViews(Views):
             while not self._answered(asking, deadline):
                 if term.store_away:
                     return await self._hand_over(term, request_id, kind, arguments, wait_seconds)
-                await self._clock.sleep(_LOOK_SECONDS)
+                await asyncio.wait({asking}, timeout=_LOOK_SECONDS)
             return asking.result()
         finally:
             asking.cancel()

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from services.exec_risk.core.effects import EntryPlan, FillRecorded
+from services.exec_risk.core.effects import EntryPlan
+from services.exec_risk.core.facts import FillRecorded
 from services.exec_risk.core.trailing import Progress, Stage
 from services.trade.order import (
     Order,

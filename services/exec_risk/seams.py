@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.exec_risk.core.effects import Change, Latch
+from services.exec_risk.core.effects import Change
 from services.exec_risk.core.exchange_events import (
     ExchangeEvent,
     ExchangeSnapshot,
     OrderReport,
     RequestOutcome,
 )
+from services.exec_risk.core.facts import Latch
 from services.exec_risk.core.inputs import Command
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import Book

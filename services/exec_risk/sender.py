@@ -6,14 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
-from services.exec_risk.core.effects import (
-    Action,
-    Cancel,
-    Place,
-    Reconcile,
-    Resolve,
-    SetLeverage,
-)
+from services.exec_risk.core.actions import Action, Cancel, Place, Reconcile, Resolve, SetLeverage
 from services.exec_risk.core.exchange_events import Refused, RequestOutcome, Unknown
 from services.exec_risk.core.inputs import (
     CancelAnswered,
@@ -158,9 +151,10 @@ class Sender:
 
     async def _resolve(self, order: Order) -> None:
         """Ask for an order until the exchange knows it, or cannot have it any more."""
-        asked_since = self._signed.get(order.client_order_id, self._clock.monotonic())
+        name, begun = order.client_order_id, self._clock.monotonic()
         try:
             while True:
+                asked_since = self._signed.get(name, begun)
                 settled = self._clock.monotonic() - asked_since > self._limits.proof_seconds
                 try:
                     async with asyncio.timeout(self._limits.timeout_seconds):
@@ -170,7 +164,8 @@ class Sender:
                     await self._clock.sleep(_ASK_AGAIN_SECONDS)
                     continue
                 # the answer is proof only when it was asked for after the window had passed
-                if report is not None or settled:
+                again = self._signed.get(name, begun) != asked_since
+                if report is not None or (settled and not again):
                     self._report(OrderFound(order.client_order_id, report))
                     return
                 await self._clock.sleep(_ASK_AGAIN_SECONDS)

@@ -15,10 +15,12 @@ from services.catalog.processes import EXEC_RISK, VERSION
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.rules import RULES
 from services.exec_risk.counters import Counters
-from services.exec_risk.facts import shown
 from services.exec_risk.servicer_emergency import EmergencyRpcs
 from services.exec_risk.servicer_orders import OrderRpcs
 from services.exec_risk.servicer_reconcile import ReconcileRpcs
+from services.exec_risk.servicer_updates import UpdateRpcs
+from services.exec_risk.trade_messages import shown
+from services.exec_risk.updates import Updates
 from services.exec_risk.views import Views
 from services.kit.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from services.kit.process import Process
@@ -38,7 +40,9 @@ WAIT_SECONDS = 5.0
 LARGEST_USD = Decimal(10) ** 12
 
 
-class ExecRiskServicer(OrderRpcs, EmergencyRpcs, ReconcileRpcs, rpc.ExecRiskServiceServicer):
+class ExecRiskServicer(
+    OrderRpcs, EmergencyRpcs, ReconcileRpcs, UpdateRpcs, rpc.ExecRiskServiceServicer
+):
     """Answers from PostgreSQL, so that every replica says the same; the leader does the rest."""
 
     def __init__(
@@ -48,6 +52,7 @@ class ExecRiskServicer(OrderRpcs, EmergencyRpcs, ReconcileRpcs, rpc.ExecRiskServ
         views: Views,
         policy: Policy,
         counters: Counters,
+        updates: Updates,
         leading: Callable[[], bool],
         wait_seconds: float = WAIT_SECONDS,
     ) -> None:
@@ -55,6 +60,7 @@ class ExecRiskServicer(OrderRpcs, EmergencyRpcs, ReconcileRpcs, rpc.ExecRiskServ
         self._views = views
         self._policy = policy
         self._counters = counters
+        self._updates = updates
         self._leading = leading
         self._wait_seconds = wait_seconds
 

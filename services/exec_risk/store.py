@@ -13,7 +13,7 @@ from services.exec_risk.core import effects as fx
 from services.exec_risk.core.inputs import Command
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import Book
-from services.exec_risk.facts import encode
+from services.exec_risk.fact_messages import encode
 from services.exec_risk.request_commands import command_of
 from services.exec_risk.seams import StoreUnavailable, Switches
 from services.kit import outbox

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from services.exec_risk.candles import CandlePublisher
-from services.exec_risk.core.effects import ACTIONS, WRITES, Action, Change, Effect, Reconcile
+from services.exec_risk.core.actions import ACTIONS, WRITES, Action, Reconcile
+from services.exec_risk.core.effects import Change, Effect
 from services.exec_risk.core.exchange_events import (
     CandleClosed,
     OrderReport,
@@ -28,19 +29,18 @@ from services.exec_risk.core.inputs import (
     SetTradingState,
     SnapshotRead,
     SwitchesRead,
-    Tick,
-    VerifyDue,
 )
 from services.exec_risk.core.policy import Gates, Policy
 from services.exec_risk.core.reconcile import START
 from services.exec_risk.core.trader import Event, Trader
 from services.exec_risk.correspondence import Correspondence
 from services.exec_risk.direct import Direct
+from services.exec_risk.first_reading import fills_since, read
 from services.exec_risk.guarded_core import GuardedCore
 from services.exec_risk.keeper import Keeper
 from services.exec_risk.latch_file import LatchFile
-from services.exec_risk.overdue import Overdue
 from services.exec_risk.pace import Pace
+from services.exec_risk.pulse import Pulse
 from services.exec_risk.seams import CandleSink, Exchange, Store, Switches
 from services.exec_risk.sender import Sender
 from services.exec_risk.term_limits import TermLimits
@@ -53,10 +53,7 @@ log = get_logger(__name__)
 
 __all__ = ["Term", "TermLimits"]
 
-HOUR_MS = 3_600_000
 _BATCH = 256
-_TICK_SECONDS = 0.25
-_RETRY_SECONDS = 0.2
 
 
 class Term:
@@ -73,12 +70,12 @@ class Term:
         limits: TermLimits,
         gates: Callable[[], Gates],
         on_effects: Callable[[list[Effect]], None],
+        asked: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._policy = policy
         self._exchange = exchange
         self._store = store
         self._clock = clock
-        self._limits = limits
         self._gates = gates
         self._on_effects = on_effects
         self._queue: deque[Event] = deque()
@@ -88,20 +85,14 @@ class Term:
             exchange, clock, limits.sender, report=self.put, since=self._fills_since
         )
         self._pace = Pace(clock, observed_wait=limits.observed_wait)
-        self._overdue = Overdue(
-            clock,
-            protection=limits.protection_grace - _TICK_SECONDS,
-            exits=limits.exit_deadline,
-            lockstep=limits.round_wait_lockstep,
-            free=limits.round_wait_free,
-        )
+        self._pulse = Pulse(clock, limits, gates=self._gates_now, put=self.put)
         self._keeper = Keeper(store, clock, patience=limits.store_patience, on_kept=self._kept)
         self._latch_file = LatchFile(limits.latch_file, policy.account)
         self._without = WithoutStore(
             clock, self._latch_file, carry_out=self._sender.carry_out, report=self.put
         )
         self._core = GuardedCore(policy, store, self._keeper, clock)
-        self._letters = Correspondence(store, clock, self._keeper, put=self.put)
+        self._letters = Correspondence(store, clock, self._keeper, put=self.put, asked=asked)
         self.direct = Direct(self._letters.take)
         """The way of requests that PostgreSQL does not carry."""
         self.ready = False
@@ -143,7 +134,13 @@ class Term:
             group.create_task(self._keeper.run())
             await self._start(point)
             group.create_task(self._publisher.run(self.trader.book, point))
-            group.create_task(self._pulse())
+            group.create_task(
+                self._pulse.run(
+                    lambda: self.trader,
+                    ready=lambda: self.ready,
+                    lockstep=lambda: self._pace.lockstep,
+                )
+            )
             group.create_task(
                 self._letters.tell_status(
                     lambda: self.trader.book,
@@ -173,15 +170,7 @@ class Term:
         if point is not None:
             book.time = max(book.time, point.time)
             self._pace.lockstep = point.lockstep
-        while True:
-            try:
-                filters = await self._exchange.filters()
-                snapshot = await self._exchange.snapshot(self._fills_since())
-                break
-            except Exception as error:  # noqa: BLE001 - unknown, so it is asked again
-                # an exchange that does not answer is unknown, never flat: wait for it
-                log.warning("exchange_not_read", error=str(error))
-                await self._clock.sleep(_RETRY_SECONDS)
+        filters, snapshot = await read(self._exchange, self._clock, self._fills_since)
         await self._step([GatesChanged(self._gates_now()), FiltersRead(filters)])
         await self._latch_again()
         await self._step([SnapshotRead(snapshot, START)])
@@ -300,35 +289,15 @@ class Term:
         await self._exchange.idle(point.number)
         self._pace.answered(point)
 
-    async def _pulse(self) -> None:
-        """The slow pulse: gates, overdue protection, overdue rounds, what was put off."""
-        gates, verified = self._gates_now(), self._clock.monotonic()
-        while True:
-            await self._clock.sleep(_TICK_SECONDS)
-            if self._clock.monotonic() - verified >= self._limits.reconcile_every and self.ready:
-                verified = self._clock.monotonic()
-                self.put(VerifyDue())
-            if self._gates_now() != gates:
-                gates = self._gates_now()
-                self.put(GatesChanged(gates))
-            for event in self._overdue.look(self.trader, lockstep=self._pace.lockstep):
-                self.put(event)
-            self.put(Tick())
-
     def _gates_now(self) -> Gates:
-        """The process's switches and our own. In lockstep the market waits for PostgreSQL."""
+        """The process's switches and our own. In lockstep the market waits for whoever is away."""
         return replace(
             self._gates(),
             store_away=self._keeper.away and not self._pace.lockstep,
+            # its own word may wait behind events whose rest is asked for in vain
+            exchange_away=not (self._exchange.connected or self._pace.lockstep),
             core_error=self._core.faults.reason,
         )
 
     def _fills_since(self) -> int:
-        """Return the market time from which fills may have been missed."""
-        book = self.trader.book
-        if not book.time:
-            return int(self._clock.now().timestamp() * 1000) - HOUR_MS
-        # the user stream may have been down since the last reading, however far the market went
-        times = [min(book.time, book.read_time or book.time) - HOUR_MS]
-        times += [o.decided_time for o in book.live_orders()]
-        return max(min(times), 0)
+        return fills_since(self.trader.book, self._clock)

@@ -13,16 +13,17 @@ from typing import Any
 import asyncpg
 
 from services.exec_risk import execution_rows, rows
+from services.exec_risk.commit_statement import ANSWERS_CHANNEL
 from services.kit.clock import Clock
 from services.kit.db import TRANSIENT, Database
 from services.kit.errors import AlreadyExists, InvalidArgument, Unavailable
+from services.kit.notify import Bell, Notifications
 from services.trade.execution import Execution
 from services.trade.order import Order
 from services.trade.position import Position, SafetyLevel, TradingState
 from services.trade.times import from_datetime, utc_day
 
 _FRESH = timedelta(seconds=10)
-_POLL_SECONDS = 0.05
 _LIVE = "state not in ('FILLED', 'CANCELED', 'REJECTED', 'EXPIRED')"
 
 
@@ -58,10 +59,13 @@ class LeaderView:
 class Views:
     """Reads of one account."""
 
-    def __init__(self, database: Database, account: str, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, account: str, clock: Clock, notifications: Notifications
+    ) -> None:
         self._database = database
         self._account = account
         self._clock = clock
+        self._notifications = notifications
 
     async def positions(
         self, status: str, symbol: str, size: int, token: str
@@ -172,24 +176,38 @@ class Views:
 
         AlreadyExists when the id was used for something else, Unavailable when nobody answered.
         """
-        text = json.dumps(arguments, sort_keys=True)
+        bell = self._notifications.bell(f"{self._account}:{request_id}")
+        try:
+            await self._ask(request_id, kind, arguments)
+            return await self._answer(request_id, bell, wait_seconds)
+        finally:
+            self._notifications.drop(bell)
+
+    async def _ask(self, request_id: str, kind: str, arguments: dict[str, str]) -> None:
         row = await self._row(
+            "with asked as ("
             "insert into requests (account, request_id, kind, arguments) values ($1, $2, $3, $4)"
             # who asks again keeps an unanswered request alive; the leader leaves old ones alone
             " on conflict (account, request_id) do update set created_at ="
             " case when requests.answered_at is null then clock_timestamp()"
             " else requests.created_at end"
-            " returning kind, arguments",
+            " returning kind, arguments"
+            ") select kind, arguments, pg_notify($5, $1) from asked",
             self._account,
             request_id,
             kind,
-            text,
+            json.dumps(arguments, sort_keys=True),
+            ANSWERS_CHANNEL,
         )
         assert row is not None  # noqa: S101 - the statement returns its row
         if row["kind"] != kind or json.loads(row["arguments"]) != arguments:
             raise AlreadyExists(f"request_id {request_id} was used for another request")
+
+    async def _answer(
+        self, request_id: str, bell: Bell, wait_seconds: float
+    ) -> tuple[bool, dict[str, str]]:
         deadline = self._clock.monotonic() + wait_seconds
-        while self._clock.monotonic() < deadline:
+        while (left := deadline - self._clock.monotonic()) > 0:
             answer = await self._row(
                 "select ok, result from requests where account = $1 and request_id = $2"
                 " and answered_at is not null",
@@ -198,7 +216,7 @@ class Views:
             )
             if answer is not None:
                 return bool(answer["ok"]), dict(json.loads(answer["result"]))
-            await self._clock.sleep(_POLL_SECONDS)
+            await bell.wait(left)
         raise Unavailable(
             f"no leader of account {self._account} answered within {wait_seconds} s;"
             " repeat with the same request_id",

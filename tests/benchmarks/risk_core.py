@@ -6,7 +6,7 @@ import time
 from decimal import Decimal
 from pathlib import Path
 
-from services.exec_risk.core.effects import RiskDecided
+from services.exec_risk.core.facts import RiskDecided
 from services.exec_risk.core.policy import Policy
 from services.trade.order import OrderPurpose, Side
 from tests.benchmarks.rows import Row

@@ -59,12 +59,14 @@ class DrillDesk:
     def __init__(
         self, home: Path, postgres: PostgresServer, nats: NatsServer, venue: RunningVenue
     ) -> None:
+        self.account = "main"
         self.home = home
         self.postgres = postgres
         self.nats = nats
         self.venue = venue
         self.script = Script()
         self.adviser: Adviser
+        self.venue_settings: VenueSettings
         self.environment: dict[str, str] = {}
         self.replicas: dict[str, Replica] = {}
         self.ports: dict[str, int] = {}
@@ -129,7 +131,8 @@ class DrillDesk:
                 found = await self.rows(
                     "select s.instance from leader_status s join lease l on l.owner = s.instance"
                     " where s.ready and l.expires > clock_timestamp()"
-                    " and s.updated_at > clock_timestamp() - interval '3 s'"
+                    " and s.updated_at > clock_timestamp() - interval '3 s' and s.account = $1",
+                    self.account,
                 )
             except TRANSIENT:
                 return ""
@@ -146,8 +149,9 @@ class DrillDesk:
             found = await self.rows(
                 "select 1 from positions p join orders o on o.position_id = p.position_id"
                 " where p.status = 'open' and o.purpose = 'STOP_LOSS' and o.state = 'ACCEPTED'"
-                " and p.symbol = any($1)",
+                " and p.symbol = any($1) and p.account = $2",
                 list(symbols),
+                self.account,
             )
             return len(found) >= len(symbols)
 
@@ -164,6 +168,25 @@ class DrillDesk:
     def asked(self) -> BinanceExchange:
         """The venue, only asked: nothing is placed through it."""
         return self._asked
+
+    @asynccontextmanager
+    async def beside(self, account: str) -> AsyncIterator[DrillDesk]:
+        """One more account on the same servers, on a venue of its own with the same market."""
+        async with AsyncExitStack() as stack:
+            venue = await stack.enter_async_context(start_venue(self.venue_settings))
+            other = DrillDesk(self.home, self.postgres, self.nats, venue)
+            other.account, other.script, other.adviser = account, self.script, self.adviser
+            other.environment = {
+                **self.environment,
+                "ACCOUNT": account,
+                "PAPER_VENUE_URL": venue.url,
+            }
+            await other.connect(stack)
+            try:
+                yield other
+            finally:
+                for replica in other.replicas.values():
+                    replica.end()
 
     async def connect(self, stack: AsyncExitStack) -> None:
         """Open what the drill looks through."""
@@ -209,6 +232,12 @@ class DrillDesk:
             }
         )
 
+    async def leverage_by_hand(self, leverage: int) -> None:
+        """Set the leverage of every symbol as a person at the exchange's own page does."""
+        client: Any = self._asked._client
+        for symbol in SYMBOLS:
+            await client.fapiPrivatePostLeverage({"symbol": symbol, "leverage": leverage})
+
     async def fault(self, kind: str, **parameters: Any) -> None:
         """Put a fault in force on the venue."""
         await self._faults("POST", {"kind": kind, **parameters})
@@ -236,7 +265,7 @@ class DrillDesk:
             }
             ours = {
                 (r["symbol"], r["trade_id"]): (r["price"], r["quantity"], r["commission"])
-                for r in await self.rows("select * from fills")
+                for r in await self.rows("select * from fills where account = $1", self.account)
             }
             assert ours == theirs, f"{set(ours) ^ set(theirs)}"
             return True
@@ -247,7 +276,9 @@ class DrillDesk:
     async def _same_positions(self) -> bool:
         snapshot = await self.asked().snapshot(0)
         held = {p.symbol: p.quantity for p in snapshot.account.positions if p.quantity}
-        rows = await self.rows("select * from positions where status = 'open'")
+        rows = await self.rows(
+            "select * from positions where status = 'open' and account = $1", self.account
+        )
         signs = {"LONG": 1, "SHORT": -1}
         assert held == {r["symbol"]: r["quantity"] * signs[r["side"]] for r in rows}
         stops = {o.symbol for o in snapshot.open_orders if o.client_order_id.startswith("qts")}
@@ -288,19 +319,17 @@ async def drill_desk(
     async with AsyncExitStack() as stack:
         postgres = await stack.enter_async_context(PostgresServer.start(home / "postgres"))
         nats = await stack.enter_async_context(NatsServer.start(home / "nats"))
-        venue = await stack.enter_async_context(
-            start_venue(
-                VenueSettings(
-                    _env_file=None,
-                    venue_speed=speed,
-                    venue_pace=pace,
-                    # what looks on asks often
-                    venue_weight_limit=1_000_000,
-                )
-            )
+        settings = VenueSettings(
+            _env_file=None,
+            venue_speed=speed,
+            venue_pace=pace,
+            # what looks on asks often
+            venue_weight_limit=1_000_000,
         )
+        venue = await stack.enter_async_context(start_venue(settings))
         await migrate(postgres.dsn(), SCHEMA, MIGRATIONS)
         desk = DrillDesk(home, postgres, nats, venue)
+        desk.venue_settings = settings
         await desk.connect(stack)
         bus = await Bus.connect(nats.url, "adviser")
         stack.push_async_callback(bus.close)

@@ -14,10 +14,17 @@ class Mutation:
     old: str
     new: str
     tests: tuple[str, ...] = ()
+    """What pytest is asked to run; every one of them passes without the defect."""
+    first_seed: int = 0
+    """Where the simulation begins to look."""
+    seeds: int = 150
+    """How many seeds it may take; it ends with the first that fails."""
 
 
 CORE = "services/exec_risk/core/"
-MUTATIONS = (
+UNIT = "tests/unit/exec_risk/"
+
+SIMULATED = (
     Mutation(
         "a lost reply counts as never sent, and nobody asks by the client id",
         CORE + "trader.py",
@@ -26,10 +33,22 @@ MUTATIONS = (
         '            self._refused(order, never, "lost")\n',
     ),
     Mutation(
+        "what is not found at once was never sent",
+        "services/exec_risk/sender.py",
+        "                if report is not None or settled:\n",
+        "                if True:\n",
+    ),
+    Mutation(
         "a request is sent before its intent is committed",
         "services/exec_risk/term.py",
         "            signed_at = await step.settled\n",
         "            signed_at = int(self._clock.now().timestamp() * 1000)\n",
+    ),
+    Mutation(
+        "who was deposed does not notice",
+        "services/kit/lease.py",
+        "        if not held:\n",
+        "        if held is None:\n",
     ),
     Mutation(
         "a stop is cancelled, then placed anew",
@@ -41,17 +60,29 @@ MUTATIONS = (
         "            _place(book, position, stop, existing)\n",
     ),
     Mutation(
-        "who was deposed does not notice",
-        "services/kit/lease.py",
-        "        if not held:\n",
-        "        if held is None:\n",
+        "a stop of unknown outcome counts as protection",
+        CORE + "stop_orders.py",
+        "    return order.state in LIVE_ON_EXCHANGE and",
+        "    return not order.state.final and",
     ),
     Mutation(
-        "quantities are rounded up",
-        "services/trade/filters.py",
-        "        return _to_multiple(quantity, self.step_size, ROUND_FLOOR)\n",
-        "        return _to_multiple(quantity, self.step_size, ROUND_CEILING)\n",
-        ("tests/unit/trade", "tests/unit/exec_risk"),
+        "a stop is not placed anew when its position grows",
+        CORE + "stop_orders.py",
+        "    if trigger is None or order.remaining < position.quantity:\n        return False\n",
+        "    if trigger is None:\n        return False\n"
+        "    if order.remaining:\n        return True\n",
+    ),
+    Mutation(
+        "a position may stay without a stop",
+        "services/exec_risk/overdue.py",
+        "        return [ProtectionOverdue(p) for p in late]\n",
+        "        return [ProtectionOverdue(p) for p in late[:0]]\n",
+    ),
+    Mutation(
+        "what an execution sends next is the whole quantity again",
+        "services/trade/execution.py",
+        "        return max(self.quantity - self.filled_quantity, Decimal(0))\n",
+        "        return self.quantity if self.filled_quantity < self.quantity else Decimal(0)\n",
     ),
     Mutation(
         "a fill goes through a float",
@@ -66,18 +97,123 @@ MUTATIONS = (
         "    if key in ():\n",
     ),
     Mutation(
+        "a fill that is read back is applied though it was told",
+        CORE + "fills.py",
+        "    if key in book.seen_fills:\n",
+        '    if key in book.seen_fills and cause == "user_stream":\n',
+    ),
+    Mutation(
+        "a difference of one reading is booked",
+        CORE + "reconcile.py",
+        "        elif book.drift.get(symbol) == (held, there) or any(\n",
+        "        elif (held, there) or any(\n",
+    ),
+)
+"""The simulation finds them by what must hold, knowing nothing of them."""
+
+TESTED = (
+    Mutation(
+        "a request is signed with the time of its sending",
+        "services/exec_risk/sender.py",
+        "self._exchange.place(order, signed_at=signed_at)",
+        "self._exchange.place(order, signed_at=int(self._clock.now().timestamp() * 1000))",
+        (UNIT + "test_exec_sender.py",),
+    ),
+    Mutation(
+        "a time-out counts as a refusal",
+        "services/exec_risk/sender.py",
+        '            outcome = Unknown(f"no answer within {self._limits.timeout_seconds} s")\n',
+        '            outcome = Refused("timeout", "no answer", retryable=True)\n',
+        (UNIT + "test_exec_sender.py",),
+    ),
+    Mutation(
+        "the fence takes any token",
+        "services/kit/lease.py",
+        '"select true from lease where resource = $1 and token = $2 for share"',
+        '"select true from lease where resource = $1 and token >= $2 for share"',
+        ("tests/integration/exec_risk/test_exec_store.py::test_an_old_token_writes_nothing",),
+    ),
+    Mutation(
+        "the emergency latch is not read back",
+        "services/exec_risk/book_reader.py",
+        "        if latch is not None:\n",
+        "        if latch is not None and not latch:\n",
+        (
+            "tests/integration/exec_risk/test_exec_store.py"
+            "::test_the_latch_survives_restarts_until_its_reset",
+        ),
+    ),
+    Mutation(
+        "a message is acknowledged before its work is done",
+        "services/kit/work.py",
+        "        try:\n            await self._handler(fresh)\n",
+        "        for delivery in fresh:\n            await delivery.ack()\n"
+        "        try:\n            await self._handler(fresh)\n",
+        ("tests/integration/kit/test_bus.py",),
+    ),
+    Mutation(
+        "a stop follows the price back",
+        CORE + "trailing.py",
+        "        if usable(price) and tighter(ride.side, price, stands):\n",
+        "        if usable(price):\n",
+        (UNIT + "test_exec_protection_trailing.py",),
+    ),
+    Mutation(
+        "a target may lie below its costs",
+        CORE + "rules/market.py",
+        "    if entry.take_fraction > cost:\n",
+        "    if entry.take_fraction > 0:\n",
+        (UNIT + "test_exec_incidents.py",),
+    ),
+    Mutation(
+        "a partial target may lie below its costs",
+        CORE + "targets.py",
+        "        if ride.cost < distance < take_fraction and",
+        "        if 0 < distance < take_fraction and",
+        (UNIT + "test_exec_protection_targets.py",),
+    ),
+    Mutation(
+        "an exit may open a position",
+        "services/trade/order.py",
+        "        return self.purpose is not OrderPurpose.ENTRY\n",
+        "        return self.purpose not in (OrderPurpose.ENTRY, OrderPurpose.EXIT)\n",
+        (UNIT + "test_exec_incidents.py",),
+    ),
+    Mutation(
+        "an exit is sent without its flag",
+        "services/exec_risk/exchange_orders.py",
+        "    elif order.reduce_only:\n",
+        "    elif order.reduce_only and is_conditional(order):\n",
+        ("tests/unit/exchange/test_exchange_orders.py",),
+    ),
+    Mutation(
+        "an exit that was refused is not tried again",
+        CORE + "trader.py",
+        "        book.exit_hold.clear()\n",
+        "        book.exit_hold.intersection_update(book.plans)\n",
+        (UNIT + "test_exec_protection_exits.py",),
+    ),
+    Mutation(
+        "what fills after the emergency stop stays open",
+        CORE + "trader.py",
+        "        if self.book.latch is not None:\n            emergency.sweep(self.book)\n",
+        "",
+        (UNIT + "test_exec_emergency.py::test_whatever_comes_after_the_stop_ends_flat",),
+    ),
+    Mutation(
         "an exit passes through the gate of entries",
         CORE + "guard.py",
         "    if position.exit_reason is None:\n        position = replace(position",
         '    if book.trading_state.value == "HALTED":\n        return None\n'
         "    if position.exit_reason is None:\n        position = replace(position",
+        (UNIT + "test_exec_rules.py::test_exits_pass_in_full_whatever_is_closed",),
     ),
     Mutation(
-        "a stop is not placed anew when its position grows",
-        CORE + "stop_orders.py",
-        "    if trigger is None or order.remaining < position.quantity:\n        return False\n",
-        "    if trigger is None:\n        return False\n"
-        "    if order.remaining:\n        return True\n",
+        "funding is applied as often as it is told",
+        CORE + "funding.py",
+        "    if report.transaction_id in book.seen_funding:\n",
+        "    if report.transaction_id in ():\n",
+        (UNIT + "test_exec_incidents.py",),
     ),
     Mutation(
         "what a restart finds unknown counts as never sent",
@@ -85,6 +221,70 @@ MUTATIONS = (
         '        else:\n            orders.lost(book, order, "not among the open orders")\n',
         "        elif order.state is not OrderState.REJECTED:\n"
         '            orders.move(book, order, OrderState.REJECTED, "never_sent")\n',
+        (UNIT + "test_exec_restart.py",),
+    ),
+    Mutation(
+        "an exit is sized once, whatever its entry fills on",
+        CORE + "guard.py",
+        "    if missing <= 0 or position.position_id in book.exit_hold:\n",
+        "    if running or position.position_id in book.exit_hold:\n",
+        (UNIT + "test_exec_found_by_simulation.py",),
+    ),
+    Mutation(
+        "entries go on while the account is halted",
+        CORE + "rules/gates.py",
+        "    return None if state is TradingState.ACTIVE else",
+        "    return None if state else",
+        (UNIT + "test_exec_rules.py::test_each_gate_is_the_reason_of_its_refusal",),
+    ),
+    Mutation(
+        "entries go on while an emergency stop is latched",
+        CORE + "rules/gates.py",
+        "    return None if latch is None else",
+        "    return None if latch is None or latch else",
+        (UNIT + "test_exec_rules.py::test_each_gate_is_the_reason_of_its_refusal",),
+    ),
+    Mutation(
+        "entries go on while equity is not known",
+        CORE + "rules/gates.py",
+        '    if equity is None:\n        return "equity is not known"\n',
+        "    if equity is None:\n        return None\n",
+        (UNIT + "test_exec_rules.py::test_each_gate_is_the_reason_of_its_refusal",),
+    ),
+    Mutation(
+        "a wallet that nobody knows is empty",
+        CORE + "state.py",
+        "        return None if self.wallet is None else self.wallet + self.unrealized()\n",
+        "        return (self.wallet or Decimal(0)) + self.unrealized()\n",
+        (UNIT + "test_exec_trading.py",),
+    ),
+    Mutation(
+        "a price may be of any age",
+        CORE + "rules/market.py",
+        "if age > limit else None\n",
+        "if age < 0 else None\n",
+        (UNIT + "test_exec_rules.py::test_a_price_that_is_older_than_its_limit_refuses",),
+    ),
+    Mutation(
+        "an order of unknown outcome does not block its symbol",
+        CORE + "executing.py",
+        "    return bool(blocked_by(book)) or stale or any(unknown)\n",
+        "    return bool(blocked_by(book)) or stale\n",
+        (UNIT + "test_exec_strategies.py",),
+    ),
+    Mutation(
+        "an entry is sent before its leverage is verified",
+        CORE + "executing.py",
+        "    confirmed = execution.reduce_only or book.leverage",
+        "    confirmed = True or book.leverage",
+        (UNIT + "test_exec_trading.py",),
+    ),
+    Mutation(
+        "any leverage that is read back will do",
+        CORE + "entries.py",
+        "        if answer.leverage == plan.leverage:\n",
+        "        if answer.leverage is not None:\n",
+        (UNIT + "test_exec_trading.py",),
     ),
     Mutation(
         "entries on their way reserve nothing",
@@ -93,69 +293,65 @@ MUTATIONS = (
         "        for execution in self.executing.entering():\n"
         "            total += self.unsent_notional(execution)\n",
         "                total += self.pending_notional(order) * 0\n",
-        ("tests/unit/exec_risk/test_exec_trading.py",),
+        (UNIT + "test_exec_trading.py",),
     ),
     Mutation(
-        "a position may stay without a stop",
-        "services/exec_risk/overdue.py",
-        "        return [ProtectionOverdue(p) for p in late]\n",
-        "        return [ProtectionOverdue(p) for p in late[:0]]\n",
-    ),
-    Mutation(
-        "a request is signed with the time of its sending",
-        "services/exec_risk/sender.py",
-        "self._exchange.place(order, signed_at=signed_at)",
-        "self._exchange.place(order, signed_at=int(self._clock.now().timestamp() * 1000))",
-    ),
-    Mutation(
-        "what is not found at once was never sent",
-        "services/exec_risk/sender.py",
-        "                if report is not None or settled:\n",
-        "                if report is not None or not settled or settled:\n",
-    ),
-    Mutation(
-        "a difference of one reading is booked",
-        CORE + "reconcile.py",
-        "        elif book.drift.get(symbol) == (held, there) or any(\n",
-        "        elif (held, there) or any(\n",
-    ),
-    Mutation(
-        "an exit is sized once, whatever its entry fills on",
-        CORE + "guard.py",
-        "    if missing <= 0 or position.position_id in book.exit_hold:\n",
-        "    if running or position.position_id in book.exit_hold:\n",
+        "one signal may be ordered again",
+        CORE + "entries.py",
+        "    if (plan.position_id, OrderPurpose.ENTRY) in book.counts:\n",
+        "    if (plan.position_id, OrderPurpose.ENTRY) in ():\n",
+        (UNIT + "test_exec_trading.py",),
     ),
     Mutation(
         "a round that is decided late judges by its own time",
         CORE + "rounds.py",
         "    now = max(found.time, book.time)\n",
         "    now = found.time\n",
-    ),
-    Mutation(
-        "entries go on while the account is halted",
-        CORE + "rules/gates.py",
-        "    return None if state is TradingState.ACTIVE else",
-        "    return None if state else",
+        (UNIT + "test_exec_found_by_simulation.py",),
     ),
     Mutation(
         "a fill that turns a position round is one fill of one position",
         CORE + "fills.py",
         "        return (fill,)\n    share",
         "        return (fill,)\n    return (fill,)\n    share",
+        (UNIT + "test_exec_found_by_simulation.py",),
+    ),
+    Mutation(
+        "a fill of a final order is refused",
+        CORE + "fills.py",
+        "    late = order.state.final\n",
+        "    late = order.state.final\n    if late:\n        return\n",
+        (UNIT + "test_exec_trading.py",),
+    ),
+    Mutation(
+        "quantities are rounded up",
+        "services/trade/filters.py",
+        "        return _to_multiple(quantity, self.step_size, ROUND_FLOOR)\n",
+        "        return _to_multiple(quantity, self.step_size, ROUND_CEILING)\n",
+        ("tests/unit/trade/test_values.py",),
+    ),
+    Mutation(
+        "quantities are rounded by way of a float",
+        "services/trade/filters.py",
+        "    return (value / step).to_integral_value",
+        "    return Decimal(float(value) / float(step)).to_integral_value",
+        ("tests/unit/trade/test_values.py",),
     ),
     Mutation(
         "the ledger keeps the older of two facts",
         "services/analytics/core/trades.py",
         "if ranks[0] == ranks[1] else ranks[0] > ranks[1]",
         "if ranks[0] == ranks[1] else ranks[0] < ranks[1]",
-    ),
-    Mutation(
-        "the emergency latch is not read back",
-        "services/exec_risk/book_reader.py",
-        "        if latch is not None:\n",
-        "        if latch is not None and not latch:\n",
-        ("tests/integration/exec_risk",),
+        ("tests/unit/analytics/test_trade_projection.py",),
     ),
 )
-SHORT = ("a lost reply counts as never sent, and nobody asks by the client id", MUTATIONS[6].name)
+"""Named tests find them, faster than the simulation would."""
+
+MUTATIONS = SIMULATED + TESTED
+SHORT = (
+    "a lost reply counts as never sent, and nobody asks by the client id",
+    "a stop is cancelled, then placed anew",
+    "a fill is applied as often as it is told",
+    "entries go on while the account is halted",
+)
 """Those that are tried in the short form, too."""

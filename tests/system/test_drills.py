@@ -153,33 +153,81 @@ async def test_nats_gone(tmp_path: Path, seconds: float) -> None:
         await desk.assert_same_books()
 
 
-@lengths
-async def test_venue_silent(tmp_path: Path, seconds: float) -> None:
-    """Sockets open and nothing told: disconnected, no entry; afterwards both books are one."""
+async def test_venue_silent_for_a_moment(tmp_path: Path) -> None:
+    """Sockets open and nothing told for 8 s: afterwards both books are one."""
     async with drill_desk(tmp_path, speed=4) as desk:
         desk.start()
         await desk.ready()
         await desk.open(BTC, ETH)
-        await desk.fault("silence", seconds=seconds)
+        await desk.fault("silence", seconds=SHORT_SECONDS)
         desk.script.says = {SOL: BUY}
+        await asyncio.sleep(SHORT_SECONDS)
+        await assert_trades_on_without_doubles(desk)
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        pytest.param(25.0, id="25s"),
+        pytest.param(LONG_SECONDS, id="60s", marks=pytest.mark.drill),
+    ],
+)
+async def test_venue_silent(tmp_path: Path, seconds: float) -> None:
+    """Sockets open and nothing told or answered: disconnected, no entry, an exit is tried."""
+    async with drill_desk(tmp_path, speed=4) as desk:
+        desk.start()
+        await desk.ready()
+        await desk.open(BTC, ETH)
+        begun = time.monotonic()
+        await desk.fault("silence", seconds=seconds)
 
         async def noticed() -> bool:
             told = await health(desk)
-            return not told.binance_connected
+            assert told.leader and not told.binance_connected, told
+            assert told.entries_blocked_by == "exchange", told
+            return str(told.status) == "critical"
 
-        if seconds > 30:
-            await eventually(noticed, seconds - 5, 0.2)
-        await asyncio.sleep(seconds)
+        await eventually(noticed, 20, 0.2)
+        async with desk.calls() as stub:
+            entry = pb.SubmitExecutionRequest(
+                request_id="entry-sol",
+                symbol=SOL,
+                side=trading_pb2.SIDE_BUY,
+                strategy=trading_pb2.EXECUTION_STRATEGY_MARKET,
+                notional_usd="500",
+            )
+            refused = await stub.SubmitExecution(entry, timeout=10)
+            assert (refused.approved, refused.rule) == (False, "exchange")
+            closing = pb.ClosePositionRequest(symbol=ETH, request_id="close-eth")
+            closed = await stub.ClosePosition(closing, timeout=10)
+        sent = await desk.rows(
+            "select 1 from orders where client_order_id = $1 and purpose = 'EXIT'"
+            " and state = any($2)",
+            closed.order.client_order_id,
+            ["SUBMITTED", "UNKNOWN"],
+        )
+        assert sent, "an exit is sent whatever the gate of entries says"
+        assert time.monotonic() < begun + seconds, "the venue spoke before all was looked at"
+        await eventually(noticed, 1, 0.2)
+        desk.script.says = {SOL: BUY}
+        await asyncio.sleep(max(0.0, begun + seconds - time.monotonic()))
+        await assert_trades_on_without_doubles(desk)
+        reasons = await desk.rows("select exit_reason from positions where symbol = $1", ETH)
+        assert [r["exit_reason"] for r in reasons] == ["MANUAL"]
 
-        async def trades_on() -> bool:
-            found = await desk.rows("select 1 from positions where symbol = 'SOLUSDT'")
-            return bool(found)
 
-        await eventually(trades_on, 60, 0.2)
-        desk.script.says = {}
-        await desk.assert_same_books()
-        counts = Counter(await desk.taken())
-        assert [c for c, n in counts.items() if n > 1] == []
+async def assert_trades_on_without_doubles(desk: DrillDesk) -> None:
+    """What is advised of SOL is opened, the books are one and no id was taken twice."""
+
+    async def trades_on() -> bool:
+        found = await desk.rows("select 1 from positions where symbol = $1", SOL)
+        return bool(found)
+
+    await eventually(trades_on, 60, 0.2)
+    desk.script.says = {}
+    await desk.assert_same_books()
+    counts = Counter(await desk.taken())
+    assert [c for c, n in counts.items() if n > 1] == []
 
 
 @pytest.mark.parametrize("offset", [3000, -3000])
@@ -221,7 +269,8 @@ async def test_reply_lost_twice_after_accepting(tmp_path: Path) -> None:
 @pytest.mark.parametrize("adopt", ["true", "false"])
 async def test_an_unknown_position_at_start(tmp_path: Path, adopt: str) -> None:
     """Adopted and protected within the limits, or closed, by ADOPT_POSITIONS."""
-    async with drill_desk(tmp_path, speed=4, ADOPT_POSITIONS=adopt) as desk:
+    # so slow that the market does not pass the stop of what is adopted while a process starts
+    async with drill_desk(tmp_path, speed=0.25, ADOPT_POSITIONS=adopt) as desk:
         first = desk.start("exec-0")
         await desk.ready()
         first.end()
@@ -238,6 +287,9 @@ async def test_an_unknown_position_at_start(tmp_path: Path, adopt: str) -> None:
         else:
             await eventually(lambda: _flat(desk), 10, 0.1)
         await eventually(desk._same_positions, 10, 0.1)
+        rows = await desk.rows("select status, exit_reason from positions where symbol = $1", BTC)
+        wanted = [("open", "")] if adopt == "true" else [("closed", "MANUAL")]
+        assert [(r["status"], r["exit_reason"] or "") for r in rows] == wanted
         alert = "select 1 from outbox where position('UNKNOWN_POSITION'::bytea in data) > 0"
         assert await desk.rows(alert)
 

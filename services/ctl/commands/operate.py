@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Group
 
 from services.ctl.commands.options import DEFAULT_HOME, HomeOption, JsonOption, answer
 from services.ctl.supervisor.child import Child, end_all, strays
@@ -30,7 +31,8 @@ def ps(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     Example: qt ps --json
     """
     told = asyncio.run(ask(Home(home), "GET", "/status"))
-    answer(told, tables.processes(told["processes"], f"Quantum Trader: {told['phase']}"), as_json)
+    table = tables.processes(told["processes"], f"Quantum Trader: {told['phase']}")
+    answer(told, Group(table, *tables.alerts(told["processes"])), as_json)
 
 
 def restart(

@@ -32,7 +32,7 @@ def verify(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
 async def _checks(home: Home) -> list[tuple[str, str]]:
     told = await ask(home, "GET", "/status")
     found = [
-        (f"process {row['name']}", "" if row["state"] == "ready" else _state(row))
+        (f"process {row['name']}", row["alert"] or ("" if row["state"] == "ready" else _state(row)))
         for row in told["processes"]
     ]
     gateway = read_json(home.endpoints_file)["gateway"]

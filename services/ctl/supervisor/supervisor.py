@@ -39,6 +39,8 @@ class Row:
     restarts: int
     adopted: bool
     reason: str
+    alert: str
+    """What a person must look at: a restart loop, a start given up; empty while nothing is."""
 
 
 class Supervisor:
@@ -227,6 +229,7 @@ class Supervisor:
                 restarts=watch.restarts,
                 adopted=watch.adopted,
                 reason=watch.reason,
+                alert=watch.alert,
             )
             for name, watch in self.watches.items()
         ]

@@ -12,6 +12,7 @@ from services.ctl.servers.child import port_taken
 from services.ctl.servers.command import NotReady, Probe, ServerFailed, last_line
 from services.ctl.servers.free import is_free
 from services.ctl.supervisor.child import Child
+from services.ctl.supervisor.restart_loop import RestartLoop
 from services.ctl.supervisor.unit import Unit
 
 POLL_SECONDS = 0.1
@@ -26,7 +27,8 @@ BACKOFF_LAST = 10.0
 START_TRIES = 3
 """Failed first starts after which starting is given up."""
 BAD_SETTING = 2
-"""Exit code of a process that was given a bad setting: trying again cannot help."""
+"""Exit code of a process that was given a bad setting, or a credential that is missing or cannot
+be read: trying again cannot help, so it waits for a restart that a person asks for."""
 
 
 class State(StrEnum):
@@ -61,11 +63,17 @@ class Watch:
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
         self._again = asyncio.Event()
+        self._loop = RestartLoop()
 
     @property
     def failed(self) -> bool:
-        """True when the first start was given up."""
+        """True when starting was given up until a person asks for it."""
         return self.state is State.FAILED
+
+    @property
+    def alert(self) -> str:
+        """What a person must look at: a restart loop, a start given up; empty while nothing is."""
+        return self.reason if self.failed else self._loop.alert(time.monotonic())
 
     def begin(self) -> None:
         """Start watching in the background."""
@@ -94,15 +102,25 @@ class Watch:
             await asyncio.to_thread(self._clean_up)
             steady = time.monotonic() - began > STEADY_SECONDS
             tries += 1
-            if not self.answered.is_set() and (code == BAD_SETTING or tries >= START_TRIES):
-                self._set(State.FAILED, reason)
-                self.answered.set()
-                return
+            if code == BAD_SETTING or (not self.answered.is_set() and tries >= START_TRIES):
+                await self._given_up(reason)
+                reason = ""
             self.restarts += 1
+            if reason:
+                self._loop.restarted(time.monotonic(), reason)
+            else:
+                self._loop.forgive()
             backoff = BACKOFF_FIRST if steady or not reason else min(backoff * 2, BACKOFF_LAST)
             self._set(State.RESTARTING, reason)
             if reason:
                 await asyncio.sleep(backoff)
+
+    async def _given_up(self, reason: str) -> None:
+        """Tell it once and wait until a person asks for a restart."""
+        self._again.clear()
+        self._set(State.FAILED, reason)
+        self.answered.set()
+        await self._again.wait()
 
     async def _one_life(self) -> tuple[str, int | None]:
         """Run the process once; return why it ended (empty: it was asked to) and its exit code."""

@@ -64,7 +64,9 @@ def rows(supervisor: Supervisor) -> list[dict[str, Any]]:
 
 def _screen(supervisor: Supervisor, feed: Feed) -> Group:
     title = f"Quantum Trader: {supervisor.phase}"
-    parts: list[RenderableType] = [tables.processes(rows(supervisor), title)]
+    found = rows(supervisor)
+    parts: list[RenderableType] = [tables.processes(found, title)]
+    parts += [Text(line, "bold red") for line in tables.alerts(found)]
     if supervisor.phase == "running":
         endpoints = supervisor.topology.addresses
         gateway = {name: f"http://{endpoints.at(name)}" for name in endpoints.public}
@@ -89,6 +91,7 @@ class _Plain:
         self._feed = feed
         self._console = console
         self._states: dict[str, str] = {}
+        self._alerted: set[str] = set()
         self._told_where = False
         self._until_account = 0.0
 
@@ -98,6 +101,10 @@ class _Plain:
             if self._states.get(row.name) != told:
                 self._states[row.name] = told
                 self._print(f"{row.name:<12} {told}  {row.address}")
+            # the count in an alert grows: it is told once, until it is over
+            if bool(row.alert) is not (row.name in self._alerted):
+                self._alerted ^= {row.name}
+                self._print(f"{row.name:<12} ALERT {row.alert or 'is over'}")
         if self._supervisor.phase == "running" and not self._told_where:
             self._told_where = True
             addresses = self._supervisor.topology.addresses

@@ -41,6 +41,11 @@ def processes(rows: Sequence[dict[str, Any]], title: str = "") -> Table:
     return table
 
 
+def alerts(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """Return a line for each process that a person must look at."""
+    return [f"ALERT {row['name']}: {row['alert']}" for row in rows if row["alert"]]
+
+
 def positions(rows: Iterable[Position], title: str = "") -> Table:
     """Return open and closed positions."""
     columns = ("symbol", "side", "quantity", "entry", "mark/exit", "stop", "target", "profit", "")

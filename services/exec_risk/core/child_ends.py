@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from services.exec_risk.core import execution_life as life
-from services.exec_risk.core.effects import Reconcile
+from services.exec_risk.core.actions import Reconcile
 from services.exec_risk.core.exchange_events import Refused
 from services.exec_risk.core.execution_changes import enter, fail, keep
-from services.exec_risk.core.state import LIVE_ON_EXCHANGE, Book
+from services.exec_risk.core.order_kinds import LIVE_ON_EXCHANGE
+from services.exec_risk.core.state import Book
 from services.exec_risk.core.strategies.steps import resting
 from services.trade.execution import Execution, ExecutionPhase
 from services.trade.order import Order, OrderPurpose, OrderState, OrderType, TimeInForce

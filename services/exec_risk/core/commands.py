@@ -5,9 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 
 from services.exec_risk.core import guard
-from services.exec_risk.core.effects import Answer, TradingStateChanged
+from services.exec_risk.core.effects import Answer
 from services.exec_risk.core.entries import leverage_of
 from services.exec_risk.core.entry import Entry
+from services.exec_risk.core.facts import TradingStateChanged
 from services.exec_risk.core.inputs import (
     ClosePosition,
     SetTradingState,

@@ -8,7 +8,8 @@ from decimal import Decimal
 from enum import StrEnum
 
 from services.exec_risk.core.exchange_events import ExchangeSnapshot, OrderReport
-from services.exec_risk.core.state import LIVE_ON_EXCHANGE, Book
+from services.exec_risk.core.order_kinds import LIVE_ON_EXCHANGE
+from services.exec_risk.core.state import Book
 
 OUR_IDS = "qt"
 """How every client order id of ours begins."""

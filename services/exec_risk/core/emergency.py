@@ -10,15 +10,16 @@ from __future__ import annotations
 from decimal import Decimal
 
 from services.exec_risk.core import guard, isolation, orders
-from services.exec_risk.core.effects import (
-    Answer,
+from services.exec_risk.core.effects import Answer
+from services.exec_risk.core.facts import (
     EmergencyReset,
     EmergencyStopped,
     Latch,
     TradingStateChanged,
 )
 from services.exec_risk.core.inputs import EmergencyStop, ResetEmergency
-from services.exec_risk.core.state import LIVE_ON_EXCHANGE, Book
+from services.exec_risk.core.order_kinds import LIVE_ON_EXCHANGE
+from services.exec_risk.core.state import Book
 from services.trade.order import OrderPurpose, OrderState
 from services.trade.position import ExitReason, TradingState
 

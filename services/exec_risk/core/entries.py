@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from services.exec_risk.core import executing, guard, leverage, orders, protection
-from services.exec_risk.core.effects import (
-    EntryPlan,
-    RiskDecided,
-    StorePlan,
-)
+from services.exec_risk.core.effects import EntryPlan, StorePlan
 from services.exec_risk.core.entry import Entry
 from services.exec_risk.core.execution_plan import Wanted, planned
+from services.exec_risk.core.facts import RiskDecided
 from services.exec_risk.core.inputs import LeverageAnswered, Signal
 from services.exec_risk.core.rules import blocked_by, judge
 from services.exec_risk.core.sizing import Size

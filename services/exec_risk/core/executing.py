@@ -13,11 +13,13 @@ from decimal import Decimal
 
 from services.exec_risk.core import execution_life as life
 from services.exec_risk.core import isolation, orders
+from services.exec_risk.core.actions import SetLeverage
 from services.exec_risk.core.child_ends import judged
-from services.exec_risk.core.effects import ExecutionChanged, SetLeverage
 from services.exec_risk.core.execution_changes import enter, keep
+from services.exec_risk.core.facts import ExecutionChanged
+from services.exec_risk.core.order_kinds import LIVE_ON_EXCHANGE
 from services.exec_risk.core.rules import blocked_by
-from services.exec_risk.core.state import LIVE_ON_EXCHANGE, Book
+from services.exec_risk.core.state import Book
 from services.exec_risk.core.strategies import limit, market, sliced
 from services.exec_risk.core.strategies.steps import GiveUp, Send, Step, View, Withdraw, resting
 from services.trade.execution import Execution, ExecutionPhase, ExecutionStrategy
@@ -81,7 +83,7 @@ def _advance(book: Book, execution_id: str) -> None:
     execution = judged(book, book.executing.all[execution_id])
     living = [o for o in book.orders.live if o.execution_id == execution_id]
     if execution.sends:
-        why = _stopped_by(book, execution)
+        why = stopped_by(book, execution)
         if why:
             execution = enter(book, execution, ExecutionPhase.STOPPING, why, "stopped")
     if not living and (not execution.left or not execution.sends):
@@ -116,7 +118,7 @@ def _carry_out(book: Book, execution: Execution, child: Order | None, view: View
         _send(book, execution, step, view)
 
 
-def _stopped_by(book: Book, execution: Execution) -> str:
+def stopped_by(book: Book, execution: Execution) -> str:
     """Return why nothing more may be sent; '' when it may."""
     position = book.positions.get(execution.symbol)
     owned = position is not None and position.position_id == execution.position_id

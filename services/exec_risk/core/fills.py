@@ -1,4 +1,4 @@
-"""How fills and funding change the account. A fill applies once and is never refused."""
+"""How fills change the account. A fill applies once and is never refused."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ from dataclasses import replace
 from decimal import Decimal
 
 from services.exec_risk.core import executing, guard, lifecycle, orders, results, safety
-from services.exec_risk.core.effects import (
-    EntryPlan,
+from services.exec_risk.core.effects import EntryPlan, StorePlan
+from services.exec_risk.core.facts import (
     FillRecorded,
-    FundingPaid,
     PositionChanged,
     PositionClosed,
     PositionOpened,
     ReconcileRepaired,
-    StorePlan,
 )
-from services.exec_risk.core.exchange_events import FundingReport
+from services.exec_risk.core.periods import Day
 from services.exec_risk.core.protection import AbsurdDistance
-from services.exec_risk.core.state import Book, Day
+from services.exec_risk.core.state import Book
 from services.trade import ids
 from services.trade.order import Fill, Order, OrderPurpose
 from services.trade.position import ExitReason, Position, PositionSide
@@ -65,39 +63,6 @@ def apply_fill(book: Book, fill: Fill, cause: str = "user_stream") -> None:
     book.prices.setdefault(fill.symbol, (fill.price, fill.time))
     guard.keep_protected(book, fill.symbol)
     # with the fill in one transaction: a restart that knows the fill knows the wallet after it
-    book.store_account()
-
-
-def apply_funding(book: Book, report: FundingReport) -> None:
-    """Apply a funding settlement once by its transaction id."""
-    if report.transaction_id in book.seen_funding:
-        return
-    book.seen_funding[report.transaction_id] = report.time
-    book.time = max(book.time, report.time)
-    day = book.day(report.time)
-    if book.wallet is not None:
-        book.wallet += report.amount
-    position = book.positions.get(report.symbol)
-    owner = ""
-    if position is not None:
-        owner = position.position_id
-        changed = replace(
-            position, funding=position.funding + report.amount, version=position.version + 1
-        )
-        book.positions[report.symbol] = changed
-        book.emit(PositionChanged(changed))
-    day.pnl += report.amount
-    book.store_day(day)
-    book.emit(
-        FundingPaid(
-            report.symbol,
-            report.amount,
-            report.time,
-            report.transaction_id,
-            owner,
-            book.trace(owner),
-        )
-    )
     book.store_account()
 
 

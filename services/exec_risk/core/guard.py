@@ -6,11 +6,14 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from services.exec_risk.core import costs, orders, stop_orders, target_orders
-from services.exec_risk.core.effects import PositionChanged, Reconcile, StoreProgress
+from services.exec_risk.core.actions import Reconcile
+from services.exec_risk.core.effects import StoreProgress
 from services.exec_risk.core.exchange_events import Refused
+from services.exec_risk.core.facts import PositionChanged
+from services.exec_risk.core.order_kinds import LIVE_ON_EXCHANGE, is_protection
 from services.exec_risk.core.protection import AbsurdDistance, levels, tighter
 from services.exec_risk.core.refusals import may_try
-from services.exec_risk.core.state import LIVE_ON_EXCHANGE, Book, is_protection
+from services.exec_risk.core.state import Book
 from services.exec_risk.core.target_orders import nearest_target, take_at_market
 from services.exec_risk.core.targets import Rung, ladder
 from services.exec_risk.core.trailing import Progress, Ride, Stage, stop_of, usable

@@ -24,6 +24,7 @@ TRANSITIONS: dict[tuple[OrderState, OrderState], str] = {
     (S.SUBMITTED, S.CANCELED): "cancel",
     (S.SUBMITTED, S.EXPIRED): "expire",
     (S.SUBMITTED, S.UNKNOWN): "lose",
+    (S.UNKNOWN, S.SUBMITTED): "send_again",
     (S.UNKNOWN, S.ACCEPTED): "find_accepted",
     (S.UNKNOWN, S.PARTIALLY_FILLED): "find_part",
     (S.UNKNOWN, S.FILLED): "find_filled",

@@ -6,14 +6,9 @@ from dataclasses import replace
 from decimal import Decimal
 
 from services.exec_risk.core import lifecycle
-from services.exec_risk.core.effects import (
-    Cancel,
-    ExecutionResult,
-    OrderChanged,
-    Place,
-    Resolve,
-)
+from services.exec_risk.core.actions import Cancel, Place, Resolve
 from services.exec_risk.core.exchange_events import OrderReport
+from services.exec_risk.core.facts import ExecutionResult, OrderChanged
 from services.exec_risk.core.state import Book
 from services.trade import ids
 from services.trade.order import (

@@ -78,5 +78,7 @@ class Gates:
     maintenance: bool = False
     store_away: bool = False
     """True while PostgreSQL does not take what was decided."""
+    exchange_away: bool = False
+    """True while the exchange does not prove that it answers, whatever its events last told."""
     core_error: str = ""
     """What went wrong inside the core; empty while nothing did."""

@@ -10,21 +10,30 @@ import json
 from collections.abc import Sequence
 from decimal import Decimal
 
-from services.exec_risk.core import emergency, fills, guard, isolation, orders, strays
-from services.exec_risk.core.differences import Difference, Kind, differences
-from services.exec_risk.core.effects import (
-    Answer,
-    Reconcile,
-    ReconcileRepaired,
+from services.exec_risk.core import (
+    emergency,
+    entries,
+    fills,
+    funding,
+    guard,
+    isolation,
+    orders,
+    sending_again,
+    strays,
 )
+from services.exec_risk.core.actions import Reconcile, SetLeverage
+from services.exec_risk.core.differences import Difference, Kind, differences
+from services.exec_risk.core.effects import Answer
 from services.exec_risk.core.exchange_events import (
     ExchangePosition,
     ExchangeSnapshot,
 )
-from services.exec_risk.core.inputs import ReconcileNow
-from services.exec_risk.core.state import LIVE_ON_EXCHANGE, Book
+from services.exec_risk.core.facts import ReconcileRepaired
+from services.exec_risk.core.inputs import LeverageAnswered, ReconcileNow
+from services.exec_risk.core.order_kinds import LIVE_ON_EXCHANGE
+from services.exec_risk.core.state import Book
 from services.trade import ids
-from services.trade.order import Fill, OrderState
+from services.trade.order import Fill, Order, OrderState
 from services.trade.position import PositionSide
 
 START = "start"
@@ -67,16 +76,23 @@ def apply_snapshot(book: Book, snapshot: ExchangeSnapshot, cause: str) -> None:
     elif cause == ASKED and not wanted:
         return
     book.time = max(book.time, snapshot.account.time)
+    # what this very step sends is not what a dead replica left behind
+    left = {o.client_order_id for o in book.live_orders()} if cause == START else set()
     _history(book, snapshot)
     _read_up_to(book, snapshot)
     book.leverage.update(snapshot.leverage)
     _positions(book, snapshot, confirmed)
-    _orders(book, snapshot, started=cause == START)
+    _orders(book, snapshot, left)
     _wallet(book, snapshot.account.wallet_balance)
     emergency.note_peak(book)
     emergency.watch(book)
     book.exit_hold.clear()
     isolation.each(book, sorted(book.positions), guard.keep_protected)
+    if cause == START:
+        # what a dead replica was about to cancel would hold up the next entry of its symbol
+        held = {p.position_id for p in book.positions.values()}
+        for gone in sorted({o.position_id for o in book.live_orders()} - held):
+            guard.release(book, gone)
     book.store_account(published=True)
 
 
@@ -142,7 +158,7 @@ def _history(book: Book, snapshot: ExchangeSnapshot) -> None:
         if fresh and report.time <= known:
             book.seen_funding[report.transaction_id] = report.time
         else:
-            fills.apply_funding(book, report)
+            funding.apply_funding(book, report)
 
 
 def _fill_order(book: Book, fill: Fill) -> tuple[int, str, bool, int, str]:
@@ -176,8 +192,11 @@ def _wallet(book: Book, wallet: Decimal) -> None:
         book.store_day(today)
 
 
-def _orders(book: Book, snapshot: ExchangeSnapshot, *, started: bool) -> None:
-    """Take over resting orders; ask for ours that do not rest; cancel those that nobody owns."""
+def _orders(book: Book, snapshot: ExchangeSnapshot, left: set[str]) -> None:
+    """Take over resting orders; ask for ours that do not rest; cancel those that nobody owns.
+
+    `left` names those that an earlier term may or may not have sent.
+    """
     resting = {r.client_order_id: r for r in snapshot.open_orders}
     for order in book.live_orders():
         report = resting.get(order.client_order_id)
@@ -185,16 +204,29 @@ def _orders(book: Book, snapshot: ExchangeSnapshot, *, started: bool) -> None:
             orders.apply_report(book, order, report, "reconcile")
         elif order.state in LIVE_ON_EXCHANGE:
             orders.lost(book, order, "not among the open orders")
-        elif not started:
+        elif order.client_order_id not in left:
             continue  # its own answer is on its way
         elif order.state is OrderState.INTENT:
-            orders.move(book, order, OrderState.CANCELED, "never_sent", reason="restart")
+            _go_on(book, order)
+        elif sending_again.at_start(book, order):
+            continue
         else:
             orders.lost(book, order, "not among the open orders")
     for client_id in sorted(resting):
         known = book.orders.get(client_id)
         if known is None or known.state.final:
             strays.remove(book, resting[client_id], known)
+
+
+def _go_on(book: Book, order: Order) -> None:
+    """Go on with an entry that waited for its leverage when its replica died."""
+    plan = book.plans.get(order.position_id)
+    if plan is None or (plan.expires_at and book.time > plan.expires_at):
+        orders.move(book, order, OrderState.CANCELED, "never_sent", reason="restart")
+    elif book.leverage.get(order.symbol) == plan.leverage:
+        entries.leverage_answered(book, LeverageAnswered(order.symbol, plan.leverage))
+    else:
+        book.emit(SetLeverage(order.symbol, plan.leverage))
 
 
 def _positions(book: Book, snapshot: ExchangeSnapshot, confirmed: frozenset[Key]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from services.exec_risk.core import emergency, entries, exits, following, isolation, safety
-from services.exec_risk.core.effects import RoundDecided, StoreVolumes
+from services.exec_risk.core.effects import StoreVolumes
+from services.exec_risk.core.facts import RoundDecided
 from services.exec_risk.core.inputs import PredictionsArrived, Signal
-from services.exec_risk.core.state import Book, Round
+from services.exec_risk.core.periods import Round
+from services.exec_risk.core.state import Book
 from services.trade.candle import Candle
 
 _KEPT = 16

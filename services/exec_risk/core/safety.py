@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from services.exec_risk.core.effects import SafetyLevelChanged
+from services.exec_risk.core.facts import SafetyLevelChanged
 from services.exec_risk.core.state import Book
 from services.trade.position import SafetyLevel
 

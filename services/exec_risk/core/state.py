@@ -5,69 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from services.exec_risk.core.effects import (
-    AccountSnapshot,
-    Alert,
-    Effect,
-    EntryPlan,
-    Latch,
-    StoreDay,
-)
+from services.exec_risk.core.effects import AccountSnapshot, Effect, EntryPlan, StoreDay
 from services.exec_risk.core.exchange_events import OrderReport
 from services.exec_risk.core.execution_book import ExecutionBook
-from services.exec_risk.core.inputs import Prediction
+from services.exec_risk.core.facts import Alert, Latch
 from services.exec_risk.core.market import Quote
 from services.exec_risk.core.order_book import Orders
+from services.exec_risk.core.periods import Day, Round
 from services.exec_risk.core.policy import Gates, Policy
 from services.exec_risk.core.results import Results
 from services.exec_risk.core.trailing import Progress
 from services.trade.execution import Execution
 from services.trade.filters import SymbolFilters
-from services.trade.order import Order, OrderPurpose, OrderState
+from services.trade.order import Order, OrderPurpose
 from services.trade.position import Position, SafetyLevel, TradingState
 from services.trade.times import DAY_MS, day_start, utc_day
 
 KEEP_MS = 2 * DAY_MS
 """How long final orders and fills are kept in memory to recognise what comes late."""
-
-
-@dataclass(slots=True)
-class Day:
-    """Counters of one UTC day."""
-
-    day: str
-    start_equity: Decimal | None = None
-    pnl: Decimal = Decimal(0)
-    """Profit of the day after commission and funding, from fills."""
-    trades: int = 0
-    """Positions closed."""
-    opened: int = 0
-    """Positions opened."""
-    losses: int = 0
-    """Positions closed that cost money."""
-
-
-@dataclass(slots=True)
-class Round:
-    """What is known of the candles of one market time."""
-
-    time: int
-    symbols: tuple[str, ...] | None = None
-    """None until it is known which candles belong to it."""
-    closes: dict[str, Decimal] = field(default_factory=dict)
-    answers: dict[tuple[str, str], Prediction] = field(default_factory=dict)
-    timed_out: bool = False
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """Symbols without an answer."""
-        answered = {symbol for symbol, _ in self.answers}
-        return tuple(s for s in sorted(self.symbols or ()) if s not in answered)
-
-    @property
-    def due(self) -> bool:
-        """True when it is to be decided."""
-        return self.symbols is not None and (self.timed_out or not self.missing)
 
 
 @dataclass(slots=True)
@@ -261,34 +216,6 @@ class Book:
             total += self.unsent_notional(execution) / max(leverage, 1)
         return total
 
-    def slots_used(self) -> int:
-        """Return open positions plus symbols with a live entry order and no position yet."""
-        pending = {o.symbol for o in self.live_orders() if o.purpose is OrderPurpose.ENTRY}
-        pending |= {e.symbol for e in self.executing.entering()}
-        return len(pending | set(self.positions))
-
-    def entries_today(self) -> int:
-        """Return positions opened this UTC day plus entries on their way to one."""
-        held = {p.position_id for p in self.positions.values()}
-        pending = {o.position_id for o in self.live_orders() if o.purpose is OrderPurpose.ENTRY}
-        pending |= {e.position_id for e in self.executing.entering()}
-        return self.days.get(utc_day(self.time), Day("")).opened + len(pending - held)
-
-    def entries_since(self, span: int) -> int:
-        """Return how many entries were decided within the last `span` ms of market time.
-
-        An order that replaces a refused one belongs to the same decision.
-        """
-        begin = self.time - span + 1
-        found = {o.position_id for o in self.orders.since(begin) if not o.reduce_only}
-        decided = (self.plans[p].decided_time for p in found if p in self.plans)
-        return sum(time >= begin for time in decided)
-
-    def failed_entries(self, span: int) -> int:
-        """Return how many entry orders of the last `span` ms were refused or are unknown."""
-        found = self.orders.since(self.time - span + 1)
-        return sum(o.purpose is OrderPurpose.ENTRY and o.state in FAILED for o in found)
-
     def day_loss(self) -> Decimal | None:
         """Return the fraction of the UTC day's first equity that is lost; None if not known."""
         day, equity = self.days.get(utc_day(self.time)), self.equity()
@@ -363,14 +290,3 @@ class Book:
     @staticmethod
     def _old(order: Order, before: int, held: set[str]) -> bool:
         return order.state.final and order.updated_time < before and order.position_id not in held
-
-
-def is_protection(order: Order) -> bool:
-    """Tell whether an order protects a position."""
-    return order.purpose in (OrderPurpose.STOP_LOSS, OrderPurpose.TAKE_PROFIT)
-
-
-FAILED = (OrderState.REJECTED, OrderState.UNKNOWN)
-"""States of an order that did not come to anything, or nobody knows."""
-LIVE_ON_EXCHANGE = (OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED)
-"""States in which the exchange surely holds the order."""

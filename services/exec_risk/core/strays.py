@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from services.exec_risk.core import orders, owners
+from services.exec_risk.core.actions import Cancel
 from services.exec_risk.core.differences import OUR_IDS
-from services.exec_risk.core.effects import Cancel, OrderChanged, ReconcileRepaired
 from services.exec_risk.core.exchange_events import OrderReport
+from services.exec_risk.core.facts import OrderChanged, ReconcileRepaired
 from services.exec_risk.core.state import Book
 from services.trade.order import Order, OrderPurpose, OrderState, OrderType
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 from decimal import Decimal
 
 from services.exec_risk.core import executing, orders
-from services.exec_risk.core.effects import Answer, EntryPlan, RiskDecided, StorePlan
+from services.exec_risk.core.effects import Answer, EntryPlan, StorePlan
 from services.exec_risk.core.entries import leverage_of
 from services.exec_risk.core.entry import Entry
 from services.exec_risk.core.execution_plan import Wanted, execution_id, planned
+from services.exec_risk.core.facts import RiskDecided
 from services.exec_risk.core.inputs import CancelOrder, Signal, SubmitExecution
 from services.exec_risk.core.rules import APPROVED, judge
 from services.exec_risk.core.sizing import Size

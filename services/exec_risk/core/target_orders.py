@@ -5,9 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 
 from services.exec_risk.core import orders
+from services.exec_risk.core.order_kinds import LIVE_ON_EXCHANGE
 from services.exec_risk.core.protection import near
 from services.exec_risk.core.refusals import paused
-from services.exec_risk.core.state import LIVE_ON_EXCHANGE, Book
+from services.exec_risk.core.state import Book
 from services.exec_risk.core.targets import Rung
 from services.trade.order import Order, OrderPurpose, OrderState, OrderType
 from services.trade.position import Position

@@ -12,15 +12,19 @@ from services.exec_risk.core import (
     entries,
     executing,
     fills,
-    following,
+    funding,
     guard,
     isolation,
     orders,
+    prices,
     reconcile,
     rounds,
+    sending_again,
     submit,
+    wallet,
 )
-from services.exec_risk.core.effects import Effect, Reconcile
+from services.exec_risk.core.actions import Reconcile
+from services.exec_risk.core.effects import Effect
 from services.exec_risk.core.exchange_events import (
     Accepted,
     CandleClosed,
@@ -36,7 +40,6 @@ from services.exec_risk.core.exchange_events import (
     SymbolsListed,
     WalletReport,
 )
-from services.exec_risk.core.execution_book import Quote as BookQuote
 from services.exec_risk.core.inputs import (
     CancelAnswered,
     CancelOrder,
@@ -63,28 +66,13 @@ from services.exec_risk.core.inputs import (
     ValidateEntry,
     VerifyDue,
 )
-from services.exec_risk.core.market import Quote
-from services.exec_risk.core.state import Book, is_protection
+from services.exec_risk.core.order_kinds import is_protection
+from services.exec_risk.core.state import Book
 from services.trade.order import Order, OrderPurpose, OrderState
 from services.trade.position import ExitReason, Position
 
 Event = ExchangeEvent | Input
 
-TRANSFERS = frozenset(
-    {
-        "DEPOSIT",
-        "WITHDRAW",
-        "WITHDRAW_REJECT",
-        "ADMIN_DEPOSIT",
-        "ADMIN_WITHDRAW",
-        "MARGIN_TRANSFER",
-        "ASSET_TRANSFER",
-        "OPTIONS_TRANSFER",
-        "COIN_SWAP_DEPOSIT",
-        "COIN_SWAP_WITHDRAW",
-    }
-)
-"""Causes of a wallet report that bring or take money; any other change is profit or loss."""
 _ANNOUNCED_PATIENCE = 8
 """Ticks that announced fills may take before the exchange is read again."""
 
@@ -97,10 +85,10 @@ class Trader:
         self._handlers: dict[type, Callable[[Any], None]] = {
             OrderReport: self._order_report,
             FillReport: lambda e: fills.apply_fill(book, e.fill),
-            FundingReport: lambda e: fills.apply_funding(book, e),
-            WalletReport: self._wallet_report,
+            FundingReport: lambda e: funding.apply_funding(book, e),
+            WalletReport: lambda e: wallet.told(book, e),
             CandleClosed: lambda e: rounds.candle_closed(book, e.candle),
-            PriceReport: self._price_report,
+            PriceReport: lambda e: prices.told(book, e),
             PointReached: lambda e: rounds.opened(book, e.time, e.closed_symbols),
             StreamStateChanged: self._stream_state,
             PredictionsArrived: lambda e: rounds.answered(book, e),
@@ -214,7 +202,11 @@ class Trader:
                 self._refused(order, Refused("rejected", event.report.reason), "found")
                 return
             self._after(orders.apply_report(self.book, order, event.report, "found"))
-        elif order.state in (OrderState.SUBMITTED, OrderState.UNKNOWN):
+        elif order.state is OrderState.SUBMITTED:
+            return  # it was sent again since it was asked for; its own answer is on its way
+        elif order.state is OrderState.UNKNOWN:
+            if sending_again.never_sent(self.book, order):
+                return
             refused = Refused("never_sent", "the exchange does not know it", retryable=True)
             self._refused(order, refused, "not_found")
         else:
@@ -236,32 +228,6 @@ class Trader:
         if isinstance(outcome, Refused) and outcome.retryable:
             return  # the next tick asks for the cancel again
         orders.lost(book, order, "cancel was not confirmed")
-
-    def _wallet_report(self, report: WalletReport) -> None:
-        """Fills and funding make the wallet; only what neither explains is taken over."""
-        if report.cause in ("ORDER", "FUNDING_FEE"):
-            return
-        before, self.book.wallet = self.book.wallet, report.wallet_balance
-        if before is not None and report.cause in TRANSFERS:
-            emergency.moved(self.book, report.wallet_balance - before)
-
-    def _price_report(self, report: PriceReport) -> None:
-        book = self.book
-        if report.time > book.priced:
-            # every price of the moment before is known only now
-            emergency.watch(book)
-            book.priced = report.time
-        known = book.prices.get(report.symbol)
-        if known is None or known[1] <= report.time:
-            book.prices[report.symbol] = (report.mark, report.time)
-            quote = book.quotes.get(report.symbol, Quote(report.time))
-            book.quotes[report.symbol] = quote.updated(
-                report.time, report.bid, report.ask, report.funding_rate
-            )
-            if report.bid and report.ask:
-                known_book = BookQuote(report.bid, report.ask, report.time)
-                book.executing.quotes[report.symbol] = known_book
-            following.price_told(book, report)
 
     def _stream_state(self, event: StreamStateChanged) -> None:
         if event.stream == "user":
@@ -305,3 +271,6 @@ class Trader:
         if event.gates.store_away and not before.store_away:
             text = "PostgreSQL does not answer: no entries; stops rest, exits go on"
             self.book.alert("HIGH", "POSTGRES_AWAY", text, action="STOP_ENTRIES")
+        if event.gates.exchange_away and not before.exchange_away:
+            text = "the exchange does not answer: no entries; stops rest there, exits are tried"
+            self.book.alert("HIGH", "EXCHANGE_AWAY", text, action="STOP_ENTRIES")

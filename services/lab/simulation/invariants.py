@@ -44,6 +44,7 @@ INVARIANTS = {
     "stop_stays": "A stop is cancelled only when another one covers what is held.",
     "protected": "No position is unprotected beyond its grace: 2 s, 4.5 s, 8 s.",
     "no_invented_fill": "No fill is booked that the exchange does not have.",
+    "wallet_explained": "The wallet follows from fills and funding; it is never put right.",
     "fills_equal": "Fills, and so positions, are equal at the venue, in the rows, in the ledger.",
     "wallet_conserved": "Start + realised - commission + funding is the wallet, to the digit.",
     "wallet_equal": "The stored wallet is the venue's.",
@@ -264,6 +265,11 @@ def no_invented_fill(venue: Venue, change: fx.FillRecorded) -> str | None:
     if any(f.trade_id == known and f.symbol == fill.symbol for f in reversed(venue.fills)):
         return None
     return f"{fill.trade_id}: {fill.quantity} {fill.symbol} at {fill.price}"
+
+
+def wallet_explained(venue: Venue, change: fx.ReconcileRepaired) -> str | None:
+    """The wallet follows from fills and funding; only a bankruptcy explains another change."""
+    return change.detail if change.kind == "wallet" and not venue.insurance else None
 
 
 def fills_equal(venue: Venue, rows: Rows) -> str | None:

@@ -129,7 +129,7 @@ class Mischief:
         world = self._world
         if self._faults.strikes(Fault.MANUAL_TRADE, 0.008):
             self._trade_by_hand()
-        if self._faults.strikes(Fault.OPERATOR, 0.01 * times):
+        if self._faults.strikes(Fault.OPERATOR, 0.03 * times):
             dice = self._faults.stream(Fault.OPERATOR)
             command = world.script.command(dice)
             world.rows.requests[command.request_id] = (command, world.loop.time())

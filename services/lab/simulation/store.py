@@ -12,9 +12,10 @@ from services.exec_risk.core import effects as fx
 from services.exec_risk.core.inputs import Command
 from services.exec_risk.core.market import Quote
 from services.exec_risk.core.order_book import Orders
+from services.exec_risk.core.periods import Day
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.results import of_position
-from services.exec_risk.core.state import Book, Day
+from services.exec_risk.core.state import Book
 from services.exec_risk.core.trailing import Progress
 from services.exec_risk.core.volume_profile import VolumeProfile
 from services.exec_risk.seams import StoreUnavailable, Switches

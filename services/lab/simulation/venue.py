@@ -14,7 +14,7 @@ from services.exec_risk.core.exchange_events import (
 )
 from services.lab.simulation.market import START, SimulatedMarket
 from services.lab.simulation.reports import algo_report, fill_of, funding_report, order_report
-from services.trade.order import Fill, Order, OrderType, Side
+from services.trade.order import Fill, Order, OrderType, Side, TimeInForce
 from services.venue.core.engine import Engine
 from services.venue.core.events import ConditionalEvent, IncomeEvent, OrderEvent, VenueEvent
 from services.venue.core.orders import (
@@ -22,7 +22,6 @@ from services.venue.core.orders import (
     Conditional,
     ConditionalRequest,
     OrderRequest,
-    TimeInForce,
     VenueOrder,
 )
 from services.venue.core.rejections import Rejection

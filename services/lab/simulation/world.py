@@ -427,6 +427,8 @@ class World:
                     self._check_entry(replica, overlay, change.order, changes)
             elif isinstance(change, fx.FillRecorded):
                 self._must("no_invented_fill", must.no_invented_fill(self.venue, change))
+            elif isinstance(change, fx.ReconcileRepaired):
+                self._must("wallet_explained", must.wallet_explained(self.venue, change))
             overlay.take(change)
 
     def _check_entry(

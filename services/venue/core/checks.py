@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from services.trade.filters import SymbolFilters
 from services.trade.ids import CLIENT_ORDER_ID_LENGTH
-from services.trade.order import OrderType, Side
+from services.trade.order import OrderType, Side, TimeInForce
 from services.venue.core import rejections
 from services.venue.core.account import ZERO, Account
 from services.venue.core.matching import marketable
@@ -17,7 +17,6 @@ from services.venue.core.orders import (
     Kind,
     OrderRequest,
     PositionSide,
-    TimeInForce,
     VenueOrder,
 )
 from services.venue.core.rules import SymbolRules

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from services.trade.order import OrderType, Side
+from services.trade.order import OrderType, Side, TimeInForce
 from services.venue.core import checks
 from services.venue.core.account import CENT, ZERO, Holding
 from services.venue.core.chance import identity
@@ -18,7 +18,6 @@ from services.venue.core.orders import (
     Kind,
     PositionSide,
     Status,
-    TimeInForce,
     VenueOrder,
 )
 from services.venue.core.rejections import Rejection

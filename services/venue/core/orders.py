@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from services.trade.order import OrderType, Side
+from services.trade.order import OrderType, Side, TimeInForce
 
 
 class PositionSide(StrEnum):
@@ -42,15 +42,6 @@ class Kind(StrEnum):
     def stops(self) -> bool:
         """True for kinds that fire when the price turns against the position they close."""
         return self in (Kind.STOP, Kind.STOP_MARKET)
-
-
-class TimeInForce(StrEnum):
-    """How long an order rests."""
-
-    GTC = "GTC"
-    IOC = "IOC"
-    FOK = "FOK"
-    GTX = "GTX"
 
 
 class Status(StrEnum):

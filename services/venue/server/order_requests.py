@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from services.trade.ids import digest
-from services.trade.order import OrderType
+from services.trade.order import OrderType, TimeInForce
 from services.venue.core import rejections
 from services.venue.core.orders import (
     AmendRequest,
@@ -15,7 +15,6 @@ from services.venue.core.orders import (
     Kind,
     OrderRequest,
     PositionSide,
-    TimeInForce,
 )
 from services.venue.server.calls import Call
 

@@ -16,6 +16,7 @@ from quantum.exec_risk.v1 import exec_risk_service_pb2_grpc as rpc
 
 from services.catalog.processes import EXEC_RISK
 from services.exec_risk.app import MIGRATIONS, SCHEMA
+from services.exec_risk.commit_statement import ANSWERS_CHANNEL
 from services.exec_risk.core.inputs import Prediction, PredictionsArrived
 from services.exec_risk.core.policy import Gates, Policy
 from services.exec_risk.counters import Counters
@@ -23,11 +24,13 @@ from services.exec_risk.leader import Leader
 from services.exec_risk.servicer import ExecRiskServicer
 from services.exec_risk.store import PostgresStore
 from services.exec_risk.term import Term, TermLimits
+from services.exec_risk.updates import Updates
 from services.exec_risk.views import Views
 from services.kit.clock import SystemClock
 from services.kit.db import Database
 from services.kit.lease import Lease
 from services.kit.migrate import migrate
+from services.kit.notify import Notifications
 from services.kit.process import Process
 from services.kit.server import Servicers
 from services.kit.settings import ProcessSettings
@@ -38,6 +41,7 @@ from tests.unit.exec_risk.simulated_world import NoCandles, SimulatedExchange
 
 QUICK = [("grpc.initial_reconnect_backoff_ms", 20), ("grpc.min_reconnect_backoff_ms", 20)]
 WAIT_SECONDS = 3.0
+WAITING = 20
 
 
 class MovedClock(SystemClock):
@@ -61,6 +65,7 @@ class World:
     exchange: SimulatedExchange
     clock: MovedClock
     leader: Leader
+    updates: Updates
 
     @asynccontextmanager
     async def led(self) -> AsyncIterator[None]:
@@ -127,6 +132,11 @@ async def world(postgres_dsn: str, free_port: int, tmp_path: Path) -> AsyncItera
             on_effects=counters.count,
         )
 
+    # nothing listens: the fallback alone carries answers
+    polled = Notifications(
+        postgres_dsn, ANSWERS_CHANNEL, clock, application_name="test", fallback_seconds=0.05
+    )
+    updates = Updates("main", waiting=WAITING)
     leader = Leader(exchange=exchange, lease=lease, new_term=new_term)
 
     async def build(process: Process) -> Servicers:
@@ -134,9 +144,10 @@ async def world(postgres_dsn: str, free_port: int, tmp_path: Path) -> AsyncItera
         process.components.set("exchange", True)
         servicer = ExecRiskServicer(
             process=process,
-            views=Views(database, "main", clock),
+            views=Views(database, "main", clock, polled),
             policy=policy,
             counters=counters,
+            updates=updates,
             leading=lambda: leader.leading,
             wait_seconds=WAIT_SECONDS,
         )
@@ -146,7 +157,7 @@ async def world(postgres_dsn: str, free_port: int, tmp_path: Path) -> AsyncItera
     async with grpc.aio.insecure_channel(settings.grpc_address, options=QUICK) as channel:
         await channel.channel_ready()
         stub = rpc.ExecRiskServiceStub(channel)
-        yield World(stub, process, database, exchange, clock, leader)
+        yield World(stub, process, database, exchange, clock, leader, updates)
     process.stop()
     await task
     await database.close()

@@ -13,8 +13,8 @@ import pytest_asyncio
 
 from services.exec_risk.app import MIGRATIONS, SCHEMA
 from services.exec_risk.core import effects as fx
+from services.exec_risk.core import entry_counts, inputs
 from services.exec_risk.core import exchange_events as ex
-from services.exec_risk.core import inputs
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.risk_policy import RiskPolicy
 from services.exec_risk.core.rules import blocked_by
@@ -75,8 +75,12 @@ def deciding(book: Book) -> dict[str, Any]:
         "last_round": book.last_round,
         "prices": book.prices,
         "quotes": book.quotes,
-        "today": (book.entries_today(), book.entries_since(MINUTE), book.day_loss()),
-        "failed": book.failed_entries(limits.execution_errors_ms),
+        "today": (
+            entry_counts.entries_today(book),
+            entry_counts.entries_since(book, MINUTE),
+            book.day_loss(),
+        ),
+        "failed": entry_counts.failed_entries(book, limits.execution_errors_ms),
         "gate": blocked_by(book),
     }
 
@@ -116,9 +120,12 @@ async def test_the_day_and_the_level_of_a_stored_account_are_loaded(store: Postg
     (day,) = book.days.values()
     assert (day.opened, day.trades, day.losses) == (1, 1, 1)
     assert (book.safety, book.safety_since) == (SafetyLevel.CAUTIOUS, desk.time)
-    assert (book.entries_today(), book.results.losses_in_a_row()) == (1, 1)
+    assert (entry_counts.entries_today(book), book.results.losses_in_a_row()) == (1, 1)
     book.time += 24 * 60 * MINUTE
-    assert (book.entries_today(), book.results.symbol_losses("BTCUSDT", book.time)) == (0, 0)
+    assert (entry_counts.entries_today(book), book.results.symbol_losses("BTCUSDT", book.time)) == (
+        0,
+        0,
+    )
 
 
 def _happen(desk: Desk, dice: random.Random, number: int) -> None:

@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from services.exec_risk.app import MIGRATIONS, SCHEMA
+from services.exec_risk.commit_statement import ANSWERS_CHANNEL
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import inputs
 from services.exec_risk.core.execution_policy import ExecutionPolicy
@@ -27,6 +28,7 @@ from services.kit.db import Database
 from services.kit.errors import AlreadyExists, Unavailable
 from services.kit.lease import Fenced, Lease
 from services.kit.migrate import migrate
+from services.kit.notify import Notifications
 from services.trade.execution import ExecutionStrategy
 from services.trade.order import OrderPurpose, Side
 from services.trade.position import TradingState
@@ -46,6 +48,14 @@ async def _store(database: Database, owner: str = "a") -> tuple[PostgresStore, L
     lease = Lease(database, "account.main", owner, SystemClock())
     assert await lease.take()
     return PostgresStore(database, lease, "main", "paper"), lease
+
+
+def _views(database: Database, account: str = "main") -> Views:
+    clock = SystemClock()
+    polled = Notifications(
+        database.dsn, ANSWERS_CHANNEL, clock, application_name="test", fallback_seconds=0.05
+    )
+    return Views(database, account, clock, polled)
 
 
 def _changes(effects: list[fx.Effect]) -> list[fx.Change]:
@@ -148,7 +158,7 @@ async def test_an_old_token_writes_nothing(database: Database) -> None:
 async def test_requests_are_answered_once(database: Database) -> None:
     """A repeated request id gets the first answer; for another request it is refused."""
     store, _ = await _store(database)
-    views = Views(database, "main", SystemClock())
+    views = _views(database)
     arguments = {"state": "HALTED", "reason": "test", "changed_by": "operator"}
     await database.pool.execute(
         "insert into requests (account, request_id, kind, arguments)"
@@ -180,7 +190,7 @@ async def test_the_latch_survives_restarts_until_its_reset(database: Database) -
     await store.commit(_changes(desk.effects))
     book = await store.load(Policy())
     assert (book.latch, book.trading_state) == (desk.book.latch, TradingState.HALTED)
-    view = await Views(database, "main", SystemClock()).account()
+    view = await _views(database).account()
     assert view is not None and view.latched
     desk.fill(desk.placed(OrderPurpose.EXIT)[-1])
     desk.tell(inputs.ResetEmergency("e2", "looked at", "operator"))
@@ -200,7 +210,7 @@ async def test_pages_hold_every_order_once(database: Database) -> None:
         for i in range(7)
     ]
     await store.commit([fx.OrderChanged(o, None, "test") for o in many])
-    views, token, seen = Views(database, "main", SystemClock()), "", []
+    views, token, seen = _views(database), "", []
     while True:
         page, token = await views.orders(False, "", 3, token)
         seen += [o.client_order_id for o in page]
@@ -244,7 +254,7 @@ async def test_two_accounts_do_not_disturb_each_other(database: Database) -> Non
     told = await database.pool.fetchval("select count(distinct message_id) from outbox")
     facts = sum(isinstance(e, fx.FACTS) for d in desks.values() for e in d.effects)
     assert told == facts
-    views = Views(database, "second", clock)
+    views = _views(database, "second")
     with pytest.raises(Unavailable):
         await views.ask_leader("r", "close_position", {"symbol": "BTCUSDT"}, wait_seconds=0.1)
     assert await first.requests() == []

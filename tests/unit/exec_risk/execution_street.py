@@ -61,7 +61,8 @@ class Street:
             elif isinstance(effect, fx.Cancel):
                 self.cancels.append(effect.order)
             elif isinstance(effect, fx.Resolve):
-                self.questions.append(effect.order)
+                if effect.order.client_order_id not in {o.client_order_id for o in self.questions}:
+                    self.questions.append(effect.order)
             elif isinstance(effect, fx.SetLeverage):
                 self.queue.append(inputs.LeverageAnswered(effect.symbol, effect.leverage))
 
@@ -80,6 +81,10 @@ class Street:
             code, retry = self.dice.choice((("-1003", True), ("-2019", False), ("-5022", False)))
             refusal = ex.Refused(code, "no", retryable=retry)
             self.tell(inputs.PlaceAnswered(order.client_order_id, refusal))
+            return
+        if order.purpose is OrderPurpose.STOP_LOSS and order.client_order_id in self.orders:
+            # a restart sends a stop again that may have arrived: its id is refused
+            self.tell(inputs.PlaceAnswered(order.client_order_id, ex.Unknown("-4116")))
             return
         if fate != "gone":
             assert order.client_order_id not in self.orders, "sent twice"

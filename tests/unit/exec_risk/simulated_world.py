@@ -14,9 +14,10 @@ from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core.inputs import Command
 from services.exec_risk.core.order_book import Orders
+from services.exec_risk.core.periods import Day
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.results import of_position
-from services.exec_risk.core.state import Book, Day
+from services.exec_risk.core.state import Book
 from services.exec_risk.core.trailing import Progress
 from services.exec_risk.core.volume_profile import VolumeProfile
 from services.exec_risk.seams import StoreUnavailable, Switches
@@ -281,6 +282,8 @@ class SimulatedExchange:
         """Refuse a repeated id only among open orders, as Binance does."""
         known = self.orders.get(order.client_order_id)
         if known is not None:
+            if order.type is OrderType.STOP_MARKET and not known.state.final:
+                return False  # a stop cannot wait for the proof that it did not arrive
             self.accepted_twice.append(order)
             if not known.state.final:
                 return False

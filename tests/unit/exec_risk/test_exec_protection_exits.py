@@ -90,6 +90,23 @@ async def test_an_exit_has_a_deadline_of_wall_time() -> None:
     assert overdue.look(desk.trader, lockstep=False) == []
 
 
+def test_an_exit_that_was_refused_is_tried_again_at_every_tick() -> None:
+    """Incident 10: no refusal ends an exit; between ticks it is not sent without end."""
+    desk = Desk()
+    desk.open()
+    desk.tell(inputs.ClosePosition("r", "BTCUSDT"))
+    while not desk.book.exit_hold:
+        desk.refuse(desk.placed(EXIT)[-1], "-1008")
+    tries = len(desk.placed(EXIT))
+    assert tries == desk.book.policy.retry_attempts
+    for _ in range(3):
+        desk.tell(inputs.Tick())
+        tries += 1
+        assert len(desk.placed(EXIT)) == tries
+        desk.refuse(desk.placed(EXIT)[-1], "-1008")
+        assert len(desk.placed(EXIT)) == tries
+
+
 def test_a_stop_that_finds_no_position_is_asked_for_again() -> None:
     """-2022: the fill may not have come there yet; the exchange is read, the stop tried again."""
     desk = Desk()

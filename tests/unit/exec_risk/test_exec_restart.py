@@ -13,8 +13,9 @@ from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
 from services.exec_risk.core.reconcile import START
 from services.trade.order import OrderPurpose, OrderState, Side
+from services.trade.position import TradingState
+from tests.unit.exec_risk.account_desk import MINUTE, Desk, fill_of, report, signal_of
 from tests.unit.exec_risk.account_desk import START as NOW
-from tests.unit.exec_risk.account_desk import Desk, fill_of, report, signal_of
 from tests.unit.exec_risk.test_exec_shell import World
 
 D = Decimal
@@ -58,15 +59,62 @@ def test_a_later_reading_leaves_orders_alone_whose_answer_is_on_its_way() -> Non
     assert not asked(desk)
 
 
-def test_a_new_term_withdraws_what_was_never_sent() -> None:
-    """INTENT is stored and never sent: nobody needs to be asked."""
+@pytest.mark.parametrize("late", [0, 6 * MINUTE])
+def test_a_new_term_goes_on_with_what_was_never_sent(late: int) -> None:
+    """INTENT is stored and never sent: it goes on where it stood, while its signal lasts."""
     desk = Desk()
     desk.book.leverage.clear()
     desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
     (intent,) = desk.book.live_orders()
+    desk.time += late
+    desk.effects.clear()
     desk.tell(reading())
-    assert desk.book.orders[intent.client_order_id].state is OrderState.CANCELED
     assert not asked(desk) and not desk.placed()
+    leverage = desk.book.policy.leverage
+    desk.tell(inputs.LeverageAnswered("BTCUSDT", leverage))
+    sent = [o.client_order_id for o in desk.placed()]
+    assert sent == ([] if late else [intent.client_order_id])
+    ended = OrderState.CANCELED if late else OrderState.SUBMITTED
+    assert desk.book.orders[intent.client_order_id].state is ended
+
+
+def test_what_never_arrived_is_sent_again_under_its_id() -> None:
+    """What fills may depend on the id: a death between commit and sending changes nothing."""
+    desk = Desk()
+    desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
+    (entry,) = desk.placed(ENTRY)
+    desk.effects.clear()
+    desk.tell(reading())
+    assert not desk.placed(), "only when it is proven"
+    desk.tell(inputs.OrderFound(entry.client_order_id, None))
+    assert [o.client_order_id for o in desk.placed()] == [entry.client_order_id]
+    desk.tell(inputs.OrderFound(entry.client_order_id, None))
+    assert len(desk.placed()) == 1, "an answer to an older question proves nothing"
+
+
+def test_what_never_arrived_is_not_sent_when_entries_are_stopped() -> None:
+    desk = Desk()
+    desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
+    (entry,) = desk.placed(ENTRY)
+    desk.tell(reading())
+    desk.tell(inputs.SetTradingState("r", TradingState.REDUCING, "a test"))
+    desk.effects.clear()
+    desk.tell(inputs.OrderFound(entry.client_order_id, None))
+    assert not desk.placed()
+    assert desk.book.orders[entry.client_order_id].state is OrderState.REJECTED
+
+
+def test_a_stop_that_may_not_have_arrived_is_sent_again_at_once() -> None:
+    """A stop cannot wait for proof; the exchange refuses its id when it rests already."""
+    desk = Desk()
+    desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
+    entry = desk.placed(ENTRY)[0]
+    desk.accept(entry)
+    desk.fill(entry)
+    (stop,) = desk.placed(STOP)
+    desk.effects.clear()
+    desk.tell(reading(held=entry.quantity))
+    assert [o.client_order_id for o in desk.placed(STOP)] == [stop.client_order_id]
 
 
 def test_a_stop_that_is_gone_is_placed_again_at_once() -> None:

@@ -146,6 +146,19 @@ def test_a_wide_spread_refuses_and_an_unknown_one_only_where_it_is_told() -> Non
     assert [e.rule for e in live.effects if isinstance(e, fx.RiskDecided)] == ["spread"]
 
 
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_price_that_is_older_than_its_limit_refuses(more: int) -> None:
+    desk = Desk()
+    known = START - desk.book.policy.max_price_age_ms - more
+    desk.tell(ex.PriceReport("BTCUSDT", known, D(100), None, None, None))
+    desk.tell(ex.PointReached(1, START, ("BTCUSDT",)))
+    signal = signal_of("BTCUSDT", Side.BUY, START)
+    desk.tell(inputs.PredictionsArrived((inputs.Prediction("BTCUSDT", "1m", START, signal),)))
+    # what refuses after that is that no volume is known
+    rule = "price" if more else "slippage"
+    assert [e.rule for e in desk.effects if isinstance(e, fx.RiskDecided)] == [rule]
+
+
 def test_a_quote_that_is_old_is_not_known() -> None:
     desk = Desk(Policy(venue="live"))
     desk.book.quotes["BTCUSDT"] = Quote(START - 6 * MINUTE, D(100), D(100), D(0))

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from services.exec_risk.core import exchange_events as ex
-from services.exec_risk.core.effects import Latch
+from services.exec_risk.core.facts import Latch
 from services.exec_risk.core.inputs import (
     ClosePosition,
     EmergencyStop,

@@ -10,8 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from services.exec_risk.core import effects as fx
+from services.exec_risk.core import entry_counts, inputs
 from services.exec_risk.core import exchange_events as ex
-from services.exec_risk.core import inputs
 from services.exec_risk.core.execution_life import ENDS, PHASES, end, enter
 from services.exec_risk.core.execution_policy import ExecutionPolicy
 from services.exec_risk.core.impact import expected
@@ -387,7 +387,7 @@ def test_only_what_a_retry_can_cure_is_sent_again(code: str, retryable: bool, or
     assert len(entries(desk)) == orders
     assert len({o.client_order_id for o in entries(desk)}) == orders
     assert the_execution(desk).state is ExecutionState.FAILED
-    assert desk.book.reserved() == 0 and desk.book.slots_used() == 0
+    assert desk.book.reserved() == 0 and entry_counts.slots_used(desk.book) == 0
 
 
 def test_a_lost_answer_blocks_further_orders_until_it_is_resolved() -> None:
@@ -402,6 +402,22 @@ def test_a_lost_answer_blocks_further_orders_until_it_is_resolved() -> None:
     desk.fill(order)
     price(desk, "100", 1)
     assert entries(desk)[-1].quantity == D("0.5")
+
+
+def test_a_stop_of_unknown_outcome_holds_up_the_next_part() -> None:
+    """Incident 26: an unknown outcome blocks its symbol, also that of another order."""
+    desk = Desk()
+    order = submitted(desk, TWAP)
+    desk.accept(order)
+    desk.fill(order)
+    (stop,) = desk.placed(OrderPurpose.STOP_LOSS)
+    desk.tell(inputs.PlaceAnswered(stop.client_order_id, ex.Unknown("lost")))
+    price(desk, "100", 40)
+    assert entries(desk) == [order]
+    for one in desk.placed(OrderPurpose.STOP_LOSS):
+        desk.tell(inputs.OrderFound(one.client_order_id, report(one)))
+    price(desk, "100", 1)
+    assert len(entries(desk)) == 2
 
 
 def test_a_late_fill_of_a_cancelled_order_reduces_what_is_left() -> None:

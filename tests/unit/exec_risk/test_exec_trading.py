@@ -81,6 +81,21 @@ def test_same_signal_many_times_is_one_order() -> None:
     assert len(desk.placed(ENTRY)) == 1
 
 
+def test_a_signal_has_its_order_once_also_after_its_position_is_closed() -> None:
+    """Incident 27: told again in a later round, it is judged anew and ordered no more."""
+    desk = Desk(Policy(cooldown_ms=0))
+    signal = signal_of("BTCUSDT", Side.BUY, desk.time)
+    desk.round(signal)
+    desk.fill(desk.placed(ENTRY)[0])
+    desk.fill(desk.placed(OrderPurpose.STOP_LOSS)[0])
+    for order in list(desk.book.live_orders()):
+        desk.tell(report(order, OrderState.CANCELED))
+    desk.time += MINUTE
+    desk.round(replace(signal, round_time=desk.time))
+    assert rules_of(desk)[-1] == "approved"
+    assert len(desk.placed(ENTRY)) == 1
+
+
 def test_lost_reply_is_resolved_by_asking() -> None:
     """Incident 26: unknown outcome blocks the symbol, is asked for, and stays one order."""
     desk = Desk()

@@ -96,6 +96,9 @@ def test_rounding_keeps_to_the_step_and_to_its_side(quantity: Decimal, step: str
     down, up = filters.floor_quantity(quantity), filters.ceil_quantity(quantity)
     assert down % Decimal(step) == 0 and up % Decimal(step) == 0
     assert down <= quantity <= up and up - down <= Decimal(step)
+    # what lies on the step stays, which no float can promise
+    exact = quantity * 1_000_000 * Decimal(step)
+    assert filters.floor_quantity(exact) == exact == filters.ceil_quantity(exact)
 
 
 @given(st.text(min_size=1, max_size=60), st.integers(0, 10_000))

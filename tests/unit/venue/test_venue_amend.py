@@ -6,11 +6,11 @@ from decimal import Decimal
 
 import pytest
 
-from services.trade.order import Side
+from services.trade.order import Side, TimeInForce
 from services.venue.core.disturbances import Disturbance
 from services.venue.core.engine import Engine
 from services.venue.core.faults import FaultKind
-from services.venue.core.orders import AmendRequest, TimeInForce
+from services.venue.core.orders import AmendRequest
 from services.venue.core.rejections import Rejection
 from services.venue.core.rules import VenueRules
 from tests.unit.venue import world

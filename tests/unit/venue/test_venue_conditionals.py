@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.trade.order import Side
+from services.trade.order import Side, TimeInForce
 from services.venue.core.engine import Engine
-from services.venue.core.orders import ConditionalRequest, Kind, TimeInForce
+from services.venue.core.orders import ConditionalRequest, Kind
 from services.venue.core.rejections import Rejection
 from tests.unit.venue import world
 

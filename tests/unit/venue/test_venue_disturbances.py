@@ -8,10 +8,9 @@ from decimal import Decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.trade.order import Side
+from services.trade.order import Side, TimeInForce
 from services.venue.core.disturbances import Disturbance
 from services.venue.core.faults import FaultKind
-from services.venue.core.orders import TimeInForce
 from services.venue.core.snapshot import export, restore
 from tests.unit.venue import world
 from tests.unit.venue.test_venue_properties import Round, courses, play

@@ -6,9 +6,9 @@ from decimal import Decimal
 
 import pytest
 
-from services.trade.order import OrderType, Side
+from services.trade.order import OrderType, Side, TimeInForce
 from services.venue.core.events import ConditionalEvent
-from services.venue.core.orders import TimeInForce, Trade
+from services.venue.core.orders import Trade
 from services.venue.core.rejections import Rejection
 from services.venue.core.rules import VenueRules
 from tests.unit.venue import world

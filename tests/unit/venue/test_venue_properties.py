@@ -9,10 +9,10 @@ from decimal import Decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.trade.order import OrderType, Side
+from services.trade.order import OrderType, Side, TimeInForce
 from services.venue.core.engine import Engine
 from services.venue.core.events import VenueEvent
-from services.venue.core.orders import ConditionalRequest, OrderRequest, TimeInForce
+from services.venue.core.orders import ConditionalRequest, OrderRequest
 from services.venue.core.rejections import Rejection
 from services.venue.core.snapshot import export, restore
 from tests.unit.venue import world

@@ -10,7 +10,7 @@ from decimal import Decimal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.trade.order import OrderType, Side
+from services.trade.order import OrderType, Side, TimeInForce
 from services.venue.core.disturbances import Disturbance
 from services.venue.core.engine import Engine
 from services.venue.core.events import OrderEvent, VenueEvent
@@ -22,7 +22,6 @@ from services.venue.core.orders import (
     Kind,
     OrderRequest,
     PositionSide,
-    TimeInForce,
 )
 from services.venue.core.rejections import Rejection
 from services.venue.core.snapshot import export, restore

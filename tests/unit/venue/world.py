@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-from services.trade.order import OrderType, Side
+from services.trade.order import OrderType, Side, TimeInForce
 from services.venue.core.engine import Engine
 from services.venue.core.events import IncomeEvent, OrderEvent, VenueEvent
-from services.venue.core.orders import ConditionalRequest, OrderRequest, TimeInForce, Trade
+from services.venue.core.orders import ConditionalRequest, OrderRequest, Trade
 from services.venue.core.rules import VenueRules
 from services.venue.core.steps import Point, Step
 from services.venue.markets.listing import symbol_rules

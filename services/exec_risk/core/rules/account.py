@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from services.exec_risk.core import leverage
+from services.exec_risk.core import entry_counts, leverage
 from services.exec_risk.core.entry import Entry
 from services.exec_risk.core.rules.rule import Rule
 from services.trade.times import MINUTE_MS
 
 
 def _open_positions(entry: Entry) -> str | None:
-    used, limit = entry.book.slots_used(), entry.policy.max_positions
+    used, limit = entry_counts.slots_used(entry.book), entry.policy.max_positions
     return f"{used} of {limit} positions are open or on their way" if used >= limit else None
 
 
 def _execution_errors(entry: Entry) -> str | None:
     limits = entry.policy.risk
-    failed = entry.book.failed_entries(limits.execution_errors_ms)
+    failed = entry_counts.failed_entries(entry.book, limits.execution_errors_ms)
     if failed < limits.max_execution_errors:
         return None
     return f"{failed} entries failed within {limits.execution_errors_ms} ms"
 
 
 def _trades_per_day(entry: Entry) -> str | None:
-    used, limit = entry.book.entries_today(), entry.policy.risk.max_trades_per_day
+    used, limit = entry_counts.entries_today(entry.book), entry.policy.risk.max_trades_per_day
     return f"{used} of {limit} trades of the day are used" if used >= limit else None
 
 
 def _orders_per_minute(entry: Entry) -> str | None:
-    used, limit = entry.book.entries_since(MINUTE_MS), entry.policy.risk.max_orders_per_minute
+    used, limit = (
+        entry_counts.entries_since(entry.book, MINUTE_MS),
+        entry.policy.risk.max_orders_per_minute,
+    )
     return f"{used} of {limit} entries of the minute are used" if used >= limit else None
 
 

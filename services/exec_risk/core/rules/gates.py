@@ -42,6 +42,8 @@ def _core_error(book: Book) -> str | None:
 def _exchange(book: Book) -> str | None:
     if not book.policy.venue_ready:
         return f"venue {book.policy.venue} is not set up for trading"
+    if book.gates.exchange_away:
+        return "the exchange is not connected"
     return None if book.connected else "the exchange's user stream is down"
 
 

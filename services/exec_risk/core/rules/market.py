@@ -1,7 +1,7 @@
 """Rules about the symbol's market: price, spread, funding, volatility, protection.
 
-The paper venue tells neither bid and ask nor funding rates; there what is not known passes. On
-demo and live what is not known or old refuses.
+The paper venue tells bid, ask and funding with every point; what is not known before the first one
+passes there. On demo and live what is not known or old refuses.
 """
 
 from __future__ import annotations

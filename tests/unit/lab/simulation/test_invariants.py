@@ -184,6 +184,9 @@ def test_books_that_differ_are_seen() -> None:
     assert must.fills_equal(there, rows)
     invented = replace(fill, trade_id="drift-1")
     assert must.no_invented_fill(there, fx.FillRecorded(invented, "p", None))
+    repaired = fx.ReconcileRepaired("", "wallet", "wallet was 1, the exchange says 2", 1)
+    assert must.wallet_explained(there, repaired)
+    assert must.wallet_explained(there, replace(repaired, kind="missed_fill")) is None
 
 
 def test_money_that_is_not_there_is_seen() -> None:

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from quantum.exec_risk.v1 import events_pb2 as _events_pb2
 from quantum.exec_risk.v1 import trading_pb2 as _trading_pb2
 import builtins as _builtins
 import sys
@@ -995,3 +996,109 @@ class ReconcileResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReconcileResponse: _TypeAlias = ReconcileResponse  # noqa: Y015
+
+@_typing.final
+class StreamUpdatesRequest(_message.Message):
+    """StreamUpdatesRequest selects updates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    symbol: _builtins.str
+    """Symbol; all, and what concerns the whole account, when empty."""
+    def __init__(
+        self,
+        *,
+        symbol: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["symbol", b"symbol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamUpdatesRequest: _TypeAlias = StreamUpdatesRequest  # noqa: Y015
+
+@_typing.final
+class StreamUpdatesResponse(_message.Message):
+    """StreamUpdatesResponse is one update."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    ORDER_CHANGED_FIELD_NUMBER: _builtins.int
+    FILL_RECORDED_FIELD_NUMBER: _builtins.int
+    POSITION_OPENED_FIELD_NUMBER: _builtins.int
+    POSITION_CHANGED_FIELD_NUMBER: _builtins.int
+    POSITION_CLOSED_FIELD_NUMBER: _builtins.int
+    EXECUTION_CHANGED_FIELD_NUMBER: _builtins.int
+    RISK_ALERT_FIELD_NUMBER: _builtins.int
+    TRADING_STATE_CHANGED_FIELD_NUMBER: _builtins.int
+    EMERGENCY_STOPPED_FIELD_NUMBER: _builtins.int
+    type: _builtins.str
+    """Event type, for example "order.changed"."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """Market time of the event."""
+
+    @_builtins.property
+    def order_changed(self) -> _events_pb2.OrderChanged:
+        """An order changed."""
+
+    @_builtins.property
+    def fill_recorded(self) -> _events_pb2.FillRecorded:
+        """A fill was applied."""
+
+    @_builtins.property
+    def position_opened(self) -> _events_pb2.PositionOpened:
+        """A position was opened."""
+
+    @_builtins.property
+    def position_changed(self) -> _events_pb2.PositionChanged:
+        """A position changed."""
+
+    @_builtins.property
+    def position_closed(self) -> _events_pb2.PositionClosed:
+        """A position was closed."""
+
+    @_builtins.property
+    def execution_changed(self) -> _events_pb2.ExecutionChanged:
+        """An execution changed."""
+
+    @_builtins.property
+    def risk_alert(self) -> _events_pb2.RiskAlert:
+        """Something about risk that a person should know."""
+
+    @_builtins.property
+    def trading_state_changed(self) -> _events_pb2.TradingStateChanged:
+        """The account's switch was moved."""
+
+    @_builtins.property
+    def emergency_stopped(self) -> _events_pb2.EmergencyStopped:
+        """Everything is being closed."""
+
+    def __init__(
+        self,
+        *,
+        type: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        order_changed: _events_pb2.OrderChanged | None = ...,
+        fill_recorded: _events_pb2.FillRecorded | None = ...,
+        position_opened: _events_pb2.PositionOpened | None = ...,
+        position_changed: _events_pb2.PositionChanged | None = ...,
+        position_closed: _events_pb2.PositionClosed | None = ...,
+        execution_changed: _events_pb2.ExecutionChanged | None = ...,
+        risk_alert: _events_pb2.RiskAlert | None = ...,
+        trading_state_changed: _events_pb2.TradingStateChanged | None = ...,
+        emergency_stopped: _events_pb2.EmergencyStopped | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["emergency_stopped", b"emergency_stopped", "event", b"event", "execution_changed", b"execution_changed", "fill_recorded", b"fill_recorded", "order_changed", b"order_changed", "position_changed", b"position_changed", "position_closed", b"position_closed", "position_opened", b"position_opened", "risk_alert", b"risk_alert", "time", b"time", "trading_state_changed", b"trading_state_changed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["emergency_stopped", b"emergency_stopped", "event", b"event", "execution_changed", b"execution_changed", "fill_recorded", b"fill_recorded", "order_changed", b"order_changed", "position_changed", b"position_changed", "position_closed", b"position_closed", "position_opened", b"position_opened", "risk_alert", b"risk_alert", "time", b"time", "trading_state_changed", b"trading_state_changed", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["order_changed", "fill_recorded", "position_opened", "position_changed", "position_closed", "execution_changed", "risk_alert", "trading_state_changed", "emergency_stopped"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___StreamUpdatesResponse: _TypeAlias = StreamUpdatesResponse  # noqa: Y015

@@ -105,6 +105,11 @@ class ExecRiskServiceStub:
                 request_serializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ReconcileRequest.SerializeToString,
                 response_deserializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ReconcileResponse.FromString,
                 _registered_method=True)
+        self.StreamUpdates = channel.unary_stream(
+                '/quantum.exec_risk.v1.ExecRiskService/StreamUpdates',
+                request_serializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.StreamUpdatesRequest.SerializeToString,
+                response_deserializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.StreamUpdatesResponse.FromString,
+                _registered_method=True)
 
 
 class ExecRiskServiceServicer:
@@ -209,6 +214,13 @@ class ExecRiskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamUpdates(self, request, context):
+        """StreamUpdates sends orders, fills, positions and alerts as they happen.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExecRiskServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -281,6 +293,11 @@ def add_ExecRiskServiceServicer_to_server(servicer, server):
                     servicer.Reconcile,
                     request_deserializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ReconcileRequest.FromString,
                     response_serializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ReconcileResponse.SerializeToString,
+            ),
+            'StreamUpdates': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamUpdates,
+                    request_deserializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.StreamUpdatesRequest.FromString,
+                    response_serializer=quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.StreamUpdatesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -662,6 +679,33 @@ class ExecRiskService:
             '/quantum.exec_risk.v1.ExecRiskService/Reconcile',
             quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ReconcileRequest.SerializeToString,
             quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.ReconcileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamUpdates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/quantum.exec_risk.v1.ExecRiskService/StreamUpdates',
+            quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.StreamUpdatesRequest.SerializeToString,
+            quantum_dot_exec__risk_dot_v1_dot_exec__risk__service__pb2.StreamUpdatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,8 @@ class ExecRiskServiceStub:
     """ResetEmergency releases the latch of an emergency stop."""
     Reconcile: _aio.UnaryUnaryMultiCallable[_exec_risk_service_pb2.ReconcileRequest, _exec_risk_service_pb2.ReconcileResponse]
     """Reconcile compares what is stored with the exchange, and repairs it when asked to."""
+    StreamUpdates: _aio.UnaryStreamMultiCallable[_exec_risk_service_pb2.StreamUpdatesRequest, _exec_risk_service_pb2.StreamUpdatesResponse]
+    """StreamUpdates sends orders, fills, positions and alerts as they happen."""
 
 class ExecRiskServiceServicer(metaclass=_abc_1.ABCMeta):
     """ExecRiskService trades and protects one account."""
@@ -159,5 +161,13 @@ class ExecRiskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_exec_risk_service_pb2.ReconcileRequest, _abc.Awaitable[_exec_risk_service_pb2.ReconcileResponse]],
     ) -> _abc.Awaitable[_exec_risk_service_pb2.ReconcileResponse]:
         """Reconcile compares what is stored with the exchange, and repairs it when asked to."""
+
+    @_abc_1.abstractmethod
+    def StreamUpdates(
+        self,
+        request: _exec_risk_service_pb2.StreamUpdatesRequest,
+        context: _aio.ServicerContext[_exec_risk_service_pb2.StreamUpdatesRequest, _abc.AsyncIterator[_exec_risk_service_pb2.StreamUpdatesResponse]],
+    ) -> _abc.AsyncIterator[_exec_risk_service_pb2.StreamUpdatesResponse]:
+        """StreamUpdates sends orders, fills, positions and alerts as they happen."""
 
 def add_ExecRiskServiceServicer_to_server(servicer: ExecRiskServiceServicer, server: _aio.Server) -> None: ...

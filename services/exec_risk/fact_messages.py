@@ -1,0 +1,31 @@
+"""Facts of the core as messages for the outbox."""
+
+from __future__ import annotations
+
+from services.catalog import events, subjects
+from services.catalog.processes import EXEC_RISK
+from services.exec_risk import account_messages, trade_messages
+from services.exec_risk.core import effects as fx
+from services.exec_risk.fact_parts import Scope
+from services.kit.message import Outgoing
+from services.trade import ids
+
+
+def encode(fact: fx.Fact | fx.AccountSnapshot, account: str, venue: str) -> Outgoing:
+    """Write a fact with a message id derived from what it names."""
+    message, key, time, trace, named = _ENCODERS[type(fact)](fact, Scope(account, venue))
+    event_type = events.TYPES[type(message)]
+    message_id = ids.digest(event_type, account, *named)
+    headers = {
+        subjects.HEADER_TYPE: event_type,
+        subjects.HEADER_SOURCE: EXEC_RISK.name,
+        subjects.HEADER_TIME: str(time),
+    }
+    if trace:
+        headers[subjects.HEADER_TRACE] = f"00-{trace}-{message_id[:16]}-01"
+    return Outgoing(
+        subjects.event(event_type, account, key), message.SerializeToString(), message_id, headers
+    )
+
+
+_ENCODERS = {**trade_messages.ENCODERS, **account_messages.ENCODERS}
