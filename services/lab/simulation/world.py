@@ -294,6 +294,7 @@ class World:
         if self.replicas[name].leading:
             others = [r for r in self.replicas.values() if r.name != name]
             self.standby_at_loss = any(r.alive and not r.frozen for r in others)
+            self.watch.leader_lost()
 
     def leader(self) -> Replica | None:
         """Return the replica that leads and runs."""
