@@ -171,7 +171,7 @@ TESTED = (
     ),
     Mutation(
         "an exit is sent without its flag",
-        "services/exec_risk/exchange_orders.py",
+        "services/exec_risk/exchange/orders.py",
         "    elif order.reduce_only:\n",
         "    elif order.reduce_only and is_conditional(order):\n",
         ("tests/unit/exchange/test_exchange_orders.py",),
