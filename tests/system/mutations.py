@@ -226,7 +226,7 @@ TESTED = (
         CORE + "reconcile.py",
         "        elif book.drift.get(symbol) == (held, there) or any(\n",
         "        elif (held, there) or any(\n",
-        (UNIT + "test_exec_differences.py",),
+        (UNIT + "test_exec_found_by_simulation.py",),
     ),
     Mutation(
         "an exit is sized once, whatever its entry fills on",
