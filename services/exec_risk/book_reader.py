@@ -77,8 +77,8 @@ class BookReader:
             book.orders[order.client_order_id] = order
             key = (order.position_id, order.purpose)
             book.counts[key] = book.counts.get(key, 0) + 1
-        await self._load_positions(connection, book, since)
         await self._load_executions(connection, book, since)
+        await self._load_positions(connection, book, since)
         await self._load_days(connection, book, since)
         for found in await connection.fetch("select * from marks where account = $1", account):
             symbol, quoted = found["symbol"], rows.optional_time(found["quoted_at"])
@@ -108,6 +108,7 @@ class BookReader:
                 book.last_closed[position.symbol] = position.closed_time
         wanted = {p.position_id for p in book.positions.values()}
         wanted |= {o.position_id for o in book.orders.values()}
+        wanted |= {e.position_id for e in book.executing.all.values()}
         for row in await connection.fetch(
             f"select {rows.PLAN_COLUMNS} from plans where position_id = any($1)",  # noqa: S608
             sorted(wanted),

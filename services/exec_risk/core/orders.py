@@ -20,7 +20,7 @@ from services.trade.order import (
     TimeInForce,
 )
 
-_LEGS = {
+LEGS = {
     OrderPurpose.ENTRY: "entry",
     OrderPurpose.STOP_LOSS: "stop",
     OrderPurpose.TAKE_PROFIT: "target",
@@ -49,13 +49,11 @@ def create(
 
     The client order id is derived from the decision and the order's number among its kind.
     """
-    number = book.counts.get((position_id, purpose), 0)
-    book.counts[position_id, purpose] = number + 1
     decision = execution_id or position_id
     if purpose is OrderPurpose.ENTRY and signal_id:
         decision = signal_id
     order = Order(
-        client_order_id=ids.client_order_id(book.policy.account, decision, _LEGS[purpose], number),
+        client_order_id=_next_id(book, position_id, purpose, decision),
         account=book.policy.account,
         symbol=symbol,
         side=side,
@@ -78,6 +76,17 @@ def create(
     if send:
         book.emit(Place(order))
     return order
+
+
+def _next_id(book: Book, position_id: str, purpose: OrderPurpose, decision: str) -> str:
+    """Return an id that no known order has: one may have been found on the exchange."""
+    number = book.counts.get((position_id, purpose), 0)
+    while True:
+        found = ids.client_order_id(book.policy.account, decision, LEGS[purpose], number)
+        number += 1
+        if found not in book.orders:
+            book.counts[position_id, purpose] = number
+            return found
 
 
 def move(book: Book, order: Order, target: OrderState, cause: str, *, reason: str = "") -> Order:

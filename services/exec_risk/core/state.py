@@ -241,7 +241,8 @@ class Book:
 
     def store_account(self, *, published: bool = False, with_prices: bool = False) -> None:
         """Keep the account's numbers; `published` also tells them to others."""
-        today = self.day(self.time)
+        # a day begins with a round, a fill or funding, never with a reading or a restart
+        today = self.days.get(utc_day(self.time), Day(utc_day(self.time)))
         equity = self.equity()
         self.emit(
             AccountSnapshot(
@@ -277,11 +278,13 @@ class Book:
             del self.orders[key]
         self.commissions = {k: c for k, c in self.commissions.items() if k in self.orders}
         self.closed = {k: p for k, p in self.closed.items() if (p.closed_time or 0) >= before}
+        self.executing.forget(before, held)
         kept = held | {o.position_id for o in self.orders.values()}
+        # one that waits has not sent its first order yet
+        kept |= {e.position_id for e in self.executing.all.values()}
         self.plans = {k: p for k, p in self.plans.items() if k in kept}
         self.progress = {k: p for k, p in self.progress.items() if k in kept}
         self.counts = {k: n for k, n in self.counts.items() if k[0] in kept}
-        self.executing.forget(before, held)
         self.seen_fills = {k: t for k, t in self.seen_fills.items() if t >= before}
         self.seen_funding = {k: t for k, t in self.seen_funding.items() if t >= before}
 

@@ -205,12 +205,18 @@ def _begun(order: Order, overlay: Overlay) -> int:
 
 
 def within_limits(
-    policy: Policy, rows: Rows, overlay: Overlay, order: Order, marks: Mapping[str, Decimal]
+    policy: Policy,
+    rows: Rows,
+    overlay: Overlay,
+    order: Order,
+    marks: Mapping[str, Decimal],
+    *,
+    decided_before: bool = False,
 ) -> str | None:
     """Limits on positions, notional, exposure and leverage hold at each decision.
 
     A decision counts with all that it will send. What of it is sent later was judged with it: a
-    person may have opened a position meanwhile.
+    person may have opened a position meanwhile. `decided_before`: so it is with its first order.
     """
     plan = rows.plans.get(order.position_id)
     price = plan.price if plan is not None else marks[order.symbol]
@@ -222,7 +228,7 @@ def within_limits(
         return f"{order.client_order_id} has quantity {order.quantity}"
     if plan is not None and plan.leverage > policy.max_leverage:
         return f"leverage {plan.leverage} is above {policy.max_leverage}"
-    if _goes_on(overlay, order):
+    if decided_before or _goes_on(overlay, order):
         return None
     entries = [
         o

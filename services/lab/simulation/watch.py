@@ -42,6 +42,11 @@ class ProtectionWatch:
     longest_led: float = 0.0
     longest_leaderless: float = 0.0
 
+    def leader_lost(self) -> None:
+        """Begin the grace of a take-over anew: one that had just begun to lead died, too."""
+        for clock in self.clocks.values():
+            clock.leaderless = 0.0
+
     def look(self) -> str | None:
         """Return the sentence of what is wrong."""
         for symbol in self.venue.market.symbols:

@@ -294,6 +294,7 @@ class World:
         if self.replicas[name].leading:
             others = [r for r in self.replicas.values() if r.name != name]
             self.standby_at_loss = any(r.alive and not r.frozen for r in others)
+            self.watch.leader_lost()
 
     def leader(self) -> Replica | None:
         """Return the replica that leads and runs."""
@@ -460,7 +461,15 @@ class World:
         plans = {c.plan.position_id: c.plan for c in changes if isinstance(c, fx.StorePlan)}
         rows = Rows(plans={**self.rows.plans, **plans}, executions=executions)
         marks = self.venue.engine.state.marks
-        self._must("within_limits", must.within_limits(self.policy, rows, overlay, order, marks))
+        problem = must.within_limits(
+            self.policy,
+            rows,
+            overlay,
+            order,
+            marks,
+            decided_before=order.execution_id in self.rows.executions,
+        )
+        self._must("within_limits", problem)
 
     def committed(self, replica: str, changes: Sequence[fx.Change]) -> None:
         """Send the facts of a commit to the ledger."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
+import pytest
+
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
 from services.exec_risk.core.policy import Policy
-from services.trade.order import Fill, OrderPurpose, OrderState, Side
+from services.trade.order import Fill, Order, OrderPurpose, OrderState, Side
 from services.trade.position import ExitReason
 from tests.unit.exec_risk.account_desk import MINUTE, SYMBOLS, Desk, fill_of, report, signal_of
 
@@ -175,3 +177,65 @@ def test_no_entry_while_a_position_differs_from_the_exchanges() -> None:
     entered = {o.symbol for o in desk.placed(OrderPurpose.ENTRY)}
     assert entered == set(SYMBOLS) - {"BTCUSDT"}
     assert all(o.state is not OrderState.FILLED for o in desk.placed())
+
+
+def resting_of(order: Order) -> ex.OrderReport:
+    """What the exchange tells of an order that rests."""
+    conditional = order.trigger_price is not None
+    return replace(
+        report(order),
+        conditional=conditional,
+        reduce_only=order.reduce_only,
+        trigger_price=order.trigger_price,
+    )
+
+
+@pytest.mark.parametrize("purpose", [OrderPurpose.EXIT, OrderPurpose.STOP_LOSS])
+def test_what_was_sent_without_a_store_and_forgotten_is_taken_over(purpose: OrderPurpose) -> None:
+    """Incident 7: its id is not used again, and it is not cancelled: it protects or closes."""
+    desk = Desk()
+    desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
+    entry = desk.placed(OrderPurpose.ENTRY)[-1]
+    desk.accept(entry)
+    before = desk.restart()
+    desk.fill(entry)
+    if purpose is OrderPurpose.EXIT:
+        desk.accept_all()
+        before = desk.restart()
+        desk.tell(inputs.ClosePosition("ask", "BTCUSDT"))
+    else:
+        fill = next(e.fill for e in desk.effects if isinstance(e, fx.FillRecorded))
+    sent = desk.placed(purpose)[-1]
+    resting = (*map(resting_of, before.book.live_orders()), resting_of(sent))
+    held = (ex.ExchangePosition("BTCUSDT", entry.quantity, D(100), D(100), D(0)),)
+    account = ex.AccountReport(D(10_000), D(10_000), desk.time, held)
+    fills = () if purpose is OrderPurpose.EXIT else (fill,)
+    before.effects.clear()
+    reading_ = ex.ExchangeSnapshot(account, resting, fills)
+    before.tell(inputs.SnapshotRead(reading_, "start"))
+    before.accept_all()
+    before.tell(inputs.SnapshotRead(reading_, "start"))
+    if purpose is OrderPurpose.EXIT:
+        found = before.book.orders[sent.client_order_id]
+        assert (found.purpose, found.position_id) == (purpose, sent.position_id)
+        before.tell(inputs.ClosePosition("ask", "BTCUSDT"))
+        assert not before.placed(OrderPurpose.EXIT), "one exit for all that is held"
+        assert not before.of(fx.Cancel)
+    stored: dict[str, Order] = {}
+    for changed in before.of(fx.OrderChanged):
+        assert isinstance(changed, fx.OrderChanged)
+        known = stored.get(changed.order.client_order_id)
+        assert known is None or changed.previous is not None, "an id is used once"
+        stored[changed.order.client_order_id] = changed.order
+    assert all(p.position_id for p in before.book.live_orders())
+
+
+def test_the_plan_of_an_entry_that_waits_over_midnight_is_kept() -> None:
+    """Incident 26: what is forgotten with a day is nobody's; the core failed at its leverage."""
+    desk = Desk()
+    desk.book.leverage.clear()
+    desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
+    execution = desk.book.executing.working[0]
+    del desk.book.orders[execution.child]
+    desk.book.day(desk.time + 24 * 60 * MINUTE)
+    assert execution.position_id in desk.book.plans

@@ -228,6 +228,10 @@ def test_a_naked_position_is_seen_after_its_grace() -> None:
     for name, watch in (("led", led), ("restart", restarting), ("take-over", taken_over)):
         glances[name] = next(n for n in range(100) if watch.look())
     assert glances["led"] < glances["take-over"] < glances["restart"] < 50
+    assert taken_over.look()
+    taken_over.leader_lost()
+    again = next(n for n in range(100) if taken_over.look())
+    assert again == glances["take-over"], "each take-over has its grace"
 
 
 class Deserted(World):
