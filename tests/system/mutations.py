@@ -31,6 +31,7 @@ SIMULATED = (
         "            orders.lost(self.book, order, outcome.reason)\n",
         '            never = Refused("never_sent", outcome.reason, retryable=True)\n'
         '            self._refused(order, never, "lost")\n',
+        seeds=12,
     ),
     Mutation(
         "what is not found at once was never sent",
@@ -58,19 +59,13 @@ SIMULATED = (
         "            orders.cancel(book, one)\n"
         "        if not existing:\n"
         "            _place(book, position, stop, existing)\n",
+        seeds=12,
     ),
     Mutation(
         "a stop of unknown outcome counts as protection",
         CORE + "stop_orders.py",
         "    return order.state in LIVE_ON_EXCHANGE and",
         "    return not order.state.final and",
-    ),
-    Mutation(
-        "a stop is not placed anew when its position grows",
-        CORE + "stop_orders.py",
-        "    if trigger is None or order.remaining < position.quantity:\n        return False\n",
-        "    if trigger is None:\n        return False\n"
-        "    if order.remaining:\n        return True\n",
     ),
     Mutation(
         "a position may stay without a stop",
@@ -95,18 +90,13 @@ SIMULATED = (
         CORE + "fills.py",
         "    if key in book.seen_fills:\n",
         "    if key in ():\n",
+        seeds=12,
     ),
     Mutation(
         "a fill that is read back is applied though it was told",
         CORE + "fills.py",
         "    if key in book.seen_fills:\n",
         '    if key in book.seen_fills and cause == "user_stream":\n',
-    ),
-    Mutation(
-        "a difference of one reading is booked",
-        CORE + "reconcile.py",
-        "        elif book.drift.get(symbol) == (held, there) or any(\n",
-        "        elif (held, there) or any(\n",
     ),
 )
 """The simulation finds them by what must hold, knowing nothing of them."""
@@ -222,6 +212,21 @@ TESTED = (
         "        elif order.state is not OrderState.REJECTED:\n"
         '            orders.move(book, order, OrderState.REJECTED, "never_sent")\n',
         (UNIT + "test_exec_restart.py",),
+    ),
+    Mutation(
+        "a stop is not placed anew when its position grows",
+        CORE + "stop_orders.py",
+        "    if trigger is None or order.remaining < position.quantity:\n        return False\n",
+        "    if trigger is None:\n        return False\n"
+        "    if order.remaining:\n        return True\n",
+        (UNIT + "test_exec_protection.py",),
+    ),
+    Mutation(
+        "a difference of one reading is booked",
+        CORE + "reconcile.py",
+        "        elif book.drift.get(symbol) == (held, there) or any(\n",
+        "        elif (held, there) or any(\n",
+        (UNIT + "test_exec_found_by_simulation.py",),
     ),
     Mutation(
         "an exit is sized once, whatever its entry fills on",

@@ -239,3 +239,16 @@ def test_the_plan_of_an_entry_that_waits_over_midnight_is_kept() -> None:
     del desk.book.orders[execution.child]
     desk.book.day(desk.time + 24 * 60 * MINUTE)
     assert execution.position_id in desk.book.plans
+
+
+def test_a_difference_is_booked_only_when_two_readings_show_it() -> None:
+    """A reading may be older than a fill, so one alone proves nothing."""
+    desk = Desk()
+    desk.open()
+    held = desk.book.positions["BTCUSDT"].quantity
+    account = ex.AccountReport(desk.book.wallet or D(0), D(0), desk.time, ())
+    flat = ex.ExchangeSnapshot(account, (), ())
+    desk.tell(inputs.SnapshotRead(flat, "test"))
+    assert desk.book.positions["BTCUSDT"].quantity == held
+    desk.tell(inputs.SnapshotRead(flat, "test"))
+    assert "BTCUSDT" not in desk.book.positions
