@@ -14,10 +14,10 @@ from services.exec_risk.commit_statement import ANSWERS_CHANNEL
 from services.exec_risk.core.effects import Effect
 from services.exec_risk.core.policy import Gates
 from services.exec_risk.counters import Counters
-from services.exec_risk.exchange import BinanceExchange
-from services.exec_risk.exchange_account import ExchangeMisconfigured
-from services.exec_risk.exchange_meter import PrometheusMeter
-from services.exec_risk.exchange_requests import ExchangeRefused
+from services.exec_risk.exchange.account import ExchangeMisconfigured
+from services.exec_risk.exchange.binance import BinanceExchange
+from services.exec_risk.exchange.meter import PrometheusMeter
+from services.exec_risk.exchange.requests import ExchangeRefused
 from services.exec_risk.leader import Leader
 from services.exec_risk.leader_views import LeaderViews
 from services.exec_risk.pointed import PointedExchange, PointedStore

@@ -73,15 +73,14 @@ class Leader:
                 await self._point_known.wait()
             await self._lease.wait()
             term = self.term = self._new_term()
-            # before the answers: a round is decided by the prices of its time
-            for price in self._prices.values():
-                term.put(price)
             for answers in self._answers:
                 # the bus may have told them before there was a term; rounds take them once
                 term.put(answers)
             lost = asyncio.Event()
             keeping = asyncio.create_task(self._lease.keep(lost.set))
-            leading = asyncio.create_task(term.run(self._point, list(self._recent)))
+            leading = asyncio.create_task(
+                term.run(self._point, list(self._recent), list(self._prices.values()))
+            )
             losing = asyncio.create_task(lost.wait())
             try:
                 await asyncio.wait({leading, losing}, return_when=asyncio.FIRST_COMPLETED)

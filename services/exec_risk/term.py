@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from services.exec_risk.candles import CandlePublisher
@@ -19,6 +19,7 @@ from services.exec_risk.core.exchange_events import (
     CandleClosed,
     OrderReport,
     PointReached,
+    PriceReport,
     SymbolsListed,
 )
 from services.exec_risk.core.inputs import (
@@ -128,8 +129,13 @@ class Term:
         self._pace.observed(time)
         self._wake.set()
 
-    async def run(self, point: PointReached | None, recent: list[CandleClosed]) -> None:
-        """Lead until cancelled or fenced. `point` and `recent` are the last that was heard."""
+    async def run(
+        self,
+        point: PointReached | None,
+        recent: Sequence[CandleClosed],
+        prices: Sequence[PriceReport] = (),
+    ) -> None:
+        """Lead until cancelled or fenced. Point, candles and prices are the last that was heard."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keeper.run())
             await self._start(point)
@@ -150,10 +156,13 @@ class Term:
                 )
             )
             group.create_task(self._letters.follow_requests())
+            # in the order of a point, and before the answers: a round is decided by its own prices
+            heard: list[Event] = list(prices)
             if point is not None and point.time > self.trader.book.last_round:
-                self._queue.extendleft([point, *reversed(recent)])
+                heard = [*recent, *prices, point]
             elif point is not None:
                 self._pace.point = point
+            self._queue.extendleft(reversed(heard))
             self._wake.set()
             await self._loop()
 

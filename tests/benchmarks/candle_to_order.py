@@ -21,8 +21,8 @@ from services.ctl.servers.nats import NatsServer
 from services.ctl.servers.postgres import PostgresServer
 from services.exec_risk.consumers import BusCandles
 from services.exec_risk.core.exchange_events import Accepted
-from services.exec_risk.exchange import BinanceExchange
-from services.exec_risk.exchange_settings import ExchangeSettings
+from services.exec_risk.exchange.binance import BinanceExchange
+from services.exec_risk.exchange.settings import ExchangeSettings
 from services.kit.bus import Bus, Outgoing
 from services.kit.clock import SystemClock
 from services.trade.candle import Candle

@@ -22,8 +22,8 @@ from services.ctl.servers.free import free_port
 from services.ctl.servers.nats import NatsServer
 from services.ctl.servers.postgres import PostgresServer
 from services.exec_risk.app import MIGRATIONS, SCHEMA
-from services.exec_risk.exchange import BinanceExchange
-from services.exec_risk.exchange_settings import ExchangeSettings
+from services.exec_risk.exchange.binance import BinanceExchange
+from services.exec_risk.exchange.settings import ExchangeSettings
 from services.kit.bus import Bus
 from services.kit.clock import SystemClock
 from services.kit.db import TRANSIENT

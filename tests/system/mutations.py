@@ -26,7 +26,7 @@ UNIT = "tests/unit/exec_risk/"
 
 SIMULATED = (
     Mutation(
-        "a lost reply counts as never sent, and nobody asks by the client id",
+        "nobody asks by the client id after a lost reply",
         CORE + "trader.py",
         "            orders.lost(self.book, order, outcome.reason)\n",
         '            never = Refused("never_sent", outcome.reason, retryable=True)\n'
@@ -35,7 +35,7 @@ SIMULATED = (
     Mutation(
         "what is not found at once was never sent",
         "services/exec_risk/sender.py",
-        "                if report is not None or settled:\n",
+        "                if report is not None or (settled and not again):\n",
         "                if True:\n",
     ),
     Mutation(
@@ -181,7 +181,7 @@ TESTED = (
     ),
     Mutation(
         "an exit is sent without its flag",
-        "services/exec_risk/exchange_orders.py",
+        "services/exec_risk/exchange/orders.py",
         "    elif order.reduce_only:\n",
         "    elif order.reduce_only and is_conditional(order):\n",
         ("tests/unit/exchange/test_exchange_orders.py",),
@@ -310,7 +310,7 @@ TESTED = (
         (UNIT + "test_exec_found_by_simulation.py",),
     ),
     Mutation(
-        "a fill that turns a position round is one fill of one position",
+        "a fill that turns a position round is one fill",
         CORE + "fills.py",
         "        return (fill,)\n    share",
         "        return (fill,)\n    return (fill,)\n    share",
@@ -349,7 +349,7 @@ TESTED = (
 
 MUTATIONS = SIMULATED + TESTED
 SHORT = (
-    "a lost reply counts as never sent, and nobody asks by the client id",
+    "nobody asks by the client id after a lost reply",
     "a stop is cancelled, then placed anew",
     "a fill is applied as often as it is told",
     "entries go on while the account is halted",

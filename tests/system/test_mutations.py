@@ -21,8 +21,9 @@ BROKEN = "again: qt simulate"
 
 def mutated(text: str, mutation: Mutation) -> str:
     """Return a file's text with the defect in it."""
-    place = f"{mutation.file} has changed, so the mutation that {mutation.name!r} must follow"
-    assert mutation.old in text, f"{place}: there is no\n{mutation.old}"
+    if mutation.old not in text:
+        changed = f"{mutation.file} has changed, so the mutation that {mutation.name!r} must follow"
+        raise AssertionError(f"{changed}: there is no\n{mutation.old}")
     return text.replace(mutation.old, mutation.new)
 
 

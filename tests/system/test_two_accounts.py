@@ -40,14 +40,14 @@ async def told_by_account(url: str) -> dict[str, set[str]]:
     """Return the ids of the orders that the bus told of each account."""
     connection = await nats.connect(url)
     try:
-        reader = await connection.jetstream().pull_subscribe(
+        reader = await connection.jetstream(timeout=10).pull_subscribe(
             "quantum.events.order.changed.>", stream=EVENTS.name
         )
         found: dict[str, set[str]] = {}
         while True:
             try:
                 messages = await reader.fetch(200, timeout=1)
-            except nats.errors.TimeoutError:
+            except TimeoutError:
                 return found
             for message in messages:
                 order = facts.OrderChanged.FromString(message.data).order

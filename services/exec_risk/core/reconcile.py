@@ -35,6 +35,7 @@ from services.exec_risk.core.state import Book
 from services.trade import ids
 from services.trade.order import Fill, Order, OrderState
 from services.trade.position import PositionSide
+from services.trade.times import utc_day
 
 START = "start"
 """Cause of the reading with which a term begins: nothing of ours is on its way then."""
@@ -83,9 +84,10 @@ def apply_snapshot(book: Book, snapshot: ExchangeSnapshot, cause: str) -> None:
     book.leverage.update(snapshot.leverage)
     _positions(book, snapshot, confirmed)
     _orders(book, snapshot, left)
-    _wallet(book, snapshot.account.wallet_balance)
-    emergency.note_peak(book)
-    emergency.watch(book)
+    if _wallet(book, snapshot.account.wallet_balance):
+        # where both sides agree a reading moves nothing: rounds and prices look at the equity
+        emergency.note_peak(book)
+        emergency.watch(book)
     book.exit_hold.clear()
     isolation.each(book, sorted(book.positions), guard.keep_protected)
     if cause == START:
@@ -172,7 +174,9 @@ def _fill_order(book: Book, fill: Fill) -> tuple[int, str, bool, int, str]:
     return fill.time, fill.symbol, exits, number, fill.trade_id
 
 
-def _wallet(book: Book, wallet: Decimal) -> None:
+def _wallet(book: Book, wallet: Decimal) -> bool:
+    """Take over a wallet that two readings show; return True when it changed or is the first."""
+    before = book.wallet if book.high_water is not None else None
     missing = wallet - book.wallet if book.wallet is not None else Decimal(0)
     if book.wallet is None:
         book.wallet = wallet
@@ -186,10 +190,11 @@ def _wallet(book: Book, wallet: Decimal) -> None:
     else:
         book.wallet_drift = missing
         book.emit(Reconcile("wallet differs"))
-    today = book.day(book.time)
-    if today.start_equity is None:
+    today = book.days.get(utc_day(book.time)) if book.days else book.day(book.time)
+    if today is not None and today.start_equity is None:
         today.start_equity = book.equity()
         book.store_day(today)
+    return book.wallet != before
 
 
 def _orders(book: Book, snapshot: ExchangeSnapshot, left: set[str]) -> None:

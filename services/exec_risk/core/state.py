@@ -241,7 +241,8 @@ class Book:
 
     def store_account(self, *, published: bool = False, with_prices: bool = False) -> None:
         """Keep the account's numbers; `published` also tells them to others."""
-        today = self.day(self.time)
+        # a day begins with a round, a fill or funding, never with a reading or a restart
+        today = self.days.get(utc_day(self.time), Day(utc_day(self.time)))
         equity = self.equity()
         self.emit(
             AccountSnapshot(

@@ -27,8 +27,8 @@ from services.exec_risk.core.exchange_events import (
     StreamStateChanged,
     WalletReport,
 )
-from services.exec_risk.exchange import BinanceExchange
-from services.exec_risk.exchange_settings import ExchangeSettings
+from services.exec_risk.exchange.binance import BinanceExchange
+from services.exec_risk.exchange.settings import ExchangeSettings
 from services.kit.clock import SystemClock
 from services.trade.ids import client_order_id
 from services.trade.order import Fill, Order, OrderPurpose, OrderState, OrderType, Side
@@ -320,7 +320,7 @@ async def test_killed_venue_comes_back_and_the_market_goes_on(tmp_path: Path) ->
 
 
 async def _start_when_up(exchange: BinanceExchange) -> None:
-    from services.exec_risk.exchange_requests import ExchangeUnavailable
+    from services.exec_risk.exchange.requests import ExchangeUnavailable
 
     for _ in range(100):
         try:

@@ -13,9 +13,9 @@ import pytest
 from aiohttp import web
 
 from services.exec_risk.core.exchange_events import Accepted, Refused, Unknown
-from services.exec_risk.exchange import BinanceExchange
-from services.exec_risk.exchange_requests import ExchangeRefused
-from services.exec_risk.exchange_settings import ExchangeSettings
+from services.exec_risk.exchange.binance import BinanceExchange
+from services.exec_risk.exchange.requests import ExchangeRefused
+from services.exec_risk.exchange.settings import ExchangeSettings
 from services.exec_risk.seams import Exchange
 from services.kit.clock import Clock, SystemClock
 from services.trade.order import Order, OrderPurpose, OrderState, OrderType, Side

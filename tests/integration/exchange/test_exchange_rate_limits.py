@@ -11,9 +11,9 @@ import pytest
 from aiohttp import web
 
 from services.exec_risk.core.exchange_events import Accepted, Refused
-from services.exec_risk.exchange import BinanceExchange
-from services.exec_risk.exchange_meter import PrometheusMeter
-from services.exec_risk.exchange_requests import ExchangeUnavailable
+from services.exec_risk.exchange.binance import BinanceExchange
+from services.exec_risk.exchange.meter import PrometheusMeter
+from services.exec_risk.exchange.requests import ExchangeUnavailable
 from services.kit.clock import SystemClock
 from services.kit.metrics import Metrics
 from services.trade.order import OrderPurpose, OrderType, Side

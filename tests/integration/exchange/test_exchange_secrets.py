@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import pytest
 
-from services.exec_risk.exchange import BinanceExchange
-from services.exec_risk.exchange_requests import ExchangeRefused, ExchangeUnavailable
-from services.exec_risk.exchange_secrets import Redactor
+from services.exec_risk.exchange.binance import BinanceExchange
+from services.exec_risk.exchange.requests import ExchangeRefused, ExchangeUnavailable
+from services.exec_risk.exchange.secrets import Redactor
 from services.kit.clock import SystemClock
 from tests.integration.exchange.scripted_exchange import (
     Handler,

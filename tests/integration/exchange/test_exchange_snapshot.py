@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from services.exec_risk.exchange_requests import ExchangeRefused
+from services.exec_risk.exchange.requests import ExchangeRefused
 from services.trade.times import DAY_MS
 from tests.integration.exchange.scripted_exchange import ScriptedExchange, error, scripted
 from tests.integration.exchange.test_exchange_outcomes import client

@@ -22,7 +22,7 @@ from services.exec_risk.core.exchange_events import (
     SymbolsListed,
     WalletReport,
 )
-from services.exec_risk.exchange import BinanceExchange
+from services.exec_risk.exchange.binance import BinanceExchange
 from services.kit.clock import SystemClock
 from tests.integration.exchange.scripted_exchange import (
     ScriptedExchange,

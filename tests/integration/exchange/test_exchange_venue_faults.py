@@ -20,7 +20,7 @@ from services.exec_risk.core.exchange_events import (
     StreamStateChanged,
     Unknown,
 )
-from services.exec_risk.exchange_requests import ExchangeUnavailable
+from services.exec_risk.exchange.requests import ExchangeUnavailable
 from services.trade.order import Order, OrderType, Side, TimeInForce
 from services.venue.app import start_venue
 from services.venue.settings import VenueSettings

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from services.exec_risk.core.inputs import Prediction, PredictionsArrived
 from services.exec_risk.core.policy import Gates, Policy
-from services.exec_risk.exchange import BinanceExchange
-from services.exec_risk.exchange_settings import ExchangeSettings
+from services.exec_risk.exchange.binance import BinanceExchange
+from services.exec_risk.exchange.settings import ExchangeSettings
 from services.exec_risk.leader import Leader
 from services.exec_risk.term import Term, TermLimits
 from services.kit.clock import SystemClock

@@ -16,8 +16,8 @@ import pytest_asyncio
 
 from services.catalog.subjects import STREAMS
 from services.exec_risk.app import MIGRATIONS, SCHEMA
-from services.exec_risk.exchange import BinanceExchange
-from services.exec_risk.exchange_settings import ExchangeSettings
+from services.exec_risk.exchange.binance import BinanceExchange
+from services.exec_risk.exchange.settings import ExchangeSettings
 from services.kit.bus import Bus
 from services.kit.clock import SystemClock
 from services.kit.migrate import migrate

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.exec_risk.exchange_clock import STEP_MS, ExchangeClock
+from services.exec_risk.exchange.clock import STEP_MS, ExchangeClock
 
 WINDOW = 1_500
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.exec_risk.core.exchange_events import Refused, Unknown
-from services.exec_risk.exchange_errors import classify
+from services.exec_risk.exchange.errors import classify
 
 CURABLE, FINAL, OPEN = "curable", "final", "open"
 TABLE = {

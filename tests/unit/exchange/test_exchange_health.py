@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.exec_risk.exchange_health import (
+from services.exec_risk.exchange.health import (
     AUTHENTICATION_LIMIT,
     SIGNED_FRESH_SECONDS,
     SIGNED_PROBE_SECONDS,

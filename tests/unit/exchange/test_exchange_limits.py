@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.exec_risk.exchange_limits import (
+from services.exec_risk.exchange.limits import (
     EXIT_SPACING_MS,
     MINUTE_MS,
     TEN_SECONDS_MS,

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.exec_risk.core.exchange_events import Accepted, Refused, Unknown
-from services.exec_risk.exchange_errors import is_authentication
-from services.exec_risk.exchange_orders import place_params, placed, plain, reported
-from services.exec_risk.exchange_settings import ExchangeSettings
+from services.exec_risk.exchange.errors import is_authentication
+from services.exec_risk.exchange.orders import place_params, placed, plain, reported
+from services.exec_risk.exchange.settings import ExchangeSettings
 from services.trade.order import (
     Order,
     OrderPurpose,

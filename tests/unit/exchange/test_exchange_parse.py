@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.exec_risk import exchange_parse as parse
+from services.exec_risk.exchange import parse
 from services.trade.order import OrderState, Side
 
 ORDER: dict[str, Any] = {

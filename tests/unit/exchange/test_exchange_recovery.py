@@ -12,10 +12,10 @@ from services.exec_risk.core.exchange_events import (
     PointReached,
     StreamStateChanged,
 )
-from services.exec_risk.exchange_recovery import Recovery
-from services.exec_risk.exchange_requests import ExchangeUnavailable
-from services.exec_risk.exchange_steps import Missing
-from services.exec_risk.exchange_stream_parse import FundingSettled
+from services.exec_risk.exchange.recovery import Recovery
+from services.exec_risk.exchange.requests import ExchangeUnavailable
+from services.exec_risk.exchange.steps import Missing
+from services.exec_risk.exchange.stream_parse import FundingSettled
 from services.trade.candle import Candle
 
 

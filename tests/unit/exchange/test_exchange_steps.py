@@ -13,7 +13,7 @@ from services.exec_risk.core.exchange_events import (
     PriceReport,
     WalletReport,
 )
-from services.exec_risk.exchange_steps import Item, Missing, StepSequencer
+from services.exec_risk.exchange.steps import Item, Missing, StepSequencer
 from services.trade.candle import Candle
 
 

@@ -12,7 +12,7 @@ from services.exec_risk.core.exchange_events import (
     OrderReport,
     WalletReport,
 )
-from services.exec_risk.exchange_stream_parse import (
+from services.exec_risk.exchange.stream_parse import (
     FundingSettled,
     PriceBoard,
     closed_candle,

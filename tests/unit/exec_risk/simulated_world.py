@@ -257,7 +257,8 @@ class SimulatedExchange:
 
     async def place(self, order: Order, *, signed_at: int) -> ex.RequestOutcome:
         """Take an order; the request or the reply may be lost, or the request be late."""
-        if not self.is_stored(order.client_order_id):
+        # by this clock a stall of the machine is an outage of the store, and what reduces goes on
+        if not order.reduce_only and not self.is_stored(order.client_order_id):
             self.uncommitted.append(order)
         await asyncio.sleep(self.dice.random() / SPEED / 4)
         if self.dice.random() < self.faults:

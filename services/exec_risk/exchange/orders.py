@@ -7,7 +7,6 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from services.exec_risk import exchange_parse as parse
 from services.exec_risk.core.exchange_events import (
     Accepted,
     OrderReport,
@@ -15,6 +14,7 @@ from services.exec_risk.core.exchange_events import (
     RequestOutcome,
     Unknown,
 )
+from services.exec_risk.exchange import parse
 from services.trade.order import (
     Order,
     OrderPurpose,

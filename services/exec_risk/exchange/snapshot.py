@@ -6,16 +6,15 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from services.exec_risk import exchange_endpoints as endpoints
-from services.exec_risk import exchange_parse as parse
 from services.exec_risk.core.exchange_events import (
     AccountReport,
     ExchangeSnapshot,
     FundingReport,
     OrderReport,
 )
-from services.exec_risk.exchange_requests import ExchangeUnavailable, Params, Requests
-from services.exec_risk.exchange_settings import ExchangeSettings
+from services.exec_risk.exchange import endpoints, parse
+from services.exec_risk.exchange.requests import ExchangeUnavailable, Params, Requests
+from services.exec_risk.exchange.settings import ExchangeSettings
 from services.trade.order import Fill
 from services.trade.times import DAY_MS
 

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 
 from services.exec_risk.core.exchange_events import PointReached, PriceReport
-from services.exec_risk.exchange_parse import decimal
+from services.exec_risk.exchange.parse import decimal
 from services.kit.clock import Clock
 from services.kit.logs import get_logger
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 
-from services.exec_risk.exchange_client import Reply
-from services.exec_risk.exchange_clock import ExchangeClock
-from services.exec_risk.exchange_limits import (
+from services.exec_risk.exchange.client import Reply
+from services.exec_risk.exchange.clock import ExchangeClock
+from services.exec_risk.exchange.limits import (
     Cost,
     Pushback,
     RateLimiter,
@@ -16,7 +16,7 @@ from services.exec_risk.exchange_limits import (
     Ticket,
     Use,
 )
-from services.exec_risk.exchange_meter import LimitMeter
+from services.exec_risk.exchange.meter import LimitMeter
 from services.kit.clock import Clock
 from services.kit.logs import get_logger
 

@@ -19,7 +19,7 @@ from services.exec_risk.core.exchange_events import (
     PointReached,
     PriceReport,
 )
-from services.exec_risk.exchange_stream_parse import FundingSettled
+from services.exec_risk.exchange.stream_parse import FundingSettled
 
 
 @dataclass(frozen=True, slots=True)

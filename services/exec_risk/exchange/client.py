@@ -15,9 +15,9 @@ from typing import Any
 import ccxt
 import ccxt.pro as ccxt_pro
 
-from services.exec_risk.exchange_endpoints import Endpoint
-from services.exec_risk.exchange_secrets import Redactor
-from services.exec_risk.exchange_settings import ExchangeSettings
+from services.exec_risk.exchange.endpoints import Endpoint
+from services.exec_risk.exchange.secrets import Redactor
+from services.exec_risk.exchange.settings import ExchangeSettings
 from services.kit.logs import get_logger
 
 log = get_logger(__name__)

@@ -10,9 +10,9 @@ from services.exec_risk.core.exchange_events import (
     FundingReport,
     StreamStateChanged,
 )
-from services.exec_risk.exchange_requests import ExchangeRefused, ExchangeUnavailable
-from services.exec_risk.exchange_steps import Missing
-from services.exec_risk.exchange_stream_parse import FundingSettled
+from services.exec_risk.exchange.requests import ExchangeRefused, ExchangeUnavailable
+from services.exec_risk.exchange.steps import Missing
+from services.exec_risk.exchange.stream_parse import FundingSettled
 from services.kit.clock import Clock
 from services.kit.logs import get_logger
 from services.trade.candle import Candle

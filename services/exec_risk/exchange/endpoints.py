@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.exec_risk.exchange_limits import Cost
+from services.exec_risk.exchange.limits import Cost
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.exec_risk.core.exchange_events import Refused, Unknown
-from services.exec_risk.exchange_client import Reply, TappedClient
-from services.exec_risk.exchange_clock import ExchangeClock
-from services.exec_risk.exchange_endpoints import OPEN_ORDERS_OF_SYMBOL, TIME, Endpoint
-from services.exec_risk.exchange_errors import (
+from services.exec_risk.exchange.client import Reply, TappedClient
+from services.exec_risk.exchange.clock import ExchangeClock
+from services.exec_risk.exchange.endpoints import OPEN_ORDERS_OF_SYMBOL, TIME, Endpoint
+from services.exec_risk.exchange.errors import (
     CLOCK_CODE,
     RATE_LIMITED,
     classify,
@@ -19,10 +19,10 @@ from services.exec_risk.exchange_errors import (
     error_text,
     is_authentication,
 )
-from services.exec_risk.exchange_gate import Gate, LimitReached
-from services.exec_risk.exchange_health import ExchangeHealth
-from services.exec_risk.exchange_limits import Cost, Use
-from services.exec_risk.exchange_settings import ExchangeSettings
+from services.exec_risk.exchange.gate import Gate, LimitReached
+from services.exec_risk.exchange.health import ExchangeHealth
+from services.exec_risk.exchange.limits import Cost, Use
+from services.exec_risk.exchange.settings import ExchangeSettings
 from services.kit.clock import Clock
 from services.kit.logs import get_logger
 

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 
 import ccxt
 
-from services.exec_risk import exchange_endpoints as endpoints
 from services.exec_risk.core.exchange_events import (
     Accepted,
     ExchangeEvent,
@@ -16,25 +15,26 @@ from services.exec_risk.core.exchange_events import (
     RequestOutcome,
     SymbolsListed,
 )
-from services.exec_risk.exchange_account import AccountSetup, ExchangeMisconfigured
-from services.exec_risk.exchange_client import build_client
-from services.exec_risk.exchange_clock import ExchangeClock
-from services.exec_risk.exchange_desk import OrderDesk
-from services.exec_risk.exchange_gate import Gate
-from services.exec_risk.exchange_limits import Use
-from services.exec_risk.exchange_markets import Markets
-from services.exec_risk.exchange_meter import LimitMeter, Unmetered
-from services.exec_risk.exchange_recovery import Recovery
-from services.exec_risk.exchange_requests import (
+from services.exec_risk.exchange import endpoints
+from services.exec_risk.exchange.account import AccountSetup, ExchangeMisconfigured
+from services.exec_risk.exchange.client import build_client
+from services.exec_risk.exchange.clock import ExchangeClock
+from services.exec_risk.exchange.desk import OrderDesk
+from services.exec_risk.exchange.gate import Gate
+from services.exec_risk.exchange.limits import Use
+from services.exec_risk.exchange.markets import Markets
+from services.exec_risk.exchange.meter import LimitMeter, Unmetered
+from services.exec_risk.exchange.recovery import Recovery
+from services.exec_risk.exchange.requests import (
     ExchangeRefused,
     ExchangeUnavailable,
     Requests,
 )
-from services.exec_risk.exchange_settings import ExchangeSettings
-from services.exec_risk.exchange_snapshot import SnapshotReader
-from services.exec_risk.exchange_steps import Listed, Missing
-from services.exec_risk.exchange_stream_parse import FundingSettled
-from services.exec_risk.exchange_streams import Streams
+from services.exec_risk.exchange.settings import ExchangeSettings
+from services.exec_risk.exchange.snapshot import SnapshotReader
+from services.exec_risk.exchange.steps import Listed, Missing
+from services.exec_risk.exchange.stream_parse import FundingSettled
+from services.exec_risk.exchange.streams import Streams
 from services.kit.clock import Clock
 from services.kit.logs import get_logger
 from services.trade.candle import Candle

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from services.exec_risk.exchange_limits import Use
+from services.exec_risk.exchange.limits import Use
 from services.kit.metrics import Metrics
 
 

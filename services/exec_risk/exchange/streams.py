@@ -14,13 +14,13 @@ from services.exec_risk.core.exchange_events import (
     PriceReport,
     StreamStateChanged,
 )
-from services.exec_risk.exchange_client import RawEvent, TappedClient
-from services.exec_risk.exchange_errors import error_text
-from services.exec_risk.exchange_paper import PaperClock
-from services.exec_risk.exchange_requests import ExchangeRefused, ExchangeUnavailable
-from services.exec_risk.exchange_settings import ExchangeSettings
-from services.exec_risk.exchange_steps import Item, Listed, StepSequencer
-from services.exec_risk.exchange_stream_parse import PriceBoard, closed_candle, user_events
+from services.exec_risk.exchange.client import RawEvent, TappedClient
+from services.exec_risk.exchange.errors import error_text
+from services.exec_risk.exchange.paper import PaperClock
+from services.exec_risk.exchange.requests import ExchangeRefused, ExchangeUnavailable
+from services.exec_risk.exchange.settings import ExchangeSettings
+from services.exec_risk.exchange.steps import Item, Listed, StepSequencer
+from services.exec_risk.exchange.stream_parse import PriceBoard, closed_candle, user_events
 from services.kit.clock import Clock
 from services.kit.logs import get_logger
 from services.trade.times import timeframe_ms

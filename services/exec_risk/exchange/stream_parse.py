@@ -14,7 +14,7 @@ from services.exec_risk.core.exchange_events import (
     PriceReport,
     WalletReport,
 )
-from services.exec_risk.exchange_parse import (
+from services.exec_risk.exchange.parse import (
     CONDITIONAL_TYPES,
     algo_state,
     decimal,

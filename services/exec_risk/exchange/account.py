@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.exec_risk import exchange_endpoints as endpoints
 from services.exec_risk.core.exchange_events import Refused
-from services.exec_risk.exchange_limits import Use
-from services.exec_risk.exchange_requests import (
+from services.exec_risk.exchange import endpoints
+from services.exec_risk.exchange.limits import Use
+from services.exec_risk.exchange.requests import (
     ExchangeRefused,
     ExchangeUnavailable,
     Params,
     Requests,
 )
-from services.exec_risk.exchange_settings import ExchangeSettings
+from services.exec_risk.exchange.settings import ExchangeSettings
 from services.kit.logs import get_logger
 from services.trade.order import Order, OrderPurpose
 

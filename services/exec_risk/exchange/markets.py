@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from services.exec_risk import exchange_endpoints as endpoints
-from services.exec_risk import exchange_parse as parse
-from services.exec_risk.exchange_gate import Gate
-from services.exec_risk.exchange_limits import rate_limits
-from services.exec_risk.exchange_requests import Params, Requests
-from services.exec_risk.exchange_settings import ExchangeSettings
+from services.exec_risk.exchange import endpoints, parse
+from services.exec_risk.exchange.gate import Gate
+from services.exec_risk.exchange.limits import rate_limits
+from services.exec_risk.exchange.requests import Params, Requests
+from services.exec_risk.exchange.settings import ExchangeSettings
 from services.kit.logs import get_logger
 from services.trade.candle import Candle
 from services.trade.filters import SymbolFilters

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from services.exec_risk import exchange_endpoints as endpoints
-from services.exec_risk import exchange_parse as parse
 from services.exec_risk.core.exchange_events import Accepted, OrderReport, Refused, RequestOutcome
-from services.exec_risk.exchange_account import AccountSetup
-from services.exec_risk.exchange_endpoints import Endpoint
-from services.exec_risk.exchange_errors import (
+from services.exec_risk.exchange import endpoints, parse
+from services.exec_risk.exchange.account import AccountSetup
+from services.exec_risk.exchange.endpoints import Endpoint
+from services.exec_risk.exchange.errors import (
     NOT_SENT,
     UNKNOWN_ORDER_CODES,
     WRONG_POSITION_SIDE_CODE,
 )
-from services.exec_risk.exchange_limits import Use
-from services.exec_risk.exchange_orders import (
+from services.exec_risk.exchange.limits import Use
+from services.exec_risk.exchange.orders import (
     cancel_params,
     find_params,
     is_conditional,
@@ -23,7 +22,7 @@ from services.exec_risk.exchange_orders import (
     placed,
     reported,
 )
-from services.exec_risk.exchange_requests import ExchangeRefused, Requests
+from services.exec_risk.exchange.requests import ExchangeRefused, Requests
 from services.trade.order import Order
 
 
