@@ -45,7 +45,8 @@ class Pulse:
         lockstep: Callable[[], bool],
     ) -> None:
         """Beat until cancelled."""
-        gates, verified = self._gates(), self._clock.monotonic()
+        # the core was told of the gates before it read the exchange; they may differ since
+        gates, verified = trader().book.gates, self._clock.monotonic()
         while True:
             await self._clock.sleep(_TICK_SECONDS)
             if self._clock.monotonic() - verified >= self._reconcile_every and ready():

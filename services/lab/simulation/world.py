@@ -448,7 +448,7 @@ class World:
         switched = any(isinstance(c, switches) for c in changes)
         if not switched:
             problem = must.entry_allowed(
-                replace(self.rows, executions=executions),
+                replace(self.rows, executions=executions, account=self._account(changes)),
                 overlay,
                 self.script,
                 order,
@@ -470,6 +470,11 @@ class World:
             decided_before=order.execution_id in self.rows.executions,
         )
         self._must("within_limits", problem)
+
+    def _account(self, changes: Sequence[fx.Change]) -> fx.AccountSnapshot | None:
+        """Return the stored account, or the first one that this commit stores."""
+        found = (c for c in changes if isinstance(c, fx.AccountSnapshot))
+        return self.rows.account or next(found, None)
 
     def committed(self, replica: str, changes: Sequence[fx.Change]) -> None:
         """Send the facts of a commit to the ledger."""

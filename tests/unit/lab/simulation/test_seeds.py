@@ -90,6 +90,13 @@ REGRESSIONS = {
     (67, 6.0): "a stop one tick wider than meant was called absurd and the position closed",
     (19, 6.0): "an entry that closed a person's position was booked as its entry",
     (112, 6.0): "a fill between the first readings of a fresh account was never applied",
+    (6, 24.0): "a fill older than an hour of market time was never read back",
+    (107, 24.0): "a leader that was frozen took its sleep for an outage of the store",
+    (177, 18.0): "an exit sent without a store was cancelled as nobody's, and its id used again",
+    (205, 18.0): "a part of an entry was measured by a limit that a person had used up meanwhile",
+    (266, 6.0): "the plan of an entry that waited over midnight was forgotten",
+    (388, 10.0): "a leader that died just after its take-over had no grace of its own",
+    (446, 12.0): "a store that went away while a term started left the gate of entries open",
 }
 
 
