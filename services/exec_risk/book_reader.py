@@ -60,6 +60,7 @@ class BookReader:
             book.last_round = rows.optional_time(row["last_round"]) or 0
             book.in_sample = row["in_sample"]
             book.high_water = row["high_water"]
+            book.begun_time = rows.optional_time(row["begun_at"]) or 0
             book.read_time = rows.optional_time(row["read_at"]) or 0
         state = await connection.fetchval(
             "select state from trading_state where account = $1", account

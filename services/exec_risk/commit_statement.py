@@ -20,7 +20,7 @@ _DAY_COLUMNS = "account, day, start_equity, pnl_usd, trades, opened, losses"
 _STATE_COLUMNS = "account, state, reason, changed_by, changed_at"
 _ACCOUNT_COLUMNS = (
     "account, market_time, wallet_balance, unrealized_pnl, available_balance, gross_exposure,"
-    " last_round, in_sample, high_water, read_at"
+    " last_round, in_sample, high_water, begun_at, read_at"
 )
 _MARK_COLUMNS = "account, symbol, price, marked_at, bid, ask, funding_rate, quoted_at"
 _SAFETY_COLUMNS = "account, level, reason, since"
@@ -161,6 +161,7 @@ class Changes:
             to_datetime(fact.last_round) if fact.last_round else None,
             fact.in_sample,
             fact.high_water,
+            to_datetime(fact.begun_time) if fact.begun_time else None,
             to_datetime(fact.read_time) if fact.read_time else None,
         )
         self._put("account", self._account, _ACCOUNT_COLUMNS, values)

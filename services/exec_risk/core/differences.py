@@ -74,13 +74,15 @@ def differences(book: Book, snapshot: ExchangeSnapshot) -> tuple[Difference, ...
 
 def _history(book: Book, snapshot: ExchangeSnapshot) -> Iterator[Difference]:
     for fill in snapshot.fills:
-        if (fill.symbol, fill.trade_id) not in book.seen_fills:
+        known = (fill.symbol, fill.trade_id) in book.seen_fills
+        if not known and fill.time > book.begun_time:
             theirs = f"{fill.side} {fill.quantity} at {fill.price} by {fill.client_order_id}"
             yield Difference(
                 fill.symbol, Kind.MISSED_FILL, "none", theirs, "apply it", fill.trade_id
             )
     for report in snapshot.funding:
-        if report.transaction_id not in book.seen_funding:
+        known = report.transaction_id in book.seen_funding
+        if not known and report.time > book.begun_time:
             yield Difference(
                 report.symbol,
                 Kind.MISSED_FUNDING,

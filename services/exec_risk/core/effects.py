@@ -130,6 +130,8 @@ class AccountSnapshot:
     safety: SafetyLevel = SafetyLevel.NORMAL
     high_water: Decimal | None = None
     """Highest equity so far, as the drawdown limit sees it."""
+    begun_time: int = 0
+    """Market time of the first reading of the exchange; 0 before it."""
     read_time: int = 0
     """Market time of the last full reading of the exchange; 0 before the first."""
 

@@ -11,7 +11,7 @@ from services.exec_risk.core.state import Book
 
 def apply_funding(book: Book, report: FundingReport) -> None:
     """Apply a funding settlement once by its transaction id."""
-    if report.transaction_id in book.seen_funding:
+    if report.transaction_id in book.seen_funding or report.time <= book.begun_time:
         return
     book.seen_funding[report.transaction_id] = report.time
     book.time = max(book.time, report.time)

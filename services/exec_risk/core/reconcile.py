@@ -143,24 +143,14 @@ def _read_up_to(book: Book, snapshot: ExchangeSnapshot) -> None:
 
 
 def _history(book: Book, snapshot: ExchangeSnapshot) -> None:
-    """Apply what was missed; on an account that was never read before only remember it.
-
-    What is newer than the reading of the account is news also then.
-    """
-    fresh = book.wallet is None
-    known = snapshot.account.time
-    if fresh:
+    """Apply what was missed; what the first reading's wallet holds is past, whoever tells it."""
+    if book.wallet is None:
         book.wallet = snapshot.account.wallet_balance
+        book.begun_time = snapshot.account.time
     for fill in sorted(snapshot.fills, key=lambda f: _fill_order(book, f)):
-        if fresh and fill.time <= known:
-            book.seen_fills[fill.symbol, fill.trade_id] = fill.time
-        else:
-            fills.apply_fill(book, fill, "reconcile")
+        fills.apply_fill(book, fill, "reconcile")
     for report in sorted(snapshot.funding, key=lambda r: (r.time, r.transaction_id)):
-        if fresh and report.time <= known:
-            book.seen_funding[report.transaction_id] = report.time
-        else:
-            funding.apply_funding(book, report)
+        funding.apply_funding(book, report)
 
 
 def _fill_order(book: Book, fill: Fill) -> tuple[int, str, bool, int, str]:

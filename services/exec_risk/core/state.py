@@ -56,6 +56,8 @@ class Book:
     """Market time at which the safety level began."""
     positions: dict[str, Position] = field(default_factory=dict)
     """Open positions by symbol."""
+    begun_time: int = 0
+    """Market time of the first reading: its wallet holds what was filled and settled until then."""
     read_time: int = 0
     """Market time of the last full reading of the exchange; nothing before it was missed."""
     orders: Orders = field(default_factory=Orders)
@@ -263,6 +265,7 @@ class Book:
                 latched=self.latch is not None,
                 safety=self.safety,
                 high_water=self.high_water,
+                begun_time=self.begun_time,
                 read_time=self.read_time,
             )
         )

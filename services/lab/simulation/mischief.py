@@ -127,7 +127,9 @@ class Mischief:
 
     def _people(self, times: float) -> None:
         world = self._world
-        if self._faults.strikes(Fault.MANUAL_TRADE, 0.008):
+        # what a first reading finds has no fills here: a drill of its own, test_drills.py
+        read = world.rows.account is not None
+        if self._faults.strikes(Fault.MANUAL_TRADE, 0.008) and read:
             self._trade_by_hand()
         if self._faults.strikes(Fault.OPERATOR, 0.03 * times):
             dice = self._faults.stream(Fault.OPERATOR)

@@ -285,7 +285,7 @@ def read(rows: Rows, policy: Policy) -> Book:
     if rows.account is not None:
         book.time, book.wallet = rows.account.time, rows.account.wallet_balance
         book.last_round, book.in_sample = rows.account.last_round, rows.account.in_sample
-        book.read_time = rows.account.read_time
+        book.begun_time, book.read_time = rows.account.begun_time, rows.account.read_time
         book.high_water = rows.account.high_water
     book.trading_state, book.latch = rows.trading_state, rows.latch
     book.orders = Orders(rows.orders)

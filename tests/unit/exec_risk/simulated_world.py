@@ -189,6 +189,7 @@ class MemoryStore:
         if truth.account is not None:
             book.time, book.wallet = truth.account.time, truth.account.wallet_balance
             book.last_round = truth.account.last_round
+            book.begun_time = truth.account.begun_time
             book.read_time = truth.account.read_time
             book.high_water = truth.account.high_water
         book.trading_state = truth.trading_state

@@ -12,6 +12,7 @@ import pytest
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
+from services.exec_risk.core.differences import differences
 from services.exec_risk.core.policy import Gates, Policy
 from services.exec_risk.pulse import Pulse
 from services.exec_risk.term_limits import TermLimits
@@ -279,3 +280,18 @@ def test_a_store_that_goes_away_while_a_term_starts_closes_the_gate() -> None:
 
     loop.run_until_complete(beat())
     assert [e for e in told if isinstance(e, inputs.GatesChanged)] == [inputs.GatesChanged(away)]
+
+
+def test_what_the_first_reading_holds_is_not_applied_again() -> None:
+    """Incident 85: the commission of a fill from before was taken off the wallet twice."""
+    desk = Desk()
+    desk.book.wallet = None
+    desk.tell(reading(desk, D(0), D(9_999)))
+    before = by_hand(desk, Side.BUY, D(1), "1")
+    desk.tell(ex.FillReport(before))
+    again = reading(desk, D(0), D(9_999), (before,))
+    desk.tell(again)
+    assert desk.book.equity() == D(9_999) and not desk.book.positions
+    assert not differences(desk.book, again.snapshot)
+    desk.tell(ex.FillReport(replace(before, trade_id="2", time=desk.time + 1)))
+    assert (desk.book.equity() or D(0)) < D(9_999)

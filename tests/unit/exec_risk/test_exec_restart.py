@@ -135,7 +135,10 @@ async def test_orders_of_a_dead_replica_all_reach_an_end() -> None:
     """Incidents 10 and 26: nothing stays SUBMITTED or UNKNOWN after crashes at any await."""
     world = World(seed=77, faults=0.3)
     world.start()
-    for number in range(16):
+    for number in range(100):
+        # a crash misses when the point is answered before it strikes
+        if number >= 16 and world.crashes > 3:
+            break
         crash = world.dice.random() < 0.6
         await world.point(close=number % 2 == 0, crash=crash)
     world.exchange.faults = world.faults = 0.0
