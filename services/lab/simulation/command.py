@@ -34,7 +34,10 @@ def simulate(
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     shorten: Annotated[bool, typer.Option(help="Look for the shortest failing story.")] = True,
 ) -> None:
-    """Run the real core and shell of exec_risk under seeded faults, and check what must hold."""
+    """Run the real core and shell of exec_risk under seeded faults, and check what must hold.
+
+    Example: qt simulate --seeds 2000 --hours 24
+    """
     console = Console()
     plan = RunPlan(seed or 0, hours, symbols, timeframe, frozenset(off or ()))
     if seed is not None:
