@@ -75,7 +75,7 @@ def differences(book: Book, snapshot: ExchangeSnapshot) -> tuple[Difference, ...
 def _history(book: Book, snapshot: ExchangeSnapshot) -> Iterator[Difference]:
     for fill in snapshot.fills:
         known = (fill.symbol, fill.trade_id) in book.seen_fills
-        if not known and fill.time > book.begun_time:
+        if not known and not book.past(fill):
             theirs = f"{fill.side} {fill.quantity} at {fill.price} by {fill.client_order_id}"
             yield Difference(
                 fill.symbol, Kind.MISSED_FILL, "none", theirs, "apply it", fill.trade_id

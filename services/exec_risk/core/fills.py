@@ -32,7 +32,7 @@ _LIQUIDATION_IDS = ("autoclose-", "adl_autoclose")
 def apply_fill(book: Book, fill: Fill, cause: str = "user_stream") -> None:
     """Apply a fill once by (symbol, trade id): order, position, wallet, day, protection."""
     key = (fill.symbol, fill.trade_id)
-    if key in book.seen_fills or fill.time <= book.begun_time:
+    if key in book.seen_fills or book.past(fill):
         return
     book.seen_fills[key] = fill.time
     book.time = max(book.time, fill.time)

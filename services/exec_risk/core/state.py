@@ -17,7 +17,7 @@ from services.exec_risk.core.results import Results
 from services.exec_risk.core.trailing import Progress
 from services.trade.execution import Execution
 from services.trade.filters import SymbolFilters
-from services.trade.order import Order, OrderPurpose
+from services.trade.order import Fill, Order, OrderPurpose
 from services.trade.position import Position, SafetyLevel, TradingState
 from services.trade.times import DAY_MS, day_start, utc_day
 
@@ -158,6 +158,10 @@ class Book:
         if equity is None or peak is None or peak <= 0:
             return None
         return max((peak - equity) / peak, Decimal(0))
+
+    def past(self, fill: Fill) -> bool:
+        """Tell whether the wallet of the first reading holds a fill; one of our orders is news."""
+        return fill.time <= self.begun_time and fill.client_order_id not in self.orders
 
     def live_orders(self, symbol: str | None = None) -> list[Order]:
         """Return orders that are not final, in the order in which they were made."""

@@ -295,3 +295,12 @@ def test_what_the_first_reading_holds_is_not_applied_again() -> None:
     assert not differences(desk.book, again.snapshot)
     desk.tell(ex.FillReport(replace(before, trade_id="2", time=desk.time + 1)))
     assert (desk.book.equity() or D(0)) < D(9_999)
+
+
+def test_an_entry_that_fills_at_the_time_of_the_first_reading_is_news() -> None:
+    """Incident 22: a close and the open after it are one market time."""
+    desk = Desk()
+    desk.book.wallet = None
+    desk.tell(reading(desk, D(0), D(10_000)))
+    entry = desk.open()
+    assert desk.book.positions["BTCUSDT"].quantity == entry.quantity
