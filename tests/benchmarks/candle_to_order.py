@@ -62,6 +62,12 @@ class Stack:
             "ENTRY_COOLDOWN_SECONDS": "0",
             "MAX_HOLDING_MINUTES": "1",
             "MAX_DAILY_DRAWDOWN_PERCENT": "100",
+            "EMERGENCY_STOP_THRESHOLD_PERCENT": "100",
+            "MAX_ORDERS_PER_MINUTE": "1000",
+            "MAX_TRADES_PER_DAY": "100000",
+            "MAX_SYMBOL_LOSSES": "100000",
+            "CAUTIOUS_LOSSES_IN_A_ROW": "99999",
+            "EMERGENCY_LOSSES_IN_A_ROW": "100000",
             "GRPC_ADDRESS": "127.0.0.1:0",
         }
 
