@@ -88,15 +88,15 @@ SIMULATED = (
     Mutation(
         "a fill is applied as often as it is told",
         CORE + "fills.py",
-        "    if key in book.seen_fills:\n",
-        "    if key in ():\n",
+        "    if key in book.seen_fills or book.past(fill):\n",
+        "    if key in () or book.past(fill):\n",
         seeds=12,
     ),
     Mutation(
         "a fill that is read back is applied though it was told",
         CORE + "fills.py",
-        "    if key in book.seen_fills:\n",
-        '    if key in book.seen_fills and cause == "user_stream":\n',
+        "    if key in book.seen_fills or book.past(fill):\n",
+        '    if (key in book.seen_fills or book.past(fill)) and cause == "user_stream":\n',
     ),
 )
 """The simulation finds them by what must hold, knowing nothing of them."""
@@ -201,8 +201,8 @@ TESTED = (
     Mutation(
         "funding is applied as often as it is told",
         CORE + "funding.py",
-        "    if report.transaction_id in book.seen_funding:\n",
-        "    if report.transaction_id in ():\n",
+        "    if report.transaction_id in book.seen_funding or",
+        "    if report.transaction_id in () or",
         (UNIT + "test_exec_incidents.py",),
     ),
     Mutation(
