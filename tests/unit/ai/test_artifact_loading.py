@@ -57,7 +57,7 @@ def test_the_shipped_manifest_tells_how_it_was_made() -> None:
     assert manifest["training"]["symbols"]
     assert manifest["metrics"]["held_out"]["scores"]["ensemble"]
     walked = manifest["metrics"]["walk_forward"]
-    assert {"prior", "volatility_bins", "logistic_regression"} <= set(walked)
+    assert {"volatility_bins", "logistic_regression"} <= set(walked)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "golden.npz"])
@@ -133,6 +133,28 @@ def test_operators_of_foreign_domains_are_refused(folder: Path) -> None:
     replace(folder, "model.onnx", "sha256", model.SerializeToString())
     with pytest.raises(ArtifactRefused, match="foreign domains"):
         load(folder)
+
+
+def test_weights_that_a_simplifier_froze_are_refused(folder: Path) -> None:
+    """The fourth silent trap: tools that drop overridable initialisers from the inputs."""
+    model = onnx.load_model_from_string((folder / "model.onnx").read_bytes())
+    del model.graph.input[1:]
+    replace(folder, "model.onnx", "sha256", model.SerializeToString())
+    with pytest.raises(ArtifactRefused, match="run-time inputs"):
+        load(folder)
+
+
+def test_no_node_of_the_shipped_graph_computes_what_nobody_reads() -> None:
+    """The third silent trap: an optional output that is declared takes a slower kernel."""
+    model = onnx.load_model_from_string((SHIPPED / "model.onnx").read_bytes())
+    read = {name for node in model.graph.node for name in node.input}
+    read |= {output.name for output in model.graph.output}
+    for node in model.graph.node:
+        if node.op_type in ("MaxPool", "Dropout", "BatchNormalization"):
+            assert len([name for name in node.output if name]) == 1
+    assert {n for node in model.graph.node for n in node.output} - read <= {
+        n for node in model.graph.node for n in node.output if n.startswith(("series", "level"))
+    }
 
 
 def test_the_active_version_is_named_and_never_guessed(tmp_path: Path) -> None:
