@@ -6,6 +6,9 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+NAME = "localhost"
+"""What a server of this machine is called in its certificate."""
+
 
 @dataclass(frozen=True, slots=True)
 class Certificate:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from services.ctl.identities import Identities, signed
 from services.ctl.render import bus
-from services.ctl.servers.certificate import Certificate
+from services.ctl.servers.certificate import NAME, Certificate
 from services.ctl.servers.child import ChildServer, running
 from services.ctl.servers.command import Command, NotReady
 from services.ctl.servers.free import LOOPBACK, free_port
@@ -129,7 +129,7 @@ class NatsServer(ChildServer):
             if not greeting.get("jetstream"):
                 raise NotReady("JetStream is not enabled yet")
             if self._certificate is not None:
-                await writer.start_tls(self._certificate.trust(), server_hostname=LOOPBACK)
+                await writer.start_tls(self._certificate.trust(), server_hostname=NAME)
             login = {"verbose": False, "protocol": 1, **self._login(greeting.get("nonce", ""))}
             writer.write(b"CONNECT " + json.dumps(login).encode() + b"\r\nPING\r\n")
             answer = await reader.readline()

