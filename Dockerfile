@@ -38,6 +38,6 @@ VOLUME ["/var/lib/quantum"]
 # 50051 gRPC, 9100 metrics
 EXPOSE 50051 9100
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-m", "services.kit.healthcheck"]
+    CMD ["python", "-m", "services.ctl.healthcheck"]
 ENTRYPOINT ["qt"]
 CMD ["--help"]

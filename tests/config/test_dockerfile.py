@@ -114,7 +114,7 @@ def test_what_the_image_holds_is_enough_to_run(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path;"
         "import services.ctl.__main__ as qt, services.ai.app, services.exec_risk.app;"
-        "import services.analytics.app, services.venue.app, services.kit.healthcheck;"
+        "import services.analytics.app, services.venue.app, services.ctl.healthcheck;"
         "from services.ctl import policy; from services.ctl.render import descriptor;"
         "policy.load(); descriptor.contracts();"
         "assert Path(qt.__file__).is_relative_to(sys.argv[1]), qt.__file__"

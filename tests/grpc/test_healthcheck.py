@@ -36,7 +36,7 @@ async def check(address: str, *service: str) -> tuple[int | None, str]:
     asked = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "services.kit.healthcheck",
+        "services.ctl.healthcheck",
         *service,
         env={**os.environ, "GRPC_ADDRESS": address},
         stderr=asyncio.subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Asks this container's own process for its health: `python -m services.kit.healthcheck`.
+"""Asks this container's own process for its health: `python -m services.ctl.healthcheck`.
 
 Without an argument the question is liveness; with the full name of a gRPC service, readiness. The
 address is `GRPC_ADDRESS`, host:port or `unix:<path>`. Exit code 0 means SERVING.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -26,7 +27,8 @@ def main(arguments: list[str]) -> int:
     with grpc.insecure_channel(address) as channel:
         request = health_pb2.HealthCheckRequest(service=service)
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=ANSWER_SECONDS)
+            health: Any = health_pb2_grpc.HealthStub(channel)
+            answer = health.Check(request, timeout=ANSWER_SECONDS)
         except grpc.RpcError as error:
             sys.stderr.write(f"health of {address}: {error}\n")
             return 1
