@@ -16,13 +16,15 @@ from services.ctl.supervisor import database
 from services.ctl.supervisor.child import Child, end_all, strays
 from services.ctl.supervisor.home import Home, Refused, read_json, write_json
 from services.ctl.supervisor.rotation import rotate
-from services.ctl.supervisor.topology import BACKING, SCALABLE, Topology
+from services.ctl.supervisor.topology import BACKING, DOOR, SCALABLE, Topology
 from services.ctl.supervisor.unit import Unit
 from services.ctl.supervisor.watch import State, Watch
 
 READY_SECONDS = 120.0
 MIGRATE_SECONDS = 60.0
 ROTATE_SECONDS = 5.0
+TEND_SECONDS = 0.5
+"""Pause between two looks at the keys: a rotated one is published before it signs."""
 MOST_REPLICAS = 16
 DEFAULT_REPLICAS = {AI.key: 2, EXEC_RISK.key: 1, ANALYTICS.key: 1}
 
@@ -58,6 +60,8 @@ class Supervisor:
         self.changes = asyncio.Event()
         self._left: dict[str, Child] = {}
         self._rotation: asyncio.Task[None] | None = None
+        self._tending: asyncio.Task[None] | None = None
+        self._credentials_alert = ""
 
     async def start(self) -> None:
         """Start everything in order; `ServerFailed` with one line when a part cannot start."""
@@ -68,6 +72,7 @@ class Supervisor:
         venue = self.topology.venue()
         # Envoy checks the bootstrap while the servers start; endpoints are known from the outset.
         door = await asyncio.to_thread(self.topology.gateway)
+        self._tending = asyncio.create_task(self._tend(), name="credentials")
         await self._end_unknown([*self.topology.backing(), venue, *units, door])
         for unit in (*self.topology.backing(), venue, door):
             self._watch(unit)
@@ -197,8 +202,9 @@ class Supervisor:
     async def stop(self) -> None:
         """Stop everything, the highest stage first; also what was never adopted."""
         self.phase = "stopping"
-        if self._rotation is not None:
-            self._rotation.cancel()
+        for task in (self._rotation, self._tending):
+            if task is not None:
+                task.cancel()
         hurrying = asyncio.create_task(self._kill_in_a_hurry(), name="hurry")
         stages = sorted({w.unit.stage for w in self.watches.values()}, reverse=True)
         for stage in stages:
@@ -229,7 +235,7 @@ class Supervisor:
                 restarts=watch.restarts,
                 adopted=watch.adopted,
                 reason=watch.reason,
-                alert=watch.alert,
+                alert=watch.alert or (self._credentials_alert if watch.unit.stage == DOOR else ""),
             )
             for name, watch in self.watches.items()
         ]
@@ -248,6 +254,16 @@ class Supervisor:
             if watch.child is not None and watch.child.alive():
                 entries[name] = watch.child.entry()
         write_json(self.home.processes_file, entries)
+
+    async def _tend(self) -> None:
+        """Keep tokens and certificate of the door fresh; a failure is told until it is over."""
+        while True:
+            try:
+                await asyncio.to_thread(self.topology.credentials.tend)
+                self._credentials_alert = ""
+            except (OSError, ValueError, TypeError, Refused) as error:
+                self._credentials_alert = f"tokens or certificate cannot be renewed: {error}"
+            await asyncio.sleep(TEND_SECONDS)
 
     async def _rotate(self) -> None:
         while True:

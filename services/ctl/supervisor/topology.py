@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, VENUE, Process
+from services.ctl import policy
 from services.ctl.render import gateway
 from services.ctl.servers.command import Command
 from services.ctl.servers.envoy import EnvoyServer
 from services.ctl.servers.free import LOOPBACK
 from services.ctl.servers.nats import NatsServer
 from services.ctl.servers.postgres import PostgresServer
+from services.ctl.settings import GatewaySettings
 from services.ctl.supervisor.addresses import Addresses
 from services.ctl.supervisor.child import HOME_MARK, UNIT_MARK
 from services.ctl.supervisor.database import DATABASE
+from services.ctl.supervisor.door import Credentials
 from services.ctl.supervisor.home import Home
 from services.ctl.supervisor.market import LIVE, Market
 from services.ctl.supervisor.probes import HealthProbe
@@ -55,6 +59,7 @@ class Options:
     speed: float | None = None
     """Candle-minutes a second; the venue's default when None."""
     pace: str = "lockstep"
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
 
 
 class Topology:
@@ -75,6 +80,8 @@ class Topology:
         self._program = program
         self._build = build_id()
         self._secrets = home.secrets()
+        self.policy = policy.load()
+        self.credentials = Credentials(home, self.policy, options.gateway)
         self.postgres = PostgresServer(
             directory=home.root / "postgres",
             port=addresses.port("postgres"),
@@ -96,9 +103,20 @@ class Topology:
     def gateway(self) -> Unit:
         """Envoy with the rendered bootstrap."""
         admin = self.addresses.port("gateway.admin")
-        bootstrap = gateway.render(self.home.envoy, self.addresses.ports, admin)
+        self.credentials.tend()
+        bootstrap = gateway.render(
+            self.home.envoy,
+            self.addresses.ports,
+            admin,
+            policy=self.policy,
+            settings=self._options.gateway,
+        )
         server = EnvoyServer(bootstrap=bootstrap, port=admin, log=self.home.logs / "gateway.log")
-        return self._server_unit(server, f"http://{self.addresses.at('ingress')}", DOOR)
+        unit = self._server_unit(server, f"http://{self.addresses.at('ingress')}", DOOR)
+        # one that runs with another configuration is not adopted
+        digest = hashlib.sha256(bootstrap.read_bytes()).hexdigest()[:16]
+        marked = {**unit.command.environment, "QT_CONFIGURATION": digest}
+        return replace(unit, command=replace(unit.command, environment=marked))
 
     def venue(self) -> Unit:
         """The paper exchange."""

@@ -1,0 +1,18 @@
+"""Reads the pieces of configuration in `gateway/` and fills them in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import yaml
+
+PIECES = Path(__file__).resolve().parents[3] / "gateway"
+
+
+def piece(name: str, /, **values: str | int) -> dict[str, Any]:
+    """Return a piece; `${...}` stands for a value, or for JSON where it is more than a word."""
+    text = (PIECES / f"{name}.yaml").read_text()
+    made: dict[str, Any] = yaml.safe_load(Template(text).substitute(values))
+    return made
