@@ -47,6 +47,15 @@ def authority_of(home: Home, policy: Policy) -> Authority:
     return Authority(home.root / "ca", policy)
 
 
+def of_home(home: Home, policy: Policy) -> Delivery:
+    """Return the certificates of a home: of every identity in the policy."""
+    return Delivery(
+        authority=authority_of(home, policy),
+        folder=certificates_folder(home),
+        identities=policy.identities,
+    )
+
+
 class Delivery:
     """Keeps the certificates of all identities as they should be."""
 

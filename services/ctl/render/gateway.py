@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,15 @@ import yaml
 from services.catalog.processes import SERVICES, Process
 from services.ctl.policy import Policy
 from services.ctl.render import authentication, descriptor, endpoints, listeners
-from services.ctl.render.pieces import piece
+from services.ctl.render.pieces import DUMPER, piece
 from services.ctl.settings import GatewaySettings
 from services.ctl.supervisor.home import write_whole
 
 OPENAPI = Path(__file__).resolve().parents[3] / "docs" / "openapi.json"
+
+
+Transport = Callable[[Process], dict[str, Any]]
+"""Returns the transport socket with which the replicas of a service are dialled."""
 
 
 def render(
@@ -27,11 +31,13 @@ def render(
     *,
     policy: Policy,
     settings: GatewaySettings,
+    transport: Transport | None = None,
 ) -> Path:
     """Write bootstrap, descriptors and (empty, where absent) endpoints; return the bootstrap.
 
     `ports` has `ingress`, `tls` and the health port of each service by its key. Token checks
     (`authentication.write`) and the server's certificate (`certificate.write`) lie beside it.
+    Without `transport` replicas are dialled in plain text.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "contracts.binpb").write_bytes(descriptor.contracts().SerializeToString())
@@ -51,16 +57,16 @@ def render(
             ),
         ],
         "clusters": [
-            *(c for service in SERVICES for c in _clusters(folder, service)),
+            *(c for service in SERVICES for c in _clusters(folder, service, transport)),
             *authentication.oidc_clusters(settings, system_ca),
         ],
     }
     target = folder / "bootstrap.yaml"
-    write_whole(target, yaml.safe_dump(bootstrap, sort_keys=False))
+    write_whole(target, yaml.dump(bootstrap, Dumper=DUMPER, sort_keys=False))
     return target
 
 
-def _clusters(folder: Path, service: Process) -> list[dict[str, Any]]:
+def _clusters(folder: Path, service: Process, transport: Transport | None) -> list[dict[str, Any]]:
     eds = endpoints.folder(folder)
     values = {
         "service": service.key,
@@ -68,4 +74,5 @@ def _clusters(folder: Path, service: Process) -> list[dict[str, Any]]:
         "eds_file": json.dumps(str(eds / f"{service.key}.json")),
         "eds_folder": json.dumps(str(eds)),
     }
-    return [piece("cluster-checked", **values), piece("cluster-direct", **values)]
+    secured = {"transport_socket": transport(service)} if transport else {}
+    return [piece(name, **values) | secured for name in ("cluster-checked", "cluster-direct")]
