@@ -22,7 +22,7 @@ from services.ctl.render.cluster_names import (
     principal,
     workload,
 )
-from services.ctl.render.gateway import PIECES
+from services.ctl.render.pieces import PIECES
 
 Resource = dict[str, Any]
 KINDS = ("stream", "write", "read")

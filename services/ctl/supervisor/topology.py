@@ -6,11 +6,12 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, VENUE, Process
 from services.catalog.processes import process as process_of
+from services.ctl import policy
 from services.ctl.render import gateway
 from services.ctl.render.address import UNIX
 from services.ctl.servers.command import Command
@@ -18,9 +19,11 @@ from services.ctl.servers.envoy import EnvoyServer
 from services.ctl.servers.free import LOOPBACK
 from services.ctl.servers.nats import NatsServer
 from services.ctl.servers.postgres import PostgresServer
+from services.ctl.settings import GatewaySettings
 from services.ctl.supervisor.addresses import Addresses
 from services.ctl.supervisor.child import HOME_MARK, UNIT_MARK
 from services.ctl.supervisor.database import DATABASE
+from services.ctl.supervisor.door import Credentials
 from services.ctl.supervisor.home import Home
 from services.ctl.supervisor.market import LIVE, Market
 from services.ctl.supervisor.mesh import Mesh
@@ -62,6 +65,7 @@ class Options:
     pace: str = "lockstep"
     mesh: bool = True
     """Whether services talk through sidecars, with mutual TLS."""
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
 
 
 class Topology:
@@ -82,6 +86,8 @@ class Topology:
         self._program = program
         self._build = build_id()
         self._secrets = home.secrets()
+        self.policy = policy.load()
+        self.credentials = Credentials(home, self.policy, options.gateway)
         self.mesh = Mesh(home, addresses) if options.mesh else None
         self.postgres = PostgresServer(
             directory=home.root / "postgres",
@@ -104,14 +110,21 @@ class Topology:
     def gateway(self) -> Unit:
         """Envoy with the rendered bootstrap."""
         admin = self.addresses.port("gateway.admin")
+        self.credentials.tend()
         bootstrap = gateway.render(
             self.home.envoy,
             self.addresses.ports,
             admin,
+            policy=self.policy,
+            settings=self._options.gateway,
             transport=self.mesh.transport if self.mesh else None,
         )
         server = EnvoyServer(bootstrap=bootstrap, port=admin, log=self.home.logs / "gateway.log")
-        return self._server_unit(server, f"http://{self.addresses.at('ingress')}", DOOR)
+        unit = self._server_unit(server, f"http://{self.addresses.at('ingress')}", DOOR)
+        # one that runs with another configuration is not adopted
+        digest = hashlib.sha256(bootstrap.read_bytes()).hexdigest()[:16]
+        marked = {**unit.command.environment, "QT_CONFIGURATION": digest}
+        return replace(unit, command=replace(unit.command, environment=marked))
 
     def venue(self) -> Unit:
         """The paper exchange."""
