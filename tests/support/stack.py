@@ -113,9 +113,9 @@ class Stack:
     @asynccontextmanager
     async def database(self) -> AsyncIterator[asyncpg.Connection]:
         """Connect as the operators' role, which reads everything."""
-        password = self.home.secrets()["quantum_user"]
-        dsn = f"postgresql://quantum_user:{password}@{self.endpoints['postgres']}/quantum_trader"
-        connection = await asyncpg.connect(dsn)
+        password = self.home.identities().password_file("quantum_user").read_text()
+        dsn = f"postgresql://quantum_user@{self.endpoints['postgres']}/quantum_trader"
+        connection = await asyncpg.connect(dsn, password=password)
         try:
             yield connection
         finally:

@@ -12,7 +12,7 @@ from typing import Any
 from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, SERVICES, Process
 from services.ctl.render import endpoints
 from services.ctl.servers.command import Command, ServerFailed, last_line
-from services.ctl.supervisor import database
+from services.ctl.supervisor import database, streams
 from services.ctl.supervisor.child import Child, end_all, strays
 from services.ctl.supervisor.home import Home, Refused, read_json, write_json
 from services.ctl.supervisor.mesh import Mesh
@@ -85,6 +85,7 @@ class Supervisor:
         for unit in (*self.topology.backing(), venue, *sidecars, door):
             self._watch(unit)
         await self._answered(self.topology.nats.name)
+        await streams.declare(self.topology.nats.url, self.topology.operator)
         for unit in units:
             if unit.service not in database.OWNERS:
                 self._watch(unit)
@@ -153,8 +154,10 @@ class Supervisor:
         if all(u.name in self._left for u in units if u.service in database.OWNERS):
             return  # whoever runs with this build has its schema
         postgres = self.topology.postgres
-        secrets = self.home.secrets()
-        await database.create(postgres.dsn(), postgres.dsn(database.DATABASE), secrets)
+        known = self.home.identities()
+        await database.create(
+            postgres.dsn(), postgres.dsn(database.DATABASE), known.policy, known.passwords()
+        )
         await asyncio.gather(self._migrate(EXEC_RISK), self._migrate(ANALYTICS))
 
     async def _migrate(self, process: Process) -> None:
