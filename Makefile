@@ -42,8 +42,10 @@ check: install ## style, types, contracts, fresh generated code, house rules
 		--config '{"version":"v2","breaking":{"use":["WIRE_JSON"]}}'
 	$(BIN)/python -m pytest -q tests/contract tests/config
 
-gen: install ## generate code and descriptor of the contracts, and what is made from them and mesh/policy.yaml
+gen: install ## generate code, descriptor, docs/openapi.json, docs/events.md, and what is made from mesh/policy.yaml
 	@$(BIN)/python -m services.ctl.codegen
+	@$(BIN)/python -m services.ctl.render.openapi
+	@$(BIN)/python -m services.ctl.render.kubernetes
 	@$(BIN)/python -m services.ctl.generate
 
 release-contracts: install ## what later contracts are compared with becomes the contracts of now

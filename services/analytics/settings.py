@@ -39,6 +39,8 @@ class AnalyticsSettings(ProcessSettings):
     """Seconds between two health checks."""
     heartbeat_timeout_seconds: float = Field(default=15.0, gt=0)
     """A replica that is silent for longer is down."""
+    mesh_target: str = ""
+    """The sidecar's door for own calls, host:port or `unix:/path`; without one, nobody is asked."""
     expected_services: str = "ai,exec_risk,analytics"
     """Services that must run, by key or name; one that never comes up is down."""
     hfos_enabled: bool = False

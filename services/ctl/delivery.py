@@ -15,6 +15,7 @@ from typing import Any
 
 from cryptography import x509
 
+from services.catalog.processes import SERVICES
 from services.ctl.certs import Authority, Now, uri, utc_now
 from services.ctl.policy import Policy
 from services.ctl.supervisor.home import Home, read_json, write_whole
@@ -45,6 +46,15 @@ def certificates_folder(home: Home) -> Path:
 def authority_of(home: Home, policy: Policy) -> Authority:
     """Return the local CA of a home."""
     return Authority(home.root / "ca", policy)
+
+
+def of_home(home: Home, policy: Policy) -> Delivery:
+    """Return the certificates of a home: of every identity in the policy."""
+    return Delivery(
+        authority=authority_of(home, policy),
+        folder=certificates_folder(home),
+        identities=policy.identities,
+    )
 
 
 class Delivery:
@@ -119,7 +129,7 @@ class Delivery:
         return done
 
     def _fresh(self, identity: str) -> str:
-        leaf = self._authority.issue(identity)
+        leaf = self._authority.issue(identity, _dns(identity))
         pair = {
             "certificate_chain": _inline(leaf.certificate),
             "private_key": _inline(leaf.key),
@@ -143,6 +153,11 @@ class Delivery:
             hours_left=round((until - self._now()).total_seconds() / 3600, 1),
             issuer=certificate.issuer.rfc4514_string(),
         )
+
+
+def _dns(identity: str) -> tuple[str, ...]:
+    """Return the process name, for tools that check names and know no SPIFFE ids (grpcurl)."""
+    return tuple(known.name for known in SERVICES if known.key == identity)
 
 
 def _secret(name: str, value: dict[str, Any]) -> str:

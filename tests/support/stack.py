@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 import aiohttp
 import asyncpg
 
+from services.ctl import tokens
 from services.ctl.supervisor.home import Home, read_json
 
 UP_SECONDS = 120
@@ -78,6 +79,10 @@ class Stack:
     def ingress(self) -> str:
         """The gateway, host:port."""
         return str(self.endpoints["gateway"]["ingress"]).removeprefix("http://")
+
+    def shows_token(self) -> dict[str, str]:
+        """Return the header with the operator's token, for calls that change something."""
+        return {"Authorization": f"Bearer {tokens.read_token(self.home)}"}
 
     def pid(self, name: str) -> int:
         """Return the process id of an instance."""

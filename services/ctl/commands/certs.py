@@ -10,7 +10,7 @@ import typer
 
 from services.ctl import policy
 from services.ctl.commands.options import DEFAULT_HOME, HomeOption, JsonOption, answer
-from services.ctl.delivery import Delivery, authority_of, certificates_folder
+from services.ctl.delivery import Delivery, of_home
 from services.ctl.supervisor.home import Home
 from services.ctl.terminal import tables
 
@@ -25,7 +25,7 @@ def show(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
 
     Example: qt certs show
     """
-    rows = [asdict(row) for row in delivery(Home(home)).held()]
+    rows = [asdict(row) for row in of_home(Home(home), policy.load()).held()]
     answer(rows, tables.certificates(rows), as_json)
 
 
@@ -35,7 +35,7 @@ def rotate(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
 
     Example: qt certs rotate
     """
-    done = delivery(Home(home)).renew_all()
+    done = of_home(Home(home), policy.load()).renew_all()
     answer({"renewed": done}, f"renewed: {', '.join(done)}", as_json)
 
 
@@ -45,7 +45,7 @@ def rotate_ca(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> N
 
     Example: qt certs rotate-ca
     """
-    certificates = delivery(Home(home))
+    certificates = of_home(Home(home), policy.load())
     certificates.rotate_authority()
     rows = [asdict(row) for row in certificates.held()]
     answer(rows, tables.certificates(rows), as_json)
@@ -57,17 +57,7 @@ def keep(home: HomeOption = DEFAULT_HOME) -> None:
 
     Example: qt certs keep --home /certificates
     """
-    asyncio.run(_keep(delivery(Home(home))))
-
-
-def delivery(home: Home) -> Delivery:
-    """Return the certificates of a home: of every identity in `mesh/policy.yaml`."""
-    rules = policy.load()
-    return Delivery(
-        authority=authority_of(home, rules),
-        folder=certificates_folder(home),
-        identities=rules.identities,
-    )
+    asyncio.run(_keep(of_home(Home(home), policy.load())))
 
 
 async def _keep(certificates: Delivery) -> None:
