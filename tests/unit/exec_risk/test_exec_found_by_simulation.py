@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 from dataclasses import replace
 from decimal import Decimal
 
@@ -13,12 +11,7 @@ from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
 from services.exec_risk.core.differences import differences
-from services.exec_risk.core.policy import Gates, Policy
-from services.exec_risk.pulse import Pulse
-from services.exec_risk.term_limits import TermLimits
-from services.lab.simulation.exchange import ReplicaClock
-from services.lab.simulation.network import Network
-from services.lab.simulation.virtual_loop import new_loop
+from services.exec_risk.core.policy import Policy
 from services.trade.order import Fill, Order, OrderPurpose, OrderState, Side
 from services.trade.position import ExitReason
 from tests.unit.exec_risk.account_desk import MINUTE, SYMBOLS, Desk, fill_of, report, signal_of
@@ -260,26 +253,6 @@ def test_a_difference_is_booked_only_when_two_readings_show_it() -> None:
     assert desk.book.positions["BTCUSDT"].quantity == held
     desk.tell(inputs.SnapshotRead(flat, "test"))
     assert "BTCUSDT" not in desk.book.positions
-
-
-def test_a_store_that_goes_away_while_a_term_starts_closes_the_gate() -> None:
-    """Incident 26: only a change was told, and it had come before the first beat."""
-    told: list[object] = []
-    loop = new_loop()
-    clock = ReplicaClock(Network(loop, random.Random(1)))  # noqa: S311 - seeded on purpose
-    away = Gates(store_away=True)
-    pulse = Pulse(clock, TermLimits(), gates=lambda: away, put=told.append)
-    trader = Desk().trader
-
-    async def beat() -> None:
-        running = loop.create_task(
-            pulse.run(lambda: trader, ready=lambda: True, lockstep=lambda: False)
-        )
-        await asyncio.sleep(0.6)
-        running.cancel()
-
-    loop.run_until_complete(beat())
-    assert [e for e in told if isinstance(e, inputs.GatesChanged)] == [inputs.GatesChanged(away)]
 
 
 def test_what_the_first_reading_holds_is_not_applied_again() -> None:

@@ -97,6 +97,7 @@ REGRESSIONS = {
     (266, 6.0): "the plan of an entry that waited over midnight was forgotten",
     (388, 10.0): "a leader that died just after its take-over had no grace of its own",
     (446, 12.0): "a store that went away while a term started left the gate of entries open",
+    (1111, 6.0): "what waited during a freeze was decided before the gates were looked at",
 }
 
 
