@@ -286,6 +286,11 @@ def fills_equal(venue: Venue, rows: Rows) -> str | None:
             fill.side,
         ):
             return f"{mine} here, {fill} there"
+    return positions_equal(venue, rows)
+
+
+def positions_equal(venue: Venue, rows: Rows) -> str | None:
+    """What is held is equal at the venue and in the rows."""
     held = {s: p.quantity * p.side.sign for s, p in rows.open_positions().items()}
     return _held_differ(venue, held)
 

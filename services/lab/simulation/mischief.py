@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from math import exp, log
 
@@ -46,10 +45,10 @@ class Mischief:
             self._gate(replica, Gates())
             if not replica.exchange.up:
                 self._stream_up(replica)
-        await asyncio.sleep(15.0)
+        await world.loop.pause(15.0)
         for command in world.script.resume():
-            await asyncio.sleep(1.0)
-            world.rows.requests[command.request_id] = (command, world.loop.time())
+            await world.loop.pause(1.0)
+            world.ask(command)
             world.asked[command.request_id] = world.loop.time()
 
     def _victim(self, kind: Fault) -> Replica | None:
@@ -134,7 +133,7 @@ class Mischief:
         if self._faults.strikes(Fault.OPERATOR, 0.03 * times):
             dice = self._faults.stream(Fault.OPERATOR)
             command = world.script.command(dice)
-            world.rows.requests[command.request_id] = (command, world.loop.time())
+            world.ask(command)
             world.tell("operator", repr(command))
             later = dice.uniform(5.0, 60.0)
             for again in world.script.resume():
@@ -148,7 +147,7 @@ class Mischief:
 
     def _ask(self, command: Command) -> None:
         if not self._faults.quiet:
-            self._world.rows.requests[command.request_id] = (command, self._world.loop.time())
+            self._world.ask(command)
 
     def _gate(self, replica: Replica, gates: Gates) -> None:
         replica.gates, replica.gates_since = gates, self._world.loop.time()

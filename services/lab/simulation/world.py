@@ -14,7 +14,7 @@ from pathlib import Path
 
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
-from services.exec_risk.core.inputs import PredictionsArrived
+from services.exec_risk.core.inputs import Command, PredictionsArrived
 from services.lab.simulation import invariants as must
 from services.lab.simulation.exchange import ReplicaClock, SimulatedExchange
 from services.lab.simulation.faults import Fault, Faults
@@ -40,7 +40,11 @@ QUIET_ROUNDS = 4
 PATIENCE = 240.0
 """Virtual seconds after which a point that nobody answers is a failure."""
 _RECENT_ANSWERS = 8
+_HEARD = 0.8
+"""Share of the notifications that arrive; without one a replica looks once a second."""
 _STILL_STEPS = 40
+_QUICKEST, _USUAL, _SLOWEST = 0.1, 0.4, 1.0
+"""Virtual seconds between two points of a market that waits for nobody."""
 
 
 class World:
@@ -62,7 +66,8 @@ class World:
         self.replicas: dict[str, Replica] = {}
         self.disk = Path(tempfile.gettempdir()) / f"simulated-{os.getpid()}-{plan.seed}"
         """Where a replica keeps what outlives it when the database is away."""
-        self.placed: dict[str, Order] = {}
+        self.placed: dict[str, dict[str, Order]] = {}
+        """What was sent, by position and client order id."""
         self.venue_away_until = [0.0]
         self.bus_away_until = 0.0
         self.troubled_until: dict[str, float] = {}
@@ -79,6 +84,7 @@ class World:
         self._asked_candles: set[str] = set()
         self._told: set[str] = set()
         self._still_due = False
+        self._compared = (-1, -1)
         self.watch = ProtectionWatch(
             self.venue, self.ready, lambda: self.standby_at_loss, self.troubled
         )
@@ -131,7 +137,9 @@ class World:
     async def _pass_time(self) -> None:
         """Wait until the venue may move on."""
         if self.plan.pace is not Pace.LOCKSTEP:
-            await asyncio.sleep(self.faults.dice.uniform(0.1, 1.0))
+            dice = self.faults.dice
+            longest = _SLOWEST if dice.random() < 0.3 else _USUAL
+            await self.loop.pause(dice.uniform(_QUICKEST, longest))
             return
         begun = self.loop.time()
         while self._point is not None and self._idle < self._point.number:
@@ -143,7 +151,16 @@ class World:
                 if self.loop.time() - begun > PATIENCE:
                     self.broken("point_answered", f"point {self._point.number} is not answered")
         if self._point is not None and self.untroubled():
+            self._compare()
+
+    def _compare(self) -> None:
+        """Compare fills and positions; fills are only ever added, so their number tells of new."""
+        fills = len(self.venue.fills), len(self.rows.fills)
+        if fills != self._compared:
             self._must("fills_equal", must.fills_equal(self.venue, self.rows))
+            self._compared = fills
+        else:
+            self._must("fills_equal", must.positions_equal(self.venue, self.rows))
 
     def _move(self, step: Step) -> None:
         events = self.venue.step(step)
@@ -164,7 +181,7 @@ class World:
         """Let everything come to rest, then compare the three books."""
         for _ in range(_STILL_STEPS):
             await self._pass_time()
-            await asyncio.sleep(1.0)
+            await self.loop.pause(1.0)
             if must.settled(self.venue, self.rows) is None and self._books_equal():
                 break
             # what waits for the next price gets one, where the last one was
@@ -381,8 +398,8 @@ class World:
 
     async def _take_candles(self, candles: Sequence[Candle], history: bool) -> None:
         while self.loop.time() < self.bus_away_until:
-            await asyncio.sleep(0.5)
-        await asyncio.sleep(self.network.hop(0.01))
+            await self.loop.pause(0.5)
+        await self.network.wait(self.network.hop(0.01))
         for candle in () if history else candles:
             if candle.key not in self._asked_candles:
                 self._asked_candles.add(candle.key)
@@ -528,7 +545,7 @@ class World:
         self._must("committed_before_sent", problem)
         if order.purpose is OrderPurpose.EXIT:
             self._exits[order.symbol] = self._exits.get(order.symbol, 0) + 1
-        self.placed[order.client_order_id] = order
+        self.placed.setdefault(order.position_id, {})[order.client_order_id] = order
         self.tell(replica, f"sends {order.client_order_id} {order.side} {order.quantity}")
 
     def arrived(self, replica: str, order: Order, refused: ex.Refused | None) -> None:
@@ -543,7 +560,7 @@ class World:
         self._must("given_up_never_arrives", must.given_up_never_arrives(self.rows, order))
         self._must(
             "one_entry_a_decision",
-            must.one_entry_a_decision(self.venue, self.placed, self.rows, order),
+            must.one_entry_a_decision(self.venue, self.placed[order.position_id], self.rows, order),
         )
 
     def ended(self, replica: str, order: Order, fault: str) -> None:
@@ -563,6 +580,13 @@ class World:
         self.counts["cancels"] += 1
         told = fault or (outcome.code if isinstance(outcome, ex.Refused) else "taken")
         self.tell(replica, f"cancel of {order.client_order_id}: {told}")
+
+    def ask(self, command: Command) -> None:
+        """Write an operator's request; who listens is told, if the word is not lost."""
+        self.rows.requests[command.request_id] = (command, self.loop.time())
+        for replica in self.replicas.values():
+            if self.faults.dice.random() < _HEARD:
+                self.network.later(self.network.hop(), replica.bell.ring)
 
     # what is checked
 
