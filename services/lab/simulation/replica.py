@@ -58,6 +58,8 @@ class Replica:
         """Rung when an operator has written a request."""
         self.gates = Gates()
         self.gates_since = 0.0
+        self.awake_since = 0.0
+        """Virtual time since which it runs without having been frozen."""
         self.tasks: list[asyncio.Task[None]] = []
         self.clock: ReplicaClock
         self.lease: Lease

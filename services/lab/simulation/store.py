@@ -68,6 +68,13 @@ class Rows:
     status: Status | None = None
     away_until: float = 0.0
     """Virtual time until which nobody is answered."""
+    away_since: float = 0.0
+
+    def go_away(self, now: float, seconds: float) -> None:
+        """Answer nobody for some virtual seconds."""
+        if now >= self.away_until:
+            self.away_since = now
+        self.away_until = now + seconds
 
     def open_positions(self) -> dict[str, Position]:
         """Return open positions by symbol."""
