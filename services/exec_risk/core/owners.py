@@ -36,7 +36,8 @@ def owner_of(book: Book, report: OrderReport) -> Owner | None:
         return None
     for purpose in _REDUCING:
         next_one = book.counts.get((position.position_id, purpose), 0)
-        for number in range(next_one, next_one + _AHEAD):
+        # an order that the exchange showed is counted already, whoever takes it over
+        for number in range(max(next_one - _AHEAD, 0), next_one + _AHEAD):
             made = ids.client_order_id(
                 book.policy.account, position.position_id, orders.LEGS[purpose], number
             )
