@@ -85,7 +85,7 @@ class RunPlan:
                 max_net_share=Decimal(dice.choice(("0.8", "0.5"))),
                 max_symbol_share=Decimal(dice.choice(("0.3", "0.6", "1"))),
                 max_cluster_share=Decimal(dice.choice(("0.4", "0.8", "1"))),
-                max_trades_per_day=dice.choice((200, 200, 12)),
+                max_trades_per_day=dice.choice((200, 12, 4)),
                 max_orders_per_minute=dice.choice((6, 6, 2, 1)),
             ),
         )
