@@ -8,10 +8,10 @@ ARGS ?=
 .SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test check gen drills
+.PHONY: help install up test check gen release-contracts drills
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## make the virtual environment and install everything
 
@@ -42,5 +42,11 @@ check: install ## style, types, contracts, fresh generated code, house rules
 		--config '{"version":"v2","breaking":{"use":["WIRE_JSON"]}}'
 	$(BIN)/python -m pytest -q tests/contract tests/config
 
-gen: install ## generate code and descriptor of the contracts
+gen: install ## generate code, descriptor, docs/openapi.json, docs/events.md, and what is made from mesh/policy.yaml
 	@$(BIN)/python -m services.ctl.codegen
+	@$(BIN)/python -m services.ctl.render.openapi
+	@$(BIN)/python -m services.ctl.render.kubernetes
+	@$(BIN)/python -m services.ctl.generate
+
+release-contracts: install ## what later contracts are compared with becomes the contracts of now
+	@$(BIN)/buf build -o protos/released.binpb

@@ -1,4 +1,4 @@
-"""Generates the Python code and the descriptor of the contracts: `make gen`.
+"""Generates the Python code and the descriptor of the contracts, a step of `make gen`.
 
 The result is checked in under `protos/gen`; `make check` generates again and fails on a difference.
 """

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from services.exec_risk.core.inputs import GatesChanged, Tick, VerifyDue
-from services.exec_risk.core.policy import Gates
+from services.exec_risk.core.inputs import Tick, VerifyDue
 from services.exec_risk.core.trader import Event, Trader
 from services.exec_risk.overdue import Overdue
 from services.exec_risk.term_limits import TermLimits
@@ -15,19 +14,17 @@ _TICK_SECONDS = 0.25
 
 
 class Pulse:
-    """Hands in gates that changed, comparisons that are due, and what is overdue."""
+    """Hands in comparisons that are due, and what is overdue."""
 
     def __init__(
         self,
         clock: Clock,
         limits: TermLimits,
         *,
-        gates: Callable[[], Gates],
         put: Callable[[Event], None],
     ) -> None:
         self._clock = clock
         self._reconcile_every = limits.reconcile_every
-        self._gates = gates
         self._put = put
         self._overdue = Overdue(
             clock,
@@ -45,16 +42,12 @@ class Pulse:
         lockstep: Callable[[], bool],
     ) -> None:
         """Beat until cancelled."""
-        # the core was told of the gates before it read the exchange; they may differ since
-        gates, verified = trader().book.gates, self._clock.monotonic()
+        verified = self._clock.monotonic()
         while True:
             await self._clock.sleep(_TICK_SECONDS)
             if self._clock.monotonic() - verified >= self._reconcile_every and ready():
                 verified = self._clock.monotonic()
                 self._put(VerifyDue())
-            if self._gates() != gates:
-                gates = self._gates()
-                self._put(GatesChanged(gates))
             for event in self._overdue.look(trader(), lockstep=lockstep()):
                 self._put(event)
             self._put(Tick())

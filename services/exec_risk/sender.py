@@ -63,6 +63,8 @@ class Sender:
         # a share is kept free for exits and protection
         self._entries = asyncio.Semaphore(max(1, limits.concurrent * 4 // 5))
         self._signed: dict[str, float] = {}
+        self._began = clock.monotonic()
+        """What this term did not sign was signed by an earlier leader, before it began."""
         self._resolving: set[str] = set()
         self._reading = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -151,7 +153,7 @@ class Sender:
 
     async def _resolve(self, order: Order) -> None:
         """Ask for an order until the exchange knows it, or cannot have it any more."""
-        name, begun = order.client_order_id, self._clock.monotonic()
+        name, begun = order.client_order_id, self._began
         try:
             while True:
                 asked_since = self._signed.get(name, begun)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 
 from services.exec_risk.candles import CandlePublisher
 from services.exec_risk.core.actions import ACTIONS, WRITES, Action, Reconcile
@@ -86,7 +85,7 @@ class Term:
             exchange, clock, limits.sender, report=self.put, since=self._fills_since
         )
         self._pace = Pace(clock, observed_wait=limits.observed_wait)
-        self._pulse = Pulse(clock, limits, gates=self._gates_now, put=self.put)
+        self._pulse = Pulse(clock, limits, put=self.put)
         self._keeper = Keeper(store, clock, patience=limits.store_patience, on_kept=self._kept)
         self._latch_file = LatchFile(limits.latch_file, policy.account)
         self._without = WithoutStore(
@@ -197,6 +196,10 @@ class Term:
     async def _loop(self) -> None:
         while True:
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), _BATCH))]
+            gates = self._gates_now()
+            if gates != self.trader.book.gates:
+                # what waited while the process was frozen is decided by the gates of now
+                batch.insert(0, GatesChanged(gates))
             if batch:
                 await self._step(batch)
             if await self._core.renew():
@@ -300,8 +303,10 @@ class Term:
 
     def _gates_now(self) -> Gates:
         """The process's switches and our own. In lockstep the market waits for whoever is away."""
-        return replace(
-            self._gates(),
+        process = self._gates()
+        return Gates(
+            draining=process.draining,
+            maintenance=process.maintenance,
             store_away=self._keeper.away and not self._pace.lockstep,
             # its own word may wait behind events whose rest is asked for in vain
             exchange_away=not (self._exchange.connected or self._pace.lockstep),

@@ -98,10 +98,74 @@ SIMULATED = (
         "    if key in book.seen_fills or book.past(fill):\n",
         '    if (key in book.seen_fills or book.past(fill)) and cause == "user_stream":\n',
     ),
+    Mutation(
+        "net exposure has no limit",
+        CORE + "entry.py",
+        "capacity * risk.max_net_share - exposure.of_side(book, side)",
+        "capacity",
+    ),
+    Mutation(
+        "a symbol may take all of the exposure",
+        CORE + "entry.py",
+        "capacity * risk.max_symbol_share - exposure.of_symbol(book, symbol)",
+        "capacity",
+    ),
+    Mutation(
+        "a cluster may take all of the exposure",
+        CORE + "entry.py",
+        "capacity * risk.max_cluster_share",
+        "capacity * 9",
+    ),
+    Mutation(
+        "entries follow each other without a pause",
+        CORE + "rules/account.py",
+        "        entry_counts.entries_since(entry.book, MINUTE_MS),\n",
+        "        min(0, entry_counts.entries_since(entry.book, MINUTE_MS)),\n",
+    ),
+    Mutation(
+        "trades of a day are not counted",
+        CORE + "rules/account.py",
+        "used, limit = entry_counts.entries_today(entry.book), entry",
+        "used, limit = 0, entry",
+    ),
+    Mutation(
+        "what an expired signal ordered goes on",
+        CORE + "executing.py",
+        "plan.expires_at and book.time > plan.expires_at:",
+        "plan.expires_at < 0:",
+    ),
 )
 """The simulation finds them by what must hold, knowing nothing of them."""
 
 TESTED = (
+    Mutation(
+        "entries go on without a store",
+        CORE + "rules/gates.py",
+        "if book.gates.store_away else None",
+        "if book.gates.store_away is None else None",
+        (UNIT + "test_exec_store_away.py",),
+    ),
+    Mutation(
+        "what waited is decided by the gates of before",
+        "services/exec_risk/term.py",
+        "                batch.insert(0, GatesChanged(gates))\n",
+        "                batch.append(GatesChanged(gates))\n",
+        (UNIT + "test_exec_gates.py",),
+    ),
+    Mutation(
+        "the id of a forgotten order is used again",
+        CORE + "reconcile.py",
+        "        owners.count_forgotten(book, snapshot)\n",
+        "        owners.count_forgotten(book, ExchangeSnapshot(snapshot.account, (), ()))\n",
+        (UNIT + "test_exec_found_by_simulation.py",),
+    ),
+    Mutation(
+        "a reading from before a fill is proof",
+        CORE + "fills.py",
+        "    _drop_doubts(book, fill.symbol)\n",
+        '    _drop_doubts(book, "")\n',
+        (UNIT + "test_exec_found_by_simulation.py",),
+    ),
     Mutation(
         "a request is signed with the time of its sending",
         "services/exec_risk/sender.py",

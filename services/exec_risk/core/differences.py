@@ -39,6 +39,12 @@ REPORTED = frozenset({Kind.LEVERAGE, Kind.MARGIN_TYPE, Kind.POSITION_MODE})
 """Kinds that are told to a person and not repaired here: an open position cannot be moved."""
 
 
+QUANTITIES = frozenset(
+    {Kind.POSITION_QUANTITY, Kind.POSITION_SIDE, Kind.UNKNOWN_POSITION, Kind.MISSING_POSITION}
+)
+"""Kinds of which the key is a quantity that every fill of the symbol moves."""
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """One thing in which both sides differ."""

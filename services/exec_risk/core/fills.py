@@ -6,6 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from services.exec_risk.core import executing, guard, lifecycle, orders, results, safety
+from services.exec_risk.core.differences import QUANTITIES
 from services.exec_risk.core.effects import EntryPlan, StorePlan
 from services.exec_risk.core.facts import (
     FillRecorded,
@@ -43,6 +44,7 @@ def apply_fill(book: Book, fill: Fill, cause: str = "user_stream") -> None:
     if order is not None:
         paid = book.commissions.get(fill.client_order_id, Decimal(0))
         book.commissions[fill.client_order_id] = paid + fill.commission
+    _drop_doubts(book, fill.symbol)
     parts = _parts(book, fill)
     for part in parts:
         reduces = _reduces(book, part)
@@ -64,6 +66,15 @@ def apply_fill(book: Book, fill: Fill, cause: str = "user_stream") -> None:
     guard.keep_protected(book, fill.symbol)
     # with the fill in one transaction: a restart that knows the fill knows the wallet after it
     book.store_account()
+
+
+def _drop_doubts(book: Book, symbol: str) -> None:
+    """Begin anew to compare what is held: a reading from before a fill proves nothing after it."""
+    book.drift.pop(symbol, None)
+    if book.suspected:
+        book.suspected = frozenset(
+            key for key in book.suspected if key[1] != symbol or key[0] not in QUANTITIES
+        )
 
 
 def _to_order(book: Book, order: Order, fill: Fill, cause: str) -> None:

@@ -18,11 +18,12 @@ from services.exec_risk.core import (
     guard,
     isolation,
     orders,
+    owners,
     sending_again,
     strays,
 )
-from services.exec_risk.core.actions import Reconcile, SetLeverage
-from services.exec_risk.core.differences import Difference, Kind, differences
+from services.exec_risk.core.actions import Place, Reconcile, SetLeverage
+from services.exec_risk.core.differences import QUANTITIES, Difference, Kind, differences
 from services.exec_risk.core.effects import Answer
 from services.exec_risk.core.exchange_events import (
     ExchangePosition,
@@ -44,10 +45,6 @@ VERIFY = "verify"
 VERIFY_AGAIN = "verify again"
 """Cause of the reading that confirms what a verifying one found."""
 ASKED = "asked by an operator"
-
-_QUANTITIES = frozenset(
-    {Kind.POSITION_QUANTITY, Kind.POSITION_SIDE, Kind.UNKNOWN_POSITION, Kind.MISSING_POSITION}
-)
 
 Key = tuple[str, str, str]
 """Kind, symbol and key of a difference."""
@@ -79,6 +76,8 @@ def apply_snapshot(book: Book, snapshot: ExchangeSnapshot, cause: str) -> None:
     book.time = max(book.time, snapshot.account.time)
     # what this very step sends is not what a dead replica left behind
     left = {o.client_order_id for o in book.live_orders()} if cause == START else set()
+    if cause == START:
+        owners.count_forgotten(book, snapshot)
     _history(book, snapshot)
     _read_up_to(book, snapshot)
     book.leverage.update(snapshot.leverage)
@@ -149,8 +148,32 @@ def _history(book: Book, snapshot: ExchangeSnapshot) -> None:
         book.begun_time = snapshot.account.time
     for fill in sorted(snapshot.fills, key=lambda f: _fill_order(book, f)):
         fills.apply_fill(book, fill, "reconcile")
+    _leave_unsent(book)
     for report in sorted(snapshot.funding, key=lambda r: (r.time, r.transaction_id)):
         funding.apply_funding(book, report)
+
+
+def _leave_unsent(book: Book) -> None:
+    """Do not send what was to protect or close a position that a later fill closed already.
+
+    A dead replica may have sent it, and forgotten with its position: its id may be used up.
+    """
+    held = {p.position_id for p in book.positions.values()}
+    unsent = {
+        e.order.client_order_id
+        for e in book.out
+        if isinstance(e, Place) and e.order.reduce_only and e.order.position_id not in held
+    }
+    if not unsent:
+        return
+    book.out = [
+        e for e in book.out if not (isinstance(e, Place) and e.order.client_order_id in unsent)
+    ]
+    for name in sorted(unsent):
+        order = book.orders[name]
+        if order.state is OrderState.SUBMITTED:
+            text = "its position is closed"
+            orders.move(book, order, OrderState.REJECTED, "never_sent", reason=text)
 
 
 def _fill_order(book: Book, fill: Fill) -> tuple[int, str, bool, int, str]:
@@ -234,7 +257,7 @@ def _positions(book: Book, snapshot: ExchangeSnapshot, confirmed: frozenset[Key]
         if held == there:
             book.drift.pop(symbol, None)
         elif book.drift.get(symbol) == (held, there) or any(
-            named == symbol and kind in _QUANTITIES for kind, named, _ in confirmed
+            named == symbol and kind in QUANTITIES for kind, named, _ in confirmed
         ):
             book.drift.pop(symbol, None)
             _correct(book, symbol, held, there, theirs.get(symbol))

@@ -78,19 +78,32 @@ def _cancel_superseded(book: Book, position: Position) -> None:
     """Cancel each stop that another one of the exchange's stands in for.
 
     Nothing is cancelled before its replacement is surely there, so a refused or lost replacement
-    leaves the older stop where it is.
+    leaves the older stop where it is; so does an entry that may have filled on already.
     """
-    best, stops = live_stop(book, position), _stops(book, position)
+    stops = _stops(book, position)
+    if len(stops) < 2:
+        return
+    best = live_stop(book, position)
     if best is None or best.filled_quantity:
         return  # while one fills the position ends, and all that is left goes with it
     covers = best.remaining >= position.quantity
     if not covers and len(stops) < book.policy.protection.max_stops:
         return  # several that are too small protect more than one of them
+    room = len(stops) < book.policy.protection.max_stops
+    covers = covers and (
+        not room or best.remaining >= position.quantity + _entering(book, position)
+    )
     for order in stops:
         if order is best or order.state is not OrderState.ACCEPTED:
             continue
         if covers or best.remaining >= order.remaining:
             orders.cancel(book, order)
+
+
+def _entering(book: Book, position: Position) -> Decimal:
+    """Return what live entries may still add; some of it may be held by now, and not heard of."""
+    entries = book.orders_of(position.position_id, OrderPurpose.ENTRY)
+    return sum((o.remaining for o in entries), Decimal(0))
 
 
 def _fits(book: Book, position: Position, order: Order, stop: Decimal) -> bool:

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from services.exec_risk.core import exchange_events as ex
 from services.lab.simulation.faults import Fault, Faults
-from services.lab.simulation.network import Answer, Network
+from services.lab.simulation.network import Network
 from services.lab.simulation.venue import AHEAD_MS, RECV_WINDOW_MS, Venue
 from services.trade.candle import Candle
 from services.trade.filters import SymbolFilters
@@ -94,7 +94,7 @@ class ReplicaClock:
 
     async def sleep(self, seconds: float) -> None:
         """Wait virtual seconds."""
-        await asyncio.sleep(seconds)
+        await self._network.loop.pause(seconds)
 
 
 class SimulatedExchange:
@@ -186,7 +186,7 @@ class SimulatedExchange:
 
     async def _tear(self) -> None:
         if self._faults.strikes(Fault.SNAPSHOT_TORN, 0.1):
-            await asyncio.sleep(self._faults.stream(Fault.SNAPSHOT_TORN).uniform(0.05, 0.8))
+            await self._network.wait(self._faults.stream(Fault.SNAPSHOT_TORN).uniform(0.05, 0.8))
 
     async def find(self, order: Order) -> ex.OrderReport | None:
         """Ask for an order by its client order id."""
@@ -196,7 +196,7 @@ class SimulatedExchange:
         if self._venue_away() or self._faults.strikes(Fault.READ_FAILED, 0.05):
             hang = self._faults.stream(Fault.READ_FAILED).choice((0.02, 0.5, CLIENT_TIMEOUT))
             self._desk.trouble(hang + 0.5)
-            await asyncio.sleep(hang)
+            await self._network.wait(hang)
             raise Unavailable("no answer")
         return await self._network.ask(act)
 
@@ -268,7 +268,7 @@ class SimulatedExchange:
     ) -> tuple[ex.RequestOutcome, str]:
         faults, network = self._faults, self._network
         if self._venue_away():
-            await asyncio.sleep(0.05)
+            await self._network.wait(0.05)
             return ex.Unknown("503 maintenance"), Fault.MAINTENANCE
         if symbol in self._lose_next:
             self._lose_next.discard(symbol)
@@ -284,7 +284,7 @@ class SimulatedExchange:
             late = faults.stream(Fault.LATE_ARRIVAL).uniform(0.2, 1.7)
             return await self._lost(act, arrives=late, fault=Fault.LATE_ARRIVAL, quick=True)
         if faults.strikes(Fault.REFUSED, 0.05):
-            await asyncio.sleep(network.hop())
+            await self._network.wait(network.hop())
             code = faults.stream(Fault.REFUSED).choice(_CODES)
             return ex.Refused(*code), Fault.REFUSED
         for kind in (Fault.SERVER_ERROR, Fault.UNPARSABLE):
@@ -307,9 +307,7 @@ class SimulatedExchange:
         if act is not None:
             self._network.later(arrives, act)
         hang = 0.1 if quick else self._faults.stream(fault).choice((0.1, 0.1, CLIENT_TIMEOUT))
-        answer: Answer[None] = Answer(self._network.loop)
-        self._network.later(hang, lambda: answer.give(None))
-        await answer.future
+        await self._network.wait(hang)
         return ex.Unknown(fault.value), fault
 
     def _venue_away(self) -> bool:

@@ -38,15 +38,13 @@ class SimulatedMarket:
         self._ticks = {one[0]: one[1] for one in self._listed}
         self._sigma = self._dice.choice((0.001, 0.003, 0.008))
         self.rules = {one[0]: _rules(*one) for one in self._listed}
-
-    @property
-    def symbols(self) -> tuple[str, ...]:
+        self._decimals = {one[0]: (one[2], one[3]) for one in self._listed}
+        self.symbols = tuple(sorted(self._ticks))
         """All symbols, in order."""
-        return tuple(sorted(self._ticks))
 
     def marks(self) -> dict[str, Decimal]:
         """Return the prices before the first round."""
-        return {s: _scaled(t, _decimals(self.rules[s])) for s, t in self._ticks.items()}
+        return {s: _scaled(t, self._decimals[s][0]) for s, t in self._ticks.items()}
 
     def round(self, index: int) -> dict[str, Candle]:
         """Return the next round's candles; to be asked for in order."""
@@ -64,8 +62,7 @@ class SimulatedMarket:
         high = int(max(last, close) * (1 + reach / 2)) + 1
         low = max(int(min(last, close) * (1 - reach / 2)), 1)
         self._ticks[symbol] = close
-        rules = self.rules[symbol]
-        price, lots = _decimals(rules), _lot_decimals(rules)
+        price, lots = self._decimals[symbol]
         turnover = 2_000_000.0
         if self._faults.strikes(Fault.THIN_MARKET, 0.3):
             turnover = self._faults.stream(Fault.THIN_MARKET).uniform(5_000, 60_000)
@@ -101,14 +98,6 @@ def _rules(symbol: str, _: int, price: int, lots: int, least: int) -> SymbolRule
         Bracket(2, 20, Decimal(100_000), cap, Decimal("0.01"), Decimal(500)),
     )
     return SymbolRules(filters, brackets)
-
-
-def _decimals(rules: SymbolRules) -> int:
-    return -int(rules.filters.tick_size.as_tuple().exponent)
-
-
-def _lot_decimals(rules: SymbolRules) -> int:
-    return -int(rules.filters.step_size.as_tuple().exponent)
 
 
 def _scaled(number: int, decimals: int) -> Decimal:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from math import exp, log
 
@@ -39,24 +38,25 @@ class Mischief:
         """Stop all faults and make everything work again."""
         world = self._world
         world.faults.quiet = True
-        world.rows.away_until = world.bus_away_until = world.venue_away_until[0] = 0.0
-        for replica in world.replicas.values():
+        world.rows.away_until = world.bus.away_until = 0.0
+        world.processes.venue_away_until[0] = 0.0
+        for replica in world.replicas:
             world.loop.disarm(replica.owner)
             replica.clock.skew = 0.0
             self._gate(replica, Gates())
             if not replica.exchange.up:
                 self._stream_up(replica)
-        await asyncio.sleep(15.0)
-        for command in world.script.resume():
-            await asyncio.sleep(1.0)
-            world.rows.requests[command.request_id] = (command, world.loop.time())
+        await world.loop.pause(15.0)
+        for command in world.ground.script.resume():
+            await world.loop.pause(1.0)
+            world.ask(command)
             world.asked[command.request_id] = world.loop.time()
 
     def _victim(self, kind: Fault) -> Replica | None:
         """Return the leader, mostly; sometimes the standby."""
         world = self._world
-        alive = [r for r in world.replicas.values() if r.alive and not r.frozen]
-        leader = world.leader()
+        alive = [r for r in world.replicas if r.alive and not r.frozen]
+        leader = world.replicas.leader()
         if leader is not None and self._faults.stream(kind).random() < 0.85:
             return leader
         return self._faults.stream(kind).choice(alive) if alive else None
@@ -68,7 +68,7 @@ class Mischief:
         count, restart = _callbacks(dice.random()), dice.uniform(0.3, 3.5)
         if victim is not None:
             name, world = victim.name, self._world
-            world.loop.arm(victim.owner, count, lambda: world.kill(name, restart))
+            world.loop.arm(victim.owner, count, lambda: world.processes.kill(name, restart))
 
     def _freeze(self, times: float) -> None:
         if not self._faults.strikes(Fault.FREEZE, 0.008 * times):
@@ -77,10 +77,10 @@ class Mischief:
         count, seconds = _callbacks(dice.random()), dice.uniform(0.3, 8.0)
         if victim is not None:
             name, world = victim.name, self._world
-            world.loop.arm(victim.owner, count, lambda: world.freeze(name, seconds))
+            world.loop.arm(victim.owner, count, lambda: world.processes.freeze(name, seconds))
 
     def _streams(self) -> None:
-        for replica in list(self._world.replicas.values()):
+        for replica in list(self._world.replicas):
             if not replica.alive or not replica.exchange.up:
                 continue
             if self._faults.strikes(Fault.STREAM_CLOSED, 0.02):
@@ -90,14 +90,14 @@ class Mischief:
         world, exchange = self._world, replica.exchange
         exchange.up = False
         exchange.hand(ex.StreamStateChanged("user", False, "closed"))
-        world.tell(replica.name, "user stream closes")
+        world.ground.tell(replica.name, "user stream closes")
         seconds = self._faults.stream(Fault.STREAM_CLOSED).uniform(0.1, 6.0)
-        world.network.later(seconds, lambda: self._stream_up(replica))
+        world.ground.network.later(seconds, lambda: self._stream_up(replica))
 
     def _stream_up(self, replica: Replica) -> None:
         if not replica.exchange.up:
             replica.exchange.up = True
-            self._world.trouble(2.0)
+            self._world.troubles.note(2.0)
             replica.exchange.hand(ex.StreamStateChanged("user", True, "opened again"))
 
     def _clocks(self) -> None:
@@ -105,8 +105,8 @@ class Mischief:
             victim = self._victim(Fault.CLOCK_SKEW)
             if victim is not None:
                 victim.clock.skew = self._faults.stream(Fault.CLOCK_SKEW).uniform(-3.0, 3.0)
-                self._world.trouble(1.0)
-                self._world.tell(victim.name, f"clock is {victim.clock.skew:+.1f} s off")
+                self._world.troubles.note(1.0)
+                self._world.ground.tell(victim.name, f"clock is {victim.clock.skew:+.1f} s off")
 
     def _outages(self) -> None:
         world, now = self._world, self._world.loop.time()
@@ -114,16 +114,16 @@ class Mischief:
             if self._faults.strikes(kind, chance):
                 seconds = self._faults.stream(kind).choice((0.5, 3.0, 15.0, 60.0))
                 if kind is Fault.MAINTENANCE:
-                    world.venue_away_until[0] = now + seconds
+                    world.processes.venue_away_until[0] = now + seconds
                 else:
-                    world.rows.away_until = now + seconds
+                    world.rows.go_away(now, seconds)
                 # what hung meanwhile ends by its own time-outs
-                world.trouble(seconds + 9.0)
-                world.tell("world", f"{kind} for {seconds} s")
+                world.troubles.note(seconds + 9.0)
+                world.ground.tell("world", f"{kind} for {seconds} s")
         if self._faults.strikes(Fault.BUS_GONE, 0.006):
             seconds = self._faults.stream(Fault.BUS_GONE).choice((1.0, 5.0, 60.0))
-            world.bus_away_until = now + seconds
-            world.tell("world", f"bus gone for {seconds} s")
+            world.bus.away_until = now + seconds
+            world.ground.tell("world", f"bus gone for {seconds} s")
 
     def _people(self, times: float) -> None:
         world = self._world
@@ -133,22 +133,22 @@ class Mischief:
             self._trade_by_hand()
         if self._faults.strikes(Fault.OPERATOR, 0.03 * times):
             dice = self._faults.stream(Fault.OPERATOR)
-            command = world.script.command(dice)
-            world.rows.requests[command.request_id] = (command, world.loop.time())
-            world.tell("operator", repr(command))
+            command = world.ground.script.command(dice)
+            world.ask(command)
+            world.ground.tell("operator", repr(command))
             later = dice.uniform(5.0, 60.0)
-            for again in world.script.resume():
+            for again in world.ground.script.resume():
                 later += 2.0
-                world.network.later(later, partial(self._ask, again))
+                world.ground.network.later(later, partial(self._ask, again))
         if self._faults.strikes(Fault.DRAIN, 0.004):
             seconds = self._faults.stream(Fault.DRAIN).uniform(1.0, 30.0)
-            for replica in world.replicas.values():
+            for replica in world.replicas:
                 self._gate(replica, Gates(draining=True))
-                world.network.later(seconds, partial(self._gate, replica, Gates()))
+                world.ground.network.later(seconds, partial(self._gate, replica, Gates()))
 
     def _ask(self, command: Command) -> None:
         if not self._faults.quiet:
-            self._world.rows.requests[command.request_id] = (command, self._world.loop.time())
+            self._world.ask(command)
 
     def _gate(self, replica: Replica, gates: Gates) -> None:
         replica.gates, replica.gates_since = gates, self._world.loop.time()
@@ -168,8 +168,8 @@ class Mischief:
             quantity = filters.ceil_quantity(dice.choice((200, 1500)) / world.venue.mark(symbol))
             side = dice.choice((Side.BUY, Side.SELL))
         if world.venue.trade_by_hand(symbol, side, quantity, name):
-            world.tell("person", f"{side} {quantity} {symbol} as {name}")
-            world.acted(5)
+            world.ground.tell("person", f"{side} {quantity} {symbol} as {name}")
+            world.streams.acted(5)
 
 
 def _callbacks(share: float) -> int:

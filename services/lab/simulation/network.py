@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import random
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import TypeVar
 
-from services.lab.simulation.virtual_loop import VirtualLoop
+from services.lab.simulation.virtual_loop import Answer, VirtualLoop
 
 T = TypeVar("T")
-_WORLD = contextvars.Context()
-
-
-class Answer(Generic[T]):
-    """One request's answer as it will come back: a value or an exception."""
-
-    def __init__(self, loop: VirtualLoop) -> None:
-        self.future: asyncio.Future[T] = loop.create_future()
-
-    def give(self, value: T) -> None:
-        """Answer, unless nobody waits any more."""
-        if not self.future.done():
-            self.future.set_result(value)
-
-    def fail(self, error: Exception) -> None:
-        """Let the request fail."""
-        if not self.future.done():
-            self.future.set_exception(error)
-            # a killed sender never looks at it
-            self.future.exception()
 
 
 class Network:
@@ -42,7 +20,7 @@ class Network:
 
     def later(self, seconds: float, callback: Callable[[], object]) -> None:
         """Do something in the world, whoever asks for it and whatever becomes of him."""
-        self.loop.call_later(seconds, callback, context=_WORLD)
+        self.loop.post(seconds, callback)
 
     def hop(self, longest: float = 0.03) -> float:
         """Return the latency of one way in seconds."""
@@ -57,14 +35,13 @@ class Network:
             try:
                 value = act()
             except Exception as error:  # noqa: BLE001 - it is the answer
-                failure = error
-                self.later(back, lambda: answer.fail(failure))
+                answer.come(back, None, error)
             else:
-                self.later(back, lambda: answer.give(value))
+                answer.come(back, value)
 
-        self.later(self.hop(longest), arrive)
-        return await answer.future
+        self.loop.post(self.hop(longest), arrive)
+        return await answer
 
     async def wait(self, seconds: float) -> None:
         """Wait, as a caller does whose request hangs."""
-        await asyncio.sleep(seconds)
+        await self.loop.pause(seconds)

@@ -11,6 +11,7 @@ from enum import StrEnum
 from services.exec_risk.core.execution_policy import ExecutionPolicy
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.protection_policy import ProtectionPolicy
+from services.exec_risk.core.risk_policy import RiskPolicy
 from services.lab.simulation.faults import Fault
 from services.lab.simulation.market import VENUE
 from services.lab.simulation.story import Line
@@ -80,6 +81,13 @@ class RunPlan:
                 timeout_ms=dice.choice((60_000, 900_000)),
             ),
             adopt_positions=dice.random() < 0.7,
+            risk=RiskPolicy(
+                max_net_share=Decimal(dice.choice(("0.8", "0.5"))),
+                max_symbol_share=Decimal(dice.choice(("0.3", "0.6", "1"))),
+                max_cluster_share=Decimal(dice.choice(("0.4", "0.8", "1"))),
+                max_trades_per_day=dice.choice((200, 12, 4)),
+                max_orders_per_minute=dice.choice((6, 6, 2, 1)),
+            ),
         )
 
 

@@ -16,6 +16,7 @@ from services.exec_risk.sender import SenderLimits
 from services.exec_risk.term import Term, TermLimits
 from services.kit.db import Database
 from services.kit.lease import Lease
+from services.kit.notify import Bell
 from services.lab.simulation.exchange import ReplicaClock, SimulatedExchange
 from services.lab.simulation.store import LeaseRow, MemoryStore
 from services.lab.simulation.virtual_loop import OWNER, VirtualLoop
@@ -28,6 +29,7 @@ LIMITS = TermLimits(
     sender=SenderLimits(timeout_seconds=6.0),
 )
 LEASE_SECONDS = 2.0
+_FALLBACK_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -52,8 +54,12 @@ class Replica:
         self.frozen = False
         self.stream_at = 0.0
         """Virtual time at which the last message that is on its way arrives."""
+        self.bell = Bell("main", _FALLBACK_SECONDS)
+        """Rung when an operator has written a request."""
         self.gates = Gates()
         self.gates_since = 0.0
+        self.awake_since = 0.0
+        """Virtual time since which it runs without having been frozen."""
         self.tasks: list[asyncio.Task[None]] = []
         self.clock: ReplicaClock
         self.lease: Lease
@@ -94,6 +100,7 @@ class Replica:
                 limits=replace(LIMITS, latch_file=disk / self.name / "latch"),
                 gates=lambda: self.gates,
                 on_effects=on_effects,
+                asked=self.bell.wait,
             )
 
         self.leader = Leader(exchange=exchange, lease=self.lease, new_term=new_term)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -69,6 +68,13 @@ class Rows:
     status: Status | None = None
     away_until: float = 0.0
     """Virtual time until which nobody is answered."""
+    away_since: float = 0.0
+
+    def go_away(self, now: float, seconds: float) -> None:
+        """Answer nobody for some virtual seconds."""
+        if now >= self.away_until:
+            self.away_since = now
+        self.away_until = now + seconds
 
     def open_positions(self) -> dict[str, Position]:
         """Return open positions by symbol."""
@@ -158,7 +164,7 @@ class MemoryStore:
         """Apply all changes; a fault leaves it open whether they held."""
         kept = list(changes)
         if self._faults.strikes(Fault.STORE_BEFORE, 0.02):
-            await asyncio.sleep(self._network.hop())
+            await self._network.wait(self._network.hop())
             raise StoreUnavailable("before")
         token = self._lease.token
         before = Switches(self._rows.trading_state, self._rows.latch)
@@ -202,7 +208,7 @@ class MemoryStore:
         """Read what operators asked lately and nobody has answered."""
         rows, now = self._rows, self._network.loop.time()
         if now < rows.away_until:
-            await asyncio.sleep(self._network.hop())
+            await self._network.wait(self._network.hop())
             raise StoreUnavailable("the database is away")
         return [
             command

@@ -57,6 +57,7 @@ class Venue:
         self.accepted: Counter[str] = Counter()
         """How often a client order id was taken."""
         self.insurance = Decimal(0)
+        self._marks: dict[int, dict[str, Decimal]] = {START: market.marks()}
 
     @property
     def time(self) -> int:
@@ -71,6 +72,10 @@ class Venue:
     def mark(self, symbol: str) -> Decimal:
         """Return where a symbol stands."""
         return self.engine.state.marks[symbol]
+
+    def marks_at(self, time: int) -> dict[str, Decimal]:
+        """Return where all symbols stood at a market time that was reached; else where they do."""
+        return self._marks.get(time, self.engine.state.marks)
 
     def held(self, symbol: str) -> Decimal:
         """Return the signed quantity of a position."""
@@ -87,6 +92,7 @@ class Venue:
         if step.closed and step.time % self.engine.state.rules.funding_interval_ms == 0:
             funding = dict.fromkeys(self.market.symbols, _FUNDING_RATE)
         events = self.engine.step(step, funding)
+        self._marks[step.time] = dict(self.engine.state.marks)
         for event in events:
             if isinstance(event, OrderEvent):
                 self.orders[event.order.client_id] = event.order

@@ -11,8 +11,8 @@ import asyncio
 import contextvars
 import heapq
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Generic, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ class Stopped(Exception):
 
 
 class VirtualHandle:
-    """One callback that is due."""
+    """One callback that is due. Without a context it belongs to the world."""
 
     __slots__ = ("args", "callback", "context", "dropped", "moment", "owner")
 
@@ -43,8 +43,8 @@ class VirtualHandle:
     ) -> None:
         self.callback = callback
         self.args = args
-        self.context = context if context is not None else contextvars.copy_context()
-        self.owner = self.context.get(OWNER, "")
+        self.context = context
+        self.owner = "" if context is None else context.get(OWNER, "")
         self.moment = moment
         self.dropped = False
 
@@ -59,6 +59,71 @@ class VirtualHandle:
     def when(self) -> float:
         """Return the time at which it is due."""
         return self.moment
+
+
+class Answer(Generic[T]):
+    """What one task waits for and will be given at a known time: a value or an exception.
+
+    It does what a future does for its only waiter, with one callback where that takes two: the
+    timer wakes the task itself, as its owner, so that it can be parked and armed at this await.
+    """
+
+    __slots__ = ("_asyncio_future_blocking", "_callback", "_error", "_loop", "_timer", "_value",
+                 "context", "done")  # fmt: skip
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+        self._asyncio_future_blocking = False
+        self._callback: Callable[[Answer[T]], object] | None = None
+        self._timer: VirtualHandle | None = None
+        self._value: T | None = None
+        self._error: BaseException | None = None
+        self.context: contextvars.Context | None = None
+        self.done = False
+
+    def __await__(self) -> Generator[Answer[T], None, T]:
+        self._asyncio_future_blocking = True
+        yield self
+        return self.result()
+
+    def get_loop(self) -> VirtualLoop:
+        """Return the loop of the task that waits."""
+        return self._loop
+
+    def add_done_callback(
+        self, callback: Callable[[Answer[T]], object], *, context: contextvars.Context
+    ) -> None:
+        """Learn who waits."""
+        self._callback, self.context = callback, context
+
+    def cancel(self, msg: object = None) -> bool:
+        """Stop waiting; what comes then comes to nobody."""
+        del msg
+        if self.done or self._callback is None:
+            return False
+        self.done, self._error = True, asyncio.CancelledError()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._loop.call_soon(self._callback, self, context=self.context)
+        return True
+
+    def result(self) -> T:
+        """Return what was given, or raise it."""
+        if self._error is not None:
+            raise self._error
+        return cast("T", self._value)
+
+    def come(self, seconds: float, value: T | None, error: BaseException | None = None) -> None:
+        """Wake the waiter after virtual seconds with a value, or with an error."""
+        if self.done:
+            return
+        self._value, self._error = value, error
+        self._timer = self._loop.call_later(seconds, self._wake, context=self.context)
+
+    def _wake(self) -> None:
+        self.done = True
+        if self._callback is not None:
+            self._callback(self)
 
 
 class VirtualLoop(asyncio.AbstractEventLoop):
@@ -112,7 +177,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         context: contextvars.Context | None = None,
     ) -> VirtualHandle:
         """Run a callback after those that are due already."""
-        handle = VirtualHandle(callback, args, context)
+        handle = VirtualHandle(callback, args, context or contextvars.copy_context())
         self._ready.append(handle)
         return handle
 
@@ -135,9 +200,22 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     ) -> VirtualHandle:
         """Run a callback at a virtual time."""
         self._place += 1
-        handle = VirtualHandle(callback, args, context, when)
+        handle = VirtualHandle(callback, args, context or contextvars.copy_context(), when)
         heapq.heappush(self._timers, (when, self._place, handle))
         return handle
+
+    def post(self, delay: float, callback: Callable[[], object]) -> None:
+        """Run a callback of the world after virtual seconds, whoever asks for it."""
+        self._place += 1
+        when = self._now + delay
+        heapq.heappush(self._timers, (when, self._place, VirtualHandle(callback, (), None, when)))
+
+    async def pause(self, seconds: float) -> None:
+        """Wait virtual seconds."""
+        answer: Answer[None] = Answer(self)
+        answer.context = contextvars.copy_context()
+        answer.come(seconds, None)
+        await answer
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Pass over tasks of killed replicas that nobody waits for."""
@@ -187,23 +265,26 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             self._now = max(self._now, timers[0][0])
             while timers and timers[0][0] <= self._now:
                 ready.append(heapq.heappop(timers)[2])
-        spins = 0
+        parked, armed, spins = self._parked, self._armed, 0
         while ready:
             handle = ready.popleft()
             if handle.dropped:
                 continue
-            parked = self._parked.get(handle.owner)
-            if parked is not None:
-                parked.append(handle)
+            owner, context = handle.owner, handle.context
+            if owner in parked:
+                parked[owner].append(handle)
                 continue
             spins += 1
             if spins > _SPIN_LIMIT:
                 raise Spinning(f"{spins} callbacks at {self._now}")
-            handle.context.run(handle.callback, *handle.args)
+            if context is None:
+                handle.callback(*handle.args)
+            else:
+                context.run(handle.callback, *handle.args)
             if self.broken is not None:
                 raise self.broken
-            if handle.owner in self._armed:
-                self._count_down(handle.owner)
+            if owner in armed:
+                self._count_down(owner)
         self.callbacks += spins
 
     def _count_down(self, owner: str) -> None:

@@ -194,8 +194,12 @@ async def test_nats_that_goes_away_is_told_and_comes_back(
 async def test_the_service_starts_before_its_parts_and_says_what_it_waits_for(
     nats_url: str, postgres_dsn: str, free_port: int
 ) -> None:
-    """A schema that is not at head is waited for, not migrated by the service."""
+    """Streams and a schema at head are waited for, not made by the service."""
     async with running(settings_for(postgres_dsn, nats_url, free_port)) as process:
+        await eventually(lambda: any("is missing: qt streams" in r for r in process.reasons))
+        bus = await Bus.connect(nats_url, "operator")
+        await bus.declare(STREAMS)
+        await bus.close()
         await eventually(lambda: any("migrate" in r for r in process.reasons))
         assert await shows(free_port, "status", "starting")
         await migrate(postgres_dsn, SCHEMA, MIGRATIONS)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 from dataclasses import replace
 from decimal import Decimal
 
@@ -13,12 +11,7 @@ from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
 from services.exec_risk.core.differences import differences
-from services.exec_risk.core.policy import Gates, Policy
-from services.exec_risk.pulse import Pulse
-from services.exec_risk.term_limits import TermLimits
-from services.lab.simulation.exchange import ReplicaClock
-from services.lab.simulation.network import Network
-from services.lab.simulation.virtual_loop import new_loop
+from services.exec_risk.core.policy import Policy
 from services.trade.order import Fill, Order, OrderPurpose, OrderState, Side
 from services.trade.position import ExitReason
 from tests.unit.exec_risk.account_desk import MINUTE, SYMBOLS, Desk, fill_of, report, signal_of
@@ -238,6 +231,83 @@ def test_what_was_sent_without_a_store_and_forgotten_is_taken_over(purpose: Orde
     assert all(p.position_id for p in before.book.live_orders())
 
 
+def forgotten(desk: Desk) -> tuple[Desk, Order, list[Order], tuple[Fill, ...]]:
+    """An entry fills in two parts without a store; return who forgot it, entry, stops and fills."""
+    desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
+    entry = desk.placed(OrderPurpose.ENTRY)[-1]
+    desk.accept(entry)
+    before = desk.restart()
+    before.effects.clear()
+    desk.fill(entry, D("0.010"))
+    desk.accept_all()
+    desk.fill(entry, entry.quantity - D("0.010"))
+    fills = tuple(e.fill for e in desk.effects if isinstance(e, fx.FillRecorded))
+    return before, entry, desk.placed(OrderPurpose.STOP_LOSS), fills
+
+
+def test_an_id_that_was_sent_without_a_store_and_has_ended_is_not_used_again() -> None:
+    """Incident 7: the last stop rests, and so the ones before it have used up their ids."""
+    before, entry, (first, last), fills = forgotten(Desk())
+    held = (ex.ExchangePosition("BTCUSDT", entry.quantity, D(100), D(100), D(0)),)
+    account = ex.AccountReport(D(10_000), D(10_000), before.time, held)
+    reading_ = ex.ExchangeSnapshot(account, (resting_of(last),), fills)
+    before.tell(inputs.SnapshotRead(reading_, "start"))
+    assert before.book.positions["BTCUSDT"].quantity == entry.quantity
+    assert before.book.orders[last.client_order_id].purpose is OrderPurpose.STOP_LOSS
+    assert first.client_order_id not in {o.client_order_id for o in before.placed()}
+
+
+def test_what_the_history_has_closed_already_is_not_protected_any_more() -> None:
+    """Incident 7: a dead replica may have used up the ids of what it sent for it."""
+    before, entry, _, fills = forgotten(Desk())
+    left = replace(by_hand(before, Side.SELL, entry.quantity, "9"), time=before.time + 1)
+    account = ex.AccountReport(D(10_000), D(10_000), before.time + 1, ())
+    reading_ = ex.ExchangeSnapshot(account, (), (*fills, left))
+    before.tell(inputs.SnapshotRead(reading_, "start"))
+    assert not before.book.positions
+    assert not before.placed()
+    assert not [o for o in before.book.live_orders() if o.reduce_only]
+
+
+def test_two_readings_from_before_a_fill_prove_nothing_after_it() -> None:
+    """Incident 85: what was opened and closed between two readings was booked as a difference."""
+    desk = Desk()
+    desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
+    entry = desk.placed(OrderPurpose.ENTRY)[-1]
+    desk.accept(entry)
+    doubt = replace(reading(desk, entry.quantity, D(10_000)), cause="verify")
+    desk.tell(doubt)
+    desk.fill(entry)
+    desk.accept_all()
+    desk.fill(desk.placed(OrderPurpose.STOP_LOSS)[-1])
+    assert not desk.book.positions
+    desk.tell(replace(doubt, cause="verify again"))
+    assert not desk.book.positions
+    repairs = [e.kind for e in desk.effects if isinstance(e, fx.ReconcileRepaired)]
+    assert "position_drift" not in repairs
+
+
+def test_a_larger_stop_stays_while_its_entry_may_have_filled_on() -> None:
+    """Incident 10: what fills on is held before it is heard of."""
+    desk = Desk()
+    desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
+    entry = desk.placed(OrderPurpose.ENTRY)[-1]
+    desk.accept(entry)
+    desk.fill(entry, entry.quantity - D("0.010"))
+    desk.accept_all()
+    large = desk.placed(OrderPurpose.STOP_LOSS)[-1]
+    desk.tell(ex.FillReport(by_hand(desk, Side.SELL, D("0.020"), "9")))
+    desk.accept_all()
+    small = desk.placed(OrderPurpose.STOP_LOSS)[-1]
+    desk.tell(inputs.Tick())
+    assert small.quantity < large.quantity
+    assert large.client_order_id not in desk.book.cancelling
+    desk.fill(entry, D("0.010"))
+    desk.accept_all()
+    desk.tell(inputs.Tick())
+    assert large.client_order_id in desk.book.cancelling
+
+
 def test_the_plan_of_an_entry_that_waits_over_midnight_is_kept() -> None:
     """Incident 26: what is forgotten with a day is nobody's; the core failed at its leverage."""
     desk = Desk()
@@ -260,26 +330,6 @@ def test_a_difference_is_booked_only_when_two_readings_show_it() -> None:
     assert desk.book.positions["BTCUSDT"].quantity == held
     desk.tell(inputs.SnapshotRead(flat, "test"))
     assert "BTCUSDT" not in desk.book.positions
-
-
-def test_a_store_that_goes_away_while_a_term_starts_closes_the_gate() -> None:
-    """Incident 26: only a change was told, and it had come before the first beat."""
-    told: list[object] = []
-    loop = new_loop()
-    clock = ReplicaClock(Network(loop, random.Random(1)))  # noqa: S311 - seeded on purpose
-    away = Gates(store_away=True)
-    pulse = Pulse(clock, TermLimits(), gates=lambda: away, put=told.append)
-    trader = Desk().trader
-
-    async def beat() -> None:
-        running = loop.create_task(
-            pulse.run(lambda: trader, ready=lambda: True, lockstep=lambda: False)
-        )
-        await asyncio.sleep(0.6)
-        running.cancel()
-
-    loop.run_until_complete(beat())
-    assert [e for e in told if isinstance(e, inputs.GatesChanged)] == [inputs.GatesChanged(away)]
 
 
 def test_what_the_first_reading_holds_is_not_applied_again() -> None:

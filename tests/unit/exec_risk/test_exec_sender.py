@@ -121,6 +121,20 @@ async def test_not_found_is_proof_only_after_the_window_has_passed() -> None:
 
 
 @pytest.mark.timeout(20)
+async def test_what_an_earlier_leader_sent_is_proven_missing_from_when_the_term_began() -> None:
+    """Incident 7: an exit that a dead leader never sent must not wait for its window once more."""
+    clock, heard = HandClock(), list[Input]()
+    exchange = PatientExchange(clock)
+    sender = sender_of(exchange, clock, heard)
+    (order,) = orders_of("BTCUSDT")
+    clock.seconds += 1.5
+    sender.carry_out(fx.Resolve(order), 0)
+    await until_idle(sender)
+    assert heard == [OrderFound(order.client_order_id, None)]
+    assert 102.0 < exchange.asked_at[-1] < 102.5
+
+
+@pytest.mark.timeout(20)
 async def test_no_answer_in_time_is_an_unknown_outcome() -> None:
     """Incident 26: whoever gives up waiting knows nothing of what became of the request."""
     clock, heard = HandClock(), list[Input]()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,7 @@ class World:
         self.exchange = SimulatedExchange(self.dice, faults=faults)
         self.truth = MemoryTruth()
         self.exchange.is_stored = self.truth.orders.__contains__
+        self.gates: Callable[[], Gates] = Gates
         self.crashes = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -70,7 +72,7 @@ class World:
             candles=NoCandles(),
             clock=QuickClock(),
             limits=LIMITS,
-            gates=Gates,
+            gates=lambda: self.gates(),
             on_effects=lambda _: None,
         )
 

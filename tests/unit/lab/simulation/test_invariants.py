@@ -6,16 +6,20 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 
 import pytest
 
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core.inputs import Signal
 from services.exec_risk.core.policy import Policy
+from services.exec_risk.core.risk_policy import RiskPolicy
+from services.lab.simulation import books, entry_limits
 from services.lab.simulation import invariants as must
 from services.lab.simulation.faults import KINDS, Faults
 from services.lab.simulation.market import SimulatedMarket
 from services.lab.simulation.plan import RunPlan
+from services.lab.simulation.processes import Processes
 from services.lab.simulation.script import Script
 from services.lab.simulation.store import Rows
 from services.lab.simulation.venue import Venue
@@ -31,6 +35,9 @@ ENTRY = Order(
     type=OrderType.MARKET, purpose=OrderPurpose.ENTRY, quantity=D("0.010"), decided_time=100,
     state=OrderState.SUBMITTED, signal_id="sig-1", position_id="pos-1",
 )  # fmt: skip
+PLAN = fx.EntryPlan(
+    "pos-9", "BTCUSDT", PositionSide.LONG, 5, D("0.01"), D("0.02"), D(90_000), decided_time=0
+)
 HELD = Position(
     "pos-9", "main", "BTCUSDT", PositionSide.LONG, 1, 5, entry_quantity=D("0.01"), entry_cost=D(900)
 )
@@ -57,6 +64,7 @@ def allowed(change: Callable[[Rows, must.Overlay], None]) -> str | None:
         "sig-1", "paper", "BTCUSDT", "15m", Side.BUY, 0.9, D(1), D(0), 100, 100
     )
     change(rows, overlay)
+    overlay = must.Overlay.of(replace(rows, orders=overlay.orders, positions=overlay.positions))
     return must.entry_allowed(rows, overlay, script, ENTRY, ("BTCUSDT",))
 
 
@@ -71,7 +79,7 @@ def test_a_sound_entry_is_allowed() -> None:
         lambda rows, _: setattr(rows, "trading_state", TradingState.REDUCING),
         lambda rows, _: setattr(rows, "latch", fx.Latch("why", "who", 1)),
         lambda rows, _: setattr(rows, "account", None),
-        lambda _, overlay: overlay.positions.update({"BTCUSDT": HELD}),
+        lambda _, overlay: overlay.positions.update({HELD.position_id: HELD}),
         lambda _, overlay: overlay.orders.update(
             {"x": replace(ENTRY, client_order_id="x", position_id="p", state=OrderState.UNKNOWN)}
         ),
@@ -97,6 +105,13 @@ def replace_signal() -> Signal:
     return Signal("sig-1", "paper", "BTCUSDT", "15m", Side.BUY, 0.9, D(1), D(0), 100, 100)
 
 
+def decision(
+    order: Order = ENTRY, rows: Rows | None = None, overlay: must.Overlay | None = None
+) -> entry_limits.Decision:
+    found = overlay or must.Overlay({}, {})
+    return entry_limits.Decision(order, rows or Rows(), found, {"BTCUSDT": D(90_000)})
+
+
 @pytest.mark.parametrize(
     ("policy", "order"),
     [
@@ -108,20 +123,76 @@ def replace_signal() -> Signal:
     ids=["notional", "positions", "exposure", "quantity"],
 )
 def test_a_limit_that_is_passed_is_seen(policy: Policy, order: Order) -> None:
-    marks = {"BTCUSDT": D(90_000)}
-    assert must.within_limits(policy, Rows(), must.Overlay({}, {}), order, marks)
-    assert must.within_limits(Policy(), Rows(), must.Overlay({}, {}), ENTRY, marks) is None
+    assert entry_limits.within_limits(policy, decision(order))
+    assert entry_limits.within_limits(Policy(), decision()) is None
 
 
 def test_limits_on_the_account_hold_when_it_is_decided_not_when_a_part_is_sent() -> None:
     """What a person opened meanwhile counts for the next decision only."""
-    marks, policy = {"BTCUSDT": D(90_000)}, Policy(max_positions=0)
+    policy = Policy(max_positions=0)
     begun = must.Overlay({"qte1-1": ENTRY}, {})
     later = replace(ENTRY, client_order_id="qte1-2")
-    assert must.within_limits(policy, Rows(), begun, later, marks) is None
-    assert must.within_limits(Policy(max_position_usd=D(100)), Rows(), begun, later, marks)
-    other = replace(later, position_id="pos-2")
-    assert must.within_limits(policy, Rows(), begun, other, marks)
+    within = entry_limits.within_limits
+    assert within(policy, decision(later, overlay=begun)) is None
+    assert within(Policy(max_position_usd=D(100)), decision(later, overlay=begun))
+    assert within(policy, decision(replace(later, position_id="pos-2"), overlay=begun))
+
+
+@pytest.mark.parametrize(
+    ("shares", "word"),
+    [
+        (lambda share: RiskPolicy(share, D(1), D(1)), "net"),
+        (lambda share: RiskPolicy(D(1), share, D(1)), "BTCUSDT"),
+        (lambda share: RiskPolicy(D(1), D(1), share), "majors"),
+    ],
+    ids=["net", "symbol", "cluster"],
+)
+def test_a_share_that_is_passed_is_seen(shares: Callable[[Decimal], RiskPolicy], word: str) -> None:
+    """900 USD are ordered and 900 USD of the same are held or on their way, of 10,000."""
+    waits = replace(ENTRY, client_order_id="qte0-2", position_id="pos-2")
+    for overlay in (must.Overlay({}, {"BTCUSDT": HELD}), must.Overlay({"qte0-2": waits}, {})):
+        for share, fits in ((D("0.19"), True), (D("0.16"), False)):
+            policy = Policy(max_exposure_usd=D(10_000), risk=shares(share))
+            problem = entry_limits.within_shares(policy, decision(overlay=overlay))
+            assert problem is None if fits else problem is not None and word in problem
+
+
+def test_entries_in_a_row_and_trades_of_a_day_are_counted() -> None:
+    before = replace(ENTRY, client_order_id="qte0-2", position_id="pos-2", state=OrderState.FILLED)
+    plans = {"pos-2": replace(PLAN, position_id="pos-2", decided_time=40), "pos-9": PLAN}
+    rows = Rows(plans=plans, positions={"pos-9": replace(HELD, closed_time=90)})
+    seen = decision(rows=rows, overlay=must.Overlay({"qte0-2": before}, {}))
+    within = entry_limits.within_pace
+    assert within(Policy(risk=RiskPolicy(max_orders_per_minute=2)), seen) is None
+    assert within(Policy(risk=RiskPolicy(max_orders_per_minute=1)), seen)
+    later = replace(seen, order=replace(ENTRY, decided_time=60_040))
+    assert within(Policy(risk=RiskPolicy(max_orders_per_minute=1)), later) is None
+    assert within(Policy(risk=RiskPolicy(max_trades_per_day=2)), seen) is None
+    assert within(Policy(risk=RiskPolicy(max_trades_per_day=1)), seen)
+    tomorrow = replace(seen, order=replace(ENTRY, decided_time=86_400_000))
+    assert within(Policy(risk=RiskPolicy(max_trades_per_day=1)), tomorrow) is None
+
+
+def test_an_id_that_names_two_decisions_is_seen() -> None:
+    there, again = venue(), replace(ENTRY, decided_time=200)
+    assert must.id_names_one(there, ENTRY, again) is None
+    there.place(ENTRY)
+    assert must.id_names_one(there, ENTRY, again) is None, "the exchange refuses it"
+    there.still(1)
+    assert must.id_names_one(there, ENTRY, again)
+    assert must.id_names_one(there, ENTRY, ENTRY) is None
+    assert must.id_names_one(there, None, again) is None
+
+
+@pytest.mark.parametrize(("seconds", "seen"), [(3.0, False), (5.0, True)])
+def test_an_entry_that_is_decided_without_a_store_is_seen(seconds: float, seen: bool) -> None:
+    world = World(RunPlan(1, 3.0, off=frozenset(KINDS)))
+    world.processes.start("a", 0)
+    world.rows.go_away(0.0, 60.0)
+    world.loop.run_until_complete(world.loop.pause(seconds))
+    decided = fx.OrderChanged(ENTRY, None, "decided")
+    world.processes.told(world.replicas["a"], [decided])
+    assert (world.loop.broken is not None) is seen
 
 
 def test_an_illegal_step_is_seen() -> None:
@@ -176,12 +247,12 @@ def test_a_stop_that_is_given_up_too_early_is_seen() -> None:
 def test_books_that_differ_are_seen() -> None:
     world = done()
     there, rows = world.venue, world.rows
-    assert must.fills_equal(there, rows) is None
+    assert books.fills_equal(there, rows) is None
     key, fill = next(iter(rows.fills.items()))
     rows.fills[key] = replace(fill, commission=fill.commission + D("0.00000001"))
-    assert must.fills_equal(there, rows)
+    assert books.fills_equal(there, rows)
     del rows.fills[key]
-    assert must.fills_equal(there, rows)
+    assert books.fills_equal(there, rows)
     invented = replace(fill, trade_id="drift-1")
     assert must.no_invented_fill(there, fx.FillRecorded(invented, "p", None))
     repaired = fx.ReconcileRepaired("", "wallet", "wallet was 1, the exchange says 2", 1)
@@ -191,30 +262,30 @@ def test_books_that_differ_are_seen() -> None:
 
 def test_money_that_is_not_there_is_seen() -> None:
     world = done()
-    assert must.wallet_conserved(world.venue) is None
-    assert must.ledger_equal(world.venue, world.ledger) is None
+    assert books.wallet_conserved(world.venue) is None
+    assert books.ledger_equal(world.venue, world.ledger) is None
     world.venue.engine.state.account.wallet += D("0.00000001")
-    assert must.wallet_conserved(world.venue)
-    assert must.wallet_equal(world.venue, world.rows)
+    assert books.wallet_conserved(world.venue)
+    assert books.wallet_equal(world.venue, world.rows)
     fills = world.ledger.books.trades.fills
     key = next(iter(fills))
     booked = fills[key]
     fills[key] = replace(booked, fill=replace(booked.fill, price=booked.fill.price + 1))
-    assert must.ledger_equal(world.venue, world.ledger)
+    assert books.ledger_equal(world.venue, world.ledger)
     del fills[key]
-    assert must.ledger_equal(world.venue, world.ledger)
+    assert books.ledger_equal(world.venue, world.ledger)
 
 
 def test_what_does_not_come_to_an_end_is_seen() -> None:
     world = done()
-    assert must.settled(world.venue, world.rows) is None
+    assert books.settled(world.venue, world.rows) is None
     world.rows.orders["qte0-1"] = replace(ENTRY, state=OrderState.UNKNOWN)
-    assert must.settled(world.venue, world.rows)
-    assert must.answered(world.rows, {"never": 0.0})
+    assert books.settled(world.venue, world.rows)
+    assert books.answered(world.rows, {"never": 0.0})
     there = venue()
     there.place(ENTRY)
     there.still(1)
-    assert must.latched_flat(there, Rows(latch=fx.Latch("why", "who", 1)))
+    assert books.latched_flat(there, Rows(latch=fx.Latch("why", "who", 1)))
 
 
 def test_a_naked_position_is_seen_after_its_grace() -> None:
@@ -234,14 +305,14 @@ def test_a_naked_position_is_seen_after_its_grace() -> None:
     assert again == glances["take-over"], "each take-over has its grace"
 
 
-class Deserted(World):
+class Deserted(Processes):
     """Nobody ever starts."""
 
     def start(self, name: str, generation: int) -> None:
         del name, generation
 
 
-class Dying(World):
+class Dying(Processes):
     """A task of each replica ends by a defect."""
 
     def start(self, name: str, generation: int) -> None:
@@ -249,7 +320,8 @@ class Dying(World):
             raise RuntimeError("a defect")
 
         super().start(name, generation)
-        self.replicas[name].tasks.append(self.loop.create_task(die()))
+        replica = self._replicas[name]
+        replica.tasks.append(replica.loop.create_task(die()))
 
 
 class Stuck(World):
@@ -260,12 +332,16 @@ class Stuck(World):
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"),
-    [(Deserted, "point_answered"), (Dying, "leader_lives"), (Stuck, "runs")],
+    ("world", "name"),
+    [
+        (partial(World, processes=Deserted), "point_answered"),
+        (partial(World, processes=Dying), "leader_lives"),
+        (Stuck, "runs"),
+    ],
     ids=["nobody answers", "a leader dies", "the run fails"],
 )
-def test_a_run_that_cannot_go_on_is_a_failure(kind: type[World], name: str) -> None:
-    outcome = kind(RunPlan(0, 3.0, off=frozenset(KINDS))).run()
+def test_a_run_that_cannot_go_on_is_a_failure(world: Callable[[RunPlan], World], name: str) -> None:
+    outcome = world(RunPlan(0, 3.0, off=frozenset(KINDS))).run()
     assert outcome.failure is not None and outcome.failure.name == name
 
 

@@ -23,11 +23,11 @@ class CrashingWorld(World):
     def _move(self, step: Step) -> None:
         super()._move(step)
         dice = random.Random(f"{self.plan.seed}.{step.number}.crash")  # noqa: S311 - seeded
-        leader = self.leader()
+        leader = self.replicas.leader()
         if leader is None or self.faults.quiet or dice.random() > (0.6 if step.closed else 0.3):
             return
         name, restart = leader.name, dice.uniform(0.3, 2.0)
-        self.loop.arm(leader.owner, dice.randint(1, 60), lambda: self.kill(name, restart))
+        self.loop.arm(leader.owner, dice.randint(1, 60), lambda: self.processes.kill(name, restart))
 
 
 def filled(world: World) -> list[Fill]:
@@ -45,6 +45,6 @@ def test_crashes_change_no_fill(seed: int) -> None:
     assert plan.pace is Pace.LOCKSTEP
     calm, crashing = World(plan), CrashingWorld(plan)
     expected, found = filled(calm), filled(crashing)
-    assert crashing.counts["crashes"] > 10
+    assert crashing.ground.counts["crashes"] > 10
     assert len(expected) > 10
     assert found == expected

@@ -97,6 +97,9 @@ REGRESSIONS = {
     (266, 6.0): "the plan of an entry that waited over midnight was forgotten",
     (388, 10.0): "a leader that died just after its take-over had no grace of its own",
     (446, 12.0): "a store that went away while a term started left the gate of entries open",
+    (17, 24.0): "what history had closed already was protected under ids that were used up",
+    (527, 6.0): "an id that was sent without a store and has ended was used again",
+    (1111, 6.0): "what waited during a freeze was decided before the gates were looked at",
 }
 
 
