@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 WIDTH, HEIGHT = 640, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 150, 16, 34
+_LEFT, _RIGHT, _TOP, _BOTTOM = 72, 150, 16, 34
 COLOURS = ("#0b7285", "#e8590c", "#5f3dc4", "#2b8a3e", "#c2255c", "#868e96", "#f08c00", "#1864ab")
 
 Point = tuple[float, float]
@@ -65,12 +65,16 @@ def bars(values: Mapping[str, float], y_label: str) -> str:
             f'<text x="{left - 8}" y="{y + 13}" text-anchor="end">{escape(name)}</text>'
             f'<rect x="{x:.1f}" y="{y}" width="{abs(value) / span * width:.1f}" height="15"'
             f' fill="{colour}"/>'
-            f'<text x="{left + width + 8}" y="{y + 13}">{value:.4g}</text>'
+            f'<text x="{left + width + 8}" y="{y + 13}">{_number(value)}</text>'
         )
     bottom = 8 + len(values) * row
     parts.append(f'<line x1="{zero:.1f}" y1="4" x2="{zero:.1f}" y2="{bottom}" stroke="#495057"/>')
     parts.append(f'<text x="{left}" y="{bottom + 16}">{escape(y_label)}</text>')
     return _svg(parts, height=bottom + 24)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _span(values: Sequence[float]) -> tuple[float, float]:
@@ -98,9 +102,9 @@ def _frame(
         x, y = _LEFT + part * (right - _LEFT), bottom - part * (bottom - _TOP)
         parts.append(
             f'<text x="{x:.1f}" y="{bottom + 14}" text-anchor="middle">'
-            f"{x_low + part * (x_high - x_low):.3g}</text>"
+            f"{_number(x_low + part * (x_high - x_low))}</text>"
             f'<text x="{_LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">'
-            f"{y_low + part * (y_high - y_low):.3g}</text>"
+            f"{_number(y_low + part * (y_high - y_low))}</text>"
         )
     return parts
 
