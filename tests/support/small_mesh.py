@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -245,7 +246,7 @@ async def small_mesh(
             async with running(caller):
                 await asyncio.gather(*(mesh.add(f"r{n}") for n in range(1, replicas + 1)))
                 mesh.tell()
-                await eventually(lambda: _all_answer(mesh), 20)
+                await eventually(partial(all_answer, mesh), 20)
                 yield mesh
         finally:
             for replica in mesh.replicas.values():
@@ -253,7 +254,8 @@ async def small_mesh(
                 replica.sidecar.kill()
 
 
-async def _all_answer(mesh: SmallMesh) -> bool:
+async def all_answer(mesh: SmallMesh) -> bool:
+    """Tell whether every replica gets calls."""
     seen = set()
     async with mesh.through() as channel:
         for _ in range(20):
