@@ -47,7 +47,7 @@ def build_with(settings: AnalyticsSettings) -> Build:
         for name in ("postgres", "nats", "migrations", "ledger"):
             process.components.set(name, False, "starting")
         database = await Database.connect(
-            settings.analytics_postgres_url,
+            settings.database,
             schema=SCHEMA,
             application_name=process.instance,
             min_size=0,
@@ -132,7 +132,7 @@ async def _run_ledger(
 async def _await_schema(process: Process, settings: AnalyticsSettings) -> None:
     while True:
         try:
-            open_files = await missing(settings.analytics_postgres_url, SCHEMA, MIGRATIONS)
+            open_files = await missing(settings.database, SCHEMA, MIGRATIONS)
         except TRANSIENT as error:
             process.components.set("postgres", False, f"does not answer: {error}")
         else:

@@ -17,11 +17,14 @@ import psutil
 
 from services.catalog.processes import EXEC_RISK, SERVICES, Process
 from services.ctl.policy import GATEWAY
-from services.ctl.render import gateway
+from services.ctl.render import endpoints, gateway
 from services.ctl.render.transport import Credentials
 from services.ctl.servers.child import running
 from services.ctl.servers.envoy import EnvoyServer
 from services.ctl.servers.free import free_port
+from services.ctl.settings import GatewaySettings
+from services.ctl.supervisor.door import Credentials as FrontDoor
+from services.ctl.supervisor.home import Home
 from tests.benchmarks.rows import Row, median, percentile
 from tests.support.eventually import eventually
 from tests.support.small_mesh import READ, SmallMesh, ask, small_mesh
@@ -134,14 +137,24 @@ class _Door:
 
 @contextlib.asynccontextmanager
 async def _gateway(mesh: SmallMesh) -> AsyncIterator[_Door]:
-    ports = {name: free_port() for name in ("ingress", *(service.key for service in SERVICES))}
+    names = ("ingress", "tls", *(service.key for service in SERVICES))
+    ports = {name: free_port() for name in names}
     credentials = Credentials(mesh.folder / "c" / GATEWAY)
+    home = Home(mesh.folder / "gateway")
+    home.create()
+    # its limit per client is for one of many, and here is one client
+    settings = GatewaySettings(gateway_calls_per_second=100_000)
+    FrontDoor(home, mesh.rules, settings).tend()
+    replicas = [f"127.0.0.1:{replica.port}" for replica in mesh.replicas.values()]
+    endpoints.write(home.envoy, EXEC_RISK.key, replicas)
 
     def transport(service: Process) -> dict[str, Any]:
         return credentials.outbound(mesh.rules.spiffe(service.key), service.name)
 
     admin = free_port()
-    bootstrap = gateway.render(mesh.folder, ports, admin, transport=transport)
+    bootstrap = gateway.render(
+        home.envoy, ports, admin, policy=mesh.rules, settings=settings, transport=transport
+    )
     async with running(EnvoyServer(bootstrap=bootstrap, port=admin)) as server:
         yield _Door(server, ports["ingress"])
 
