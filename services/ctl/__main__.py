@@ -15,6 +15,7 @@ from services.ctl.commands import (
     run,
     simulate,
     switches,
+    trace,
     up,
     venue,
     verify,
@@ -41,6 +42,7 @@ for command in (
     verify.verify,
     simulate.simulate,
     reconcile.reconcile,
+    trace.trace,
     run.run,
 ):
     app.command()(command)

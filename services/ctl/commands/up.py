@@ -24,6 +24,7 @@ from services.ctl.supervisor.market import claim
 from services.ctl.supervisor.supervisor import Supervisor
 from services.ctl.supervisor.topology import Options, Topology
 from services.ctl.terminal import screen
+from services.kit.settings import ProcessSettings, load
 
 DETACHED_SECONDS = 240.0
 PACES = ("lockstep", "free")
@@ -87,7 +88,12 @@ async def _foreground(request: Request) -> None:
         if not read_json(home.processes_file):
             addresses.require_public_free()
         chosen = claim(home, request.market, request.seed)
-        options = Options(market=chosen, speed=request.speed, pace=request.pace)
+        options = Options(
+            market=chosen,
+            speed=request.speed,
+            pace=request.pace,
+            collector=load(ProcessSettings).otel_exporter_otlp_endpoint,
+        )
         topology = Topology(home=home, addresses=addresses, options=options)
         await supervise(Supervisor(home=home, topology=topology), Console())
 
@@ -141,8 +147,8 @@ def _detached(request: Request) -> None:
             start_new_session=True,
         )
     asyncio.run(_until_running(home, running, log))
-    endpoints = read_json(home.endpoints_file)["gateway"]
-    for line in screen.where(endpoints, str(home.logs)):
+    endpoints = read_json(home.endpoints_file)
+    for line in screen.where(endpoints["gateway"], str(home.logs), endpoints["traces_told"]):
         typer.echo(line)
 
 

@@ -79,8 +79,11 @@ class Addresses:
             if name not in PUBLIC and name.split(".")[0] not in held and not is_free(port):
                 self.ports[name] = self._fresh()
 
-    def write(self, instances: Mapping[str, str]) -> dict[str, Any]:
-        """Write `endpoints.json` for this set of instances (name to service) and return it."""
+    def write(self, instances: Mapping[str, str], *, traces: str = "") -> dict[str, Any]:
+        """Write `endpoints.json` for this set of instances (name to service) and return it.
+
+        `traces` says in a line where people see traces.
+        """
         found: dict[str, Any] = {
             "ports": self.ports,
             "gateway": {name: f"http://{self.at(name)}" for name in PUBLIC},
@@ -88,6 +91,8 @@ class Addresses:
             "nats": f"nats://{self.at('nats')}",
             "postgres": self.at("postgres"),
             "venue": f"http://{self.at('venue.http')}",
+            "traces": f"http://{self.at('traces.otlp')}",
+            "traces_told": traces,
             "instances": {
                 name: {
                     "service": service,

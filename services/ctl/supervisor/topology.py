@@ -10,11 +10,14 @@ from pathlib import Path
 
 from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, VENUE, Process
 from services.ctl.render import gateway
+from services.ctl.servers import jaeger
 from services.ctl.servers.command import Command
 from services.ctl.servers.envoy import EnvoyServer
 from services.ctl.servers.free import LOOPBACK
+from services.ctl.servers.jaeger import JaegerServer
 from services.ctl.servers.nats import NatsServer
 from services.ctl.servers.postgres import PostgresServer
+from services.ctl.servers.traces import TraceServer
 from services.ctl.supervisor.addresses import Addresses
 from services.ctl.supervisor.child import HOME_MARK, UNIT_MARK
 from services.ctl.supervisor.database import DATABASE
@@ -28,6 +31,7 @@ BACKING, VENUE_STAGE, DOOR, PARTS = range(4)
 """Stages: backing servers, venue, gateway, services. The services stop first, behind their door."""
 SCALABLE = (AI.key, ANALYTICS.key, EXEC_RISK.key)
 
+Server = PostgresServer | NatsServer | EnvoyServer | TraceServer | JaegerServer
 Program = Callable[[str], tuple[str, ...]]
 """Arguments that start the process with this key."""
 
@@ -55,6 +59,8 @@ class Options:
     speed: float | None = None
     """Candle-minutes a second; the venue's default when None."""
     pace: str = "lockstep"
+    collector: str = ""
+    """OTLP collector that gets every span too; Jaeger, where it is found, when empty."""
 
 
 class Topology:
@@ -85,13 +91,42 @@ class Topology:
             port=addresses.port("nats"),
             log=home.logs / "nats.log",
         )
+        self.jaeger = None if options.collector else self._found_jaeger()
+        collector = f"http://{LOOPBACK}:{self.jaeger.otlp}" if self.jaeger else options.collector
+        self.traces = TraceServer(
+            file=home.spans_file,
+            port=addresses.port("traces.otlp"),
+            log=home.logs / "traces.log",
+            forward=collector,
+        )
+
+    def _found_jaeger(self) -> JaegerServer | None:
+        binary = jaeger.found()
+        if binary is None:
+            return None
+        return JaegerServer(
+            binary=binary,
+            otlp=self.addresses.port("jaeger.otlp"),
+            port=self.addresses.port("jaeger.page"),
+            log=self.home.logs / "jaeger.log",
+        )
 
     def backing(self) -> list[Unit]:
-        """PostgreSQL and NATS."""
+        """PostgreSQL, NATS, the trace store, and Jaeger where it is found."""
         return [
             self._server_unit(self.postgres, f"{LOOPBACK}:{self.postgres.port}", BACKING),
             self._server_unit(self.nats, self.nats.url, BACKING),
+            self._server_unit(self.traces, self.traces.url, BACKING),
+            *([self._server_unit(self.jaeger, self.jaeger.url, BACKING)] if self.jaeger else []),
         ]
+
+    @property
+    def traces_told(self) -> str:
+        """Where people see traces, in a line."""
+        if self.jaeger is not None:
+            return f"{self.jaeger.url} (Jaeger), `qt trace --last-order`"
+        passed = f"passed on to {self.traces.forward}" if self.traces.forward else jaeger.HOW_TO_GET
+        return f"`qt trace --last-order`; {passed}"
 
     def gateway(self) -> Unit:
         """Envoy with the rendered bootstrap."""
@@ -157,6 +192,7 @@ class Topology:
             UNIT_MARK: name,
             "SERVICE_INSTANCE": name,
             "NATS_URL": self.nats.url,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": self.traces.url,
             "BUILD_ID": self._build,
             "PYTHONUNBUFFERED": "1",
         }
@@ -188,9 +224,7 @@ class Topology:
             port=self.addresses.port(f"{name}.grpc"),
         )
 
-    def _server_unit(
-        self, server: PostgresServer | NatsServer | EnvoyServer, address: str, stage: int
-    ) -> Unit:
+    def _server_unit(self, server: Server, address: str, stage: int) -> Unit:
         command = server.command()
         marks = {HOME_MARK: str(self.home.root), UNIT_MARK: server.name}
         return Unit(

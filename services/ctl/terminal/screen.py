@@ -19,13 +19,14 @@ REFRESH_SECONDS = 0.5
 ACCOUNT_SECONDS = 10.0
 
 
-def where(endpoints: dict[str, str], logs: str) -> list[str]:
+def where(endpoints: dict[str, str], logs: str, traces: str) -> list[str]:
     """Return where everything is, for people."""
     health = ", ".join(f"{endpoints[key]}/health" for key in ("ai", "exec_risk", "analytics"))
     return [
         f"gateway   {endpoints['ingress']}  (gRPC, gRPC-Web, REST under /v1)",
         f"health    {health}",
         f"logs      {logs}  (`qt logs SERVICE -f`)",
+        f"traces    {traces}",
         "stop      Ctrl-C here, or `qt down`",
     ]
 
@@ -70,7 +71,10 @@ def _screen(supervisor: Supervisor, feed: Feed) -> Group:
     if supervisor.phase == "running":
         endpoints = supervisor.topology.addresses
         gateway = {name: f"http://{endpoints.at(name)}" for name in endpoints.public}
-        parts += [Text(line) for line in where(gateway, str(supervisor.home.logs))]
+        parts += [
+            Text(line)
+            for line in where(gateway, str(supervisor.home.logs), supervisor.topology.traces_told)
+        ]
         held = [position for position in feed.positions if position.status == "open"]
         parts += [
             Text(tables.account_line(feed.account) if feed.account else "", "bold"),
@@ -109,7 +113,11 @@ class _Plain:
             self._told_where = True
             addresses = self._supervisor.topology.addresses
             gateway = {name: f"http://{addresses.at(name)}" for name in addresses.public}
-            self._print_all(where(gateway, str(self._supervisor.home.logs)))
+            self._print_all(
+                where(
+                    gateway, str(self._supervisor.home.logs), self._supervisor.topology.traces_told
+                )
+            )
         while self._feed.lines:
             self._print(self._feed.lines.popleft())
         self._until_account -= REFRESH_SECONDS
