@@ -7,6 +7,7 @@ import sys
 import typer
 
 from services.ctl.commands import (
+    certs,
     models,
     money,
     operate,
@@ -46,6 +47,7 @@ for command in (
     run.run,
 ):
     app.command()(command)
+app.add_typer(certs.app, name="certs")
 app.add_typer(models.app, name="models")
 app.add_typer(orders.app, name="order")
 app.add_typer(venue.app, name="venue")

@@ -40,6 +40,7 @@ class Request:
     seed: int | None
     home: Path
     ports: str
+    mesh: bool
 
     def arguments(self) -> list[str]:
         """Return the command line again, for the detached supervisor."""
@@ -47,6 +48,7 @@ class Request:
         given += [f"--market={self.market}"] if self.market else []
         given += [f"--speed={self.speed}"] if self.speed is not None else []
         given += [f"--seed={self.seed}"] if self.seed is not None else []
+        given += [] if self.mesh else ["--no-mesh"]
         return given
 
 
@@ -64,6 +66,9 @@ def up(
     ports: Annotated[
         str, typer.Option(help="default, auto, or four numbers: ingress,ai,exec_risk,analytics")
     ] = DEFAULT,
+    mesh: Annotated[
+        bool, typer.Option("--mesh/--no-mesh", help="Sidecars and mutual TLS between services.")
+    ] = True,
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready.")] = False,
 ) -> None:
     """Start the whole system on this machine; starting again resumes it.
@@ -74,7 +79,7 @@ def up(
         raise Refused(f"--pace {pace}: say lockstep or free")
     if speed is not None and speed < 0:
         raise Refused(f"--speed {speed:g}: must not be below 0")
-    request = Request(market, speed, pace, seed, home, ports)
+    request = Request(market, speed, pace, seed, home, ports, mesh)
     if detach:
         _detached(request)
     else:
@@ -92,6 +97,7 @@ async def _foreground(request: Request) -> None:
             market=chosen,
             speed=request.speed,
             pace=request.pace,
+            mesh=request.mesh,
             collector=load(ProcessSettings).otel_exporter_otlp_endpoint,
         )
         topology = Topology(home=home, addresses=addresses, options=options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -12,6 +12,7 @@ import yaml
 
 from services.catalog.processes import ANALYTICS, SERVICES, Process
 from services.ctl.render import descriptor, endpoints
+from services.ctl.render.tracing import Tracing
 from services.ctl.supervisor.home import write_whole
 
 PIECES = Path(__file__).resolve().parents[3] / "gateway"
@@ -22,10 +23,22 @@ REFLECTION = (
 )
 
 
-def render(folder: Path, ports: Mapping[str, int], admin_port: int) -> Path:
+Transport = Callable[[Process], dict[str, Any]]
+"""Returns the transport socket with which the replicas of a service are dialled."""
+
+
+def render(
+    folder: Path,
+    ports: Mapping[str, int],
+    admin_port: int,
+    *,
+    transport: Transport | None = None,
+    tracing: Tracing | None = None,
+) -> Path:
     """Write bootstrap, descriptors and (empty, where absent) endpoints; return the bootstrap.
 
-    `ports` has `ingress` and the health port of each service by its key.
+    `ports` has `ingress` and the health port of each service by its key. Without `transport`
+    replicas are dialled in plain text.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "contracts.binpb").write_bytes(descriptor.contracts().SerializeToString())
@@ -39,8 +52,10 @@ def render(folder: Path, ports: Mapping[str, int], admin_port: int) -> Path:
             _ingress(folder, ports["ingress"]),
             *(_health_listener(folder, service, ports[service.key]) for service in SERVICES),
         ],
-        "clusters": [c for service in SERVICES for c in _clusters(folder, service)],
+        "clusters": [c for service in SERVICES for c in _clusters(folder, service, transport)],
     }
+    if tracing is not None:
+        tracing.trace(bootstrap, "gateway")
     target = folder / "bootstrap.yaml"
     write_whole(target, yaml.safe_dump(bootstrap, sort_keys=False))
     return target
@@ -92,7 +107,7 @@ def _listener(
     )
 
 
-def _clusters(folder: Path, service: Process) -> list[dict[str, Any]]:
+def _clusters(folder: Path, service: Process, transport: Transport | None) -> list[dict[str, Any]]:
     eds = endpoints.folder(folder)
     values = {
         "service": service.key,
@@ -100,7 +115,8 @@ def _clusters(folder: Path, service: Process) -> list[dict[str, Any]]:
         "eds_file": json.dumps(str(eds / f"{service.key}.json")),
         "eds_folder": json.dumps(str(eds)),
     }
-    return [_piece("cluster-checked", **values), _piece("cluster-direct", **values)]
+    secured = {"transport_socket": transport(service)} if transport else {}
+    return [_piece(name, **values) | secured for name in ("cluster-checked", "cluster-direct")]
 
 
 def _piece(piece: str, /, **values: str | int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ calls. A failed call of a service is written by that service whatever was chosen
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ COLLECTOR = "traces"
 """Name of the collector's cluster."""
 SHARE_PERCENT = 5
 """Share of the calls without a choice of their own that are traced."""
+HEALTH_LISTENERS = "health-"
 _TYPE = "type.googleapis.com/envoy."
 _EXPORT_TIMEOUT = "0.5s"
 _FLUSH_MS = 500
@@ -25,11 +27,26 @@ class Tracing:
     host: str
     port: int
     """OTLP/gRPC."""
-    share_percent: int = SHARE_PERCENT
 
-    def hcm(self, service: str) -> dict[str, Any]:
+    def trace(
+        self, bootstrap: dict[str, Any], service: str, *, begins: int = SHARE_PERCENT
+    ) -> None:
+        """Make every HTTP listener of a bootstrap write spans as this proxy.
+
+        `begins`: share, in percent, of the calls without a choice of their own that are traced.
+        Listeners that only serve health (`health-...`) are left out: they are asked all the time.
+        """
+        for listener in bootstrap["static_resources"]["listeners"]:
+            if not str(listener["name"]).startswith(HEALTH_LISTENERS):
+                for manager in _managers(listener):
+                    manager["tracing"] = self.hcm(service, begins=begins)
+        bootstrap["static_resources"]["clusters"].append(self.cluster())
+        layers = bootstrap.setdefault("layered_runtime", {}).setdefault("layers", [])
+        layers.append(self.runtime_layer())
+
+    def hcm(self, service: str, *, begins: int = SHARE_PERCENT) -> dict[str, Any]:
         """Return the `tracing` block of a connection manager; `service` names its proxy."""
-        share = {"numerator": self.share_percent, "denominator": "HUNDRED"}
+        share = {"numerator": begins, "denominator": "HUNDRED"}
         ratio = {
             "name": "envoy.tracers.opentelemetry.samplers.trace_id_ratio_based",
             "typed_config": {
@@ -47,7 +64,7 @@ class Tracing:
             },
         }
         return {
-            "operation": "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+            "operation": "%REQ(:METHOD)% %PATH(NQ:ORIG_OR_PATH)%",
             "provider": {
                 "name": "envoy.tracers.opentelemetry",
                 "typed_config": {
@@ -93,3 +110,10 @@ class Tracing:
                 "tracing.opentelemetry.min_flush_spans": 1,
             },
         }
+
+
+def _managers(listener: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for chain in listener["filter_chains"]:
+        for chosen in chain["filters"]:
+            if chosen["name"] == "envoy.filters.network.http_connection_manager":
+                yield chosen["typed_config"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from services.catalog import ports
@@ -15,6 +16,9 @@ AUTO = "auto"
 DEFAULT = "default"
 PUBLIC = ("ingress", *(service.key for service in SERVICES))
 """The ports that people know: the gateway's, in the order of the option `--ports`."""
+MESHED = frozenset(service.key for service in SERVICES)
+"""Services that get a sidecar; the venue stands for the exchange, which is outside."""
+SIDECAR_PORTS = ("mesh", "admin")
 WELL_KNOWN = dict(
     zip(PUBLIC, (ports.INGRESS, *(service.health_port for service in SERVICES)), strict=True)
 )
@@ -26,6 +30,8 @@ class Addresses:
 
     home: Home
     ports: dict[str, int]
+    sockets: Path | None = None
+    """Folder of the services' own sockets; None when no sidecar stands in front of them."""
 
     @classmethod
     def load(cls, home: Home, wanted: str) -> Addresses:
@@ -73,10 +79,27 @@ class Addresses:
         """Return host:port of the name."""
         return f"{LOOPBACK}:{self.port(name)}"
 
+    def direct(self, instance: str, service: str) -> str:
+        """Return where an instance itself listens, as gRPC dials it."""
+        if self.sockets is None or service not in MESHED:
+            return self.at(f"{instance}.grpc")
+        return f"unix:{self.sockets / instance}.sock"
+
+    def _instance(self, name: str, service: str) -> dict[str, str]:
+        found = {
+            "service": service,
+            "grpc": self.direct(name, service),
+            "metrics": self.at(f"{name}.metrics"),
+        }
+        if self.sockets is None or service not in MESHED:
+            return {**found, "mesh": found["grpc"]}
+        sidecar = {"mesh": self.at(f"{name}.mesh"), "admin": f"http://{self.at(f'{name}.admin')}"}
+        return {**found, **sidecar}
+
     def renew_taken(self, held: set[str]) -> None:
         """Give new ports to inner names whose old port someone else took; `held` are running."""
         for name, port in list(self.ports.items()):
-            if name not in PUBLIC and name.split(".")[0] not in held and not is_free(port):
+            if name not in PUBLIC and _owner(name) not in held and not is_free(port):
                 self.ports[name] = self._fresh()
 
     def write(self, instances: Mapping[str, str], *, traces: str = "") -> dict[str, Any]:
@@ -94,12 +117,7 @@ class Addresses:
             "traces": f"http://{self.at('traces.otlp')}",
             "traces_told": traces,
             "instances": {
-                name: {
-                    "service": service,
-                    "grpc": self.at(f"{name}.grpc"),
-                    "metrics": self.at(f"{name}.metrics"),
-                }
-                for name, service in instances.items()
+                name: self._instance(name, service) for name, service in instances.items()
             },
         }
         write_json(self.home.endpoints_file, found)
@@ -107,3 +125,9 @@ class Addresses:
 
     def _fresh(self) -> int:
         return free_port(frozenset(self.ports.values()))
+
+
+def _owner(port: str) -> str:
+    """Return the unit that listens on the port of this name."""
+    instance, _, kind = port.partition(".")
+    return f"{instance}.sidecar" if kind in SIDECAR_PORTS and instance != "gateway" else instance

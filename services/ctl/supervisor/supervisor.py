@@ -15,14 +15,16 @@ from services.ctl.servers.command import Command, ServerFailed, last_line
 from services.ctl.supervisor import database
 from services.ctl.supervisor.child import Child, end_all, strays
 from services.ctl.supervisor.home import Home, Refused, read_json, write_json
+from services.ctl.supervisor.mesh import Mesh
 from services.ctl.supervisor.rotation import rotate
-from services.ctl.supervisor.topology import BACKING, SCALABLE, Topology
+from services.ctl.supervisor.topology import BACKING, SCALABLE, SIDECARS, Topology
 from services.ctl.supervisor.unit import Unit
 from services.ctl.supervisor.watch import State, Watch
 
 READY_SECONDS = 120.0
 MIGRATE_SECONDS = 60.0
 ROTATE_SECONDS = 5.0
+TEND_SECONDS = 30.0
 MOST_REPLICAS = 16
 DEFAULT_REPLICAS = {AI.key: 2, EXEC_RISK.key: 1, ANALYTICS.key: 1}
 
@@ -58,6 +60,8 @@ class Supervisor:
         self.changes = asyncio.Event()
         self._left: dict[str, Child] = {}
         self._rotation: asyncio.Task[None] | None = None
+        self._tending: asyncio.Task[None] | None = None
+        self._uncertified = ""
 
     async def start(self) -> None:
         """Start everything in order; `ServerFailed` with one line when a part cannot start."""
@@ -65,11 +69,15 @@ class Supervisor:
         self._take_stock()
         units = self._services()
         self._write_endpoints(units)
+        if self.topology.mesh is not None:
+            await asyncio.to_thread(self.topology.mesh.prepare)
+            self._tending = asyncio.create_task(self._tend(self.topology.mesh), name="certificates")
+        sidecars = await asyncio.to_thread(self.topology.sidecars, units)
         venue = self.topology.venue()
         # Envoy checks the bootstrap while the servers start; endpoints are known from the outset.
         door = await asyncio.to_thread(self.topology.gateway)
-        await self._end_unknown([*self.topology.backing(), venue, *units, door])
-        for unit in (*self.topology.backing(), venue, door):
+        await self._end_unknown([*self.topology.backing(), venue, *units, *sidecars, door])
+        for unit in (*self.topology.backing(), venue, *sidecars, door):
             self._watch(unit)
         await self._answered(self.topology.nats.name)
         for unit in units:
@@ -81,7 +89,7 @@ class Supervisor:
         for unit in units:
             if unit.service in database.OWNERS:
                 self._watch(unit)
-        await self._answered(*(unit.name for unit in (*units, door)))
+        await self._answered(*(unit.name for unit in (*units, *sidecars, door)))
         self.phase = "waiting for readiness"
         await self._until_ready()
         self.phase = "running"
@@ -177,13 +185,21 @@ class Supervisor:
         self.home.remember({"replicas": {**self.replicas(), key: count}})
         wanted = {unit.name: unit for unit in self._services() if unit.service == key}
         running = {n for n, watch in self.watches.items() if watch.unit.service == key}
-        for name in wanted.keys() - running:
-            await asyncio.wait_for(self._watch(wanted[name]).answered.wait(), READY_SECONDS)
+        fresh = [wanted[name] for name in sorted(wanted.keys() - running)]
+        sidecars = await asyncio.to_thread(self.topology.sidecars, fresh)
+        for unit in (*sidecars, *fresh):
+            await asyncio.wait_for(self._watch(unit).answered.wait(), READY_SECONDS)
         self._write_endpoints(self._services())
-        await asyncio.gather(*(self.watches[name].stop() for name in running - wanted.keys()))
-        for name in running - wanted.keys():
-            del self.watches[name]
+        await asyncio.gather(*(self._remove(name) for name in running - wanted.keys()))
         self._changed()
+
+    async def _remove(self, name: str) -> None:
+        """Stop a replica, and then its sidecar, which carries its last answers."""
+        for unit in (name, f"{name}.sidecar"):
+            watch = self.watches.get(unit)
+            if watch is not None:
+                await watch.stop()
+                del self.watches[unit]
 
     def restart(self, key: str) -> list[str]:
         """Restart an instance, or all instances of a service; return their names."""
@@ -197,8 +213,9 @@ class Supervisor:
     async def stop(self) -> None:
         """Stop everything, the highest stage first; also what was never adopted."""
         self.phase = "stopping"
-        if self._rotation is not None:
-            self._rotation.cancel()
+        for task in (self._rotation, self._tending):
+            if task is not None:
+                task.cancel()
         hurrying = asyncio.create_task(self._kill_in_a_hurry(), name="hurry")
         stages = sorted({w.unit.stage for w in self.watches.values()}, reverse=True)
         for stage in stages:
@@ -229,7 +246,7 @@ class Supervisor:
                 restarts=watch.restarts,
                 adopted=watch.adopted,
                 reason=watch.reason,
-                alert=watch.alert,
+                alert=watch.alert or (self._uncertified if watch.unit.stage == SIDECARS else ""),
             )
             for name, watch in self.watches.items()
         ]
@@ -254,6 +271,16 @@ class Supervisor:
         while True:
             await asyncio.to_thread(rotate, self.home.logs)
             await asyncio.sleep(ROTATE_SECONDS)
+
+    async def _tend(self, mesh: Mesh) -> None:
+        """Renew certificates in time; what fails is told beside the sidecars and tried again."""
+        while True:
+            await asyncio.sleep(TEND_SECONDS)
+            try:
+                await asyncio.to_thread(mesh.certificates.tend)
+                self._uncertified = ""
+            except (OSError, ValueError) as error:
+                self._uncertified = f"certificates cannot be renewed: {error}"
 
 
 def _with_log(text: str, command: Command) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, VENUE, Process
+from services.catalog.processes import process as process_of
 from services.ctl.render import gateway
+from services.ctl.render.address import UNIX
+from services.ctl.render.tracing import Tracing
 from services.ctl.servers import jaeger
 from services.ctl.servers.command import Command
 from services.ctl.servers.envoy import EnvoyServer
@@ -23,12 +27,14 @@ from services.ctl.supervisor.child import HOME_MARK, UNIT_MARK
 from services.ctl.supervisor.database import DATABASE
 from services.ctl.supervisor.home import Home
 from services.ctl.supervisor.market import LIVE, Market
+from services.ctl.supervisor.mesh import Mesh
 from services.ctl.supervisor.probes import HealthProbe
 from services.ctl.supervisor.unit import Unit
 
 ROOT = Path(__file__).resolve().parents[3]
-BACKING, VENUE_STAGE, DOOR, PARTS = range(4)
-"""Stages: backing servers, venue, gateway, services. The services stop first, behind their door."""
+BACKING, VENUE_STAGE, DOOR, SIDECARS, PARTS = range(5)
+"""Stages: backing servers, venue, gateway, sidecars, services, which stop first, behind them."""
+CONFIG_MARK = "QT_CONFIG"
 SCALABLE = (AI.key, ANALYTICS.key, EXEC_RISK.key)
 
 Server = PostgresServer | NatsServer | EnvoyServer | TraceServer | JaegerServer
@@ -59,6 +65,8 @@ class Options:
     speed: float | None = None
     """Candle-minutes a second; the venue's default when None."""
     pace: str = "lockstep"
+    mesh: bool = True
+    """Whether services talk through sidecars, with mutual TLS."""
     collector: str = ""
     """OTLP collector that gets every span too; Jaeger, where it is found, when empty."""
 
@@ -81,6 +89,8 @@ class Topology:
         self._program = program
         self._build = build_id()
         self._secrets = home.secrets()
+        self._tracing = Tracing(LOOPBACK, addresses.port("traces.otlp"))
+        self.mesh = Mesh(home, addresses, self._tracing) if options.mesh else None
         self.postgres = PostgresServer(
             directory=home.root / "postgres",
             port=addresses.port("postgres"),
@@ -131,7 +141,13 @@ class Topology:
     def gateway(self) -> Unit:
         """Envoy with the rendered bootstrap."""
         admin = self.addresses.port("gateway.admin")
-        bootstrap = gateway.render(self.home.envoy, self.addresses.ports, admin)
+        bootstrap = gateway.render(
+            self.home.envoy,
+            self.addresses.ports,
+            admin,
+            transport=self.mesh.transport if self.mesh else None,
+            tracing=self._tracing,
+        )
         server = EnvoyServer(bootstrap=bootstrap, port=admin, log=self.home.logs / "gateway.log")
         return self._server_unit(server, f"http://{self.addresses.at('ingress')}", DOOR)
 
@@ -157,7 +173,22 @@ class Topology:
     def service(self, process: Process, number: int, of: int) -> Unit:
         """Replica `number` (from 1) of a service of which `of` run."""
         name = process.key if of == 1 and process is not AI else f"{process.key}-{number}"
-        return self._own_unit(process, name, self.environment(process), PARTS, "")
+        settings = dict(self.environment(process))
+        if self.mesh is not None:
+            settings |= self.mesh.environment(process, name)
+        return self._own_unit(process, name, settings, PARTS, "")
+
+    def sidecars(self, services: Iterable[Unit]) -> list[Unit]:
+        """Return the sidecar of each of these replicas; none without a mesh."""
+        if self.mesh is None:
+            return []
+        found = []
+        for unit in services:
+            server = self.mesh.sidecar(process_of(unit.service), unit.name)
+            address = self.addresses.at(f"{unit.name}.mesh")
+            made = self._server_unit(server, address, SIDECARS)
+            found.append(replace(made, retire=server.drain))
+        return found
 
     def environment(self, process: Process) -> Mapping[str, str]:
         """Settings that only this service needs."""
@@ -200,7 +231,7 @@ class Topology:
     def _own_unit(
         self, process: Process, name: str, settings: Mapping[str, str], stage: int, address: str
     ) -> Unit:
-        grpc = self.addresses.at(f"{name}.grpc")
+        grpc = self.addresses.direct(name, process.key)
         probe = HealthProbe(grpc)
         environment = {
             **self._shared(name),
@@ -221,12 +252,15 @@ class Topology:
             ready=probe.of(process.grpc_service),
             address=address or grpc,
             stage=stage,
-            port=self.addresses.port(f"{name}.grpc"),
+            port=0 if grpc.startswith(UNIX) else self.addresses.port(f"{name}.grpc"),
         )
 
     def _server_unit(self, server: Server, address: str, stage: int) -> Unit:
         command = server.command()
         marks = {HOME_MARK: str(self.home.root), UNIT_MARK: server.name}
+        if isinstance(server, EnvoyServer):
+            # a proxy with an old bootstrap is not adopted
+            marks[CONFIG_MARK] = hashlib.sha256(server.bootstrap.read_bytes()).hexdigest()[:16]
         return Unit(
             name=server.name,
             service=server.name,

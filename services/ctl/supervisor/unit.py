@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from services.ctl.servers.command import Command, Probe
@@ -12,6 +12,10 @@ from services.ctl.servers.command import Command, Probe
 
 def nothing() -> None:
     """Prepare nothing."""
+
+
+async def no_farewell() -> None:
+    """Leave at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,8 @@ class Unit:
     """Time to end in order before it is killed."""
     prepare: Callable[[], None] = nothing
     """Called before each start; may block."""
+    retire: Callable[[], Awaitable[None]] = no_farewell
+    """Called before a restart that was asked for; returns when callers have gone elsewhere."""
 
     @property
     def fingerprint(self) -> str:

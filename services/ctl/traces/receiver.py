@@ -52,7 +52,8 @@ class Receiver(rpc.TraceServiceServicer):
     async def serve(self, address: str) -> AsyncIterator[Receiver]:
         """Listen for the time of an `async with`."""
         server = grpc.aio.server(options=[("grpc.max_receive_message_length", _MOST_BYTES)])
-        rpc.add_TraceServiceServicer_to_server(self, server)
+        add: Any = rpc.add_TraceServiceServicer_to_server
+        add(self, server)
         self.port = server.add_insecure_port(address)
         await server.start()
         tasks = [asyncio.create_task(self._trim())]
@@ -82,7 +83,8 @@ class Receiver(rpc.TraceServiceServicer):
             else grpc.aio.insecure_channel(target)
         )
         async with channel:
-            collector: Any = rpc.TraceServiceStub(channel)
+            stub: Any = rpc.TraceServiceStub
+            collector = stub(channel)
             while True:
                 request = await self._waiting.get()
                 try:

@@ -131,14 +131,14 @@ class SpanStore:
 
     def of_order(self, client_order_id: str) -> str | None:
         """Return the trace in which an order was first mentioned."""
-        return self._one(
+        return self._id(
             "select trace_id from orders where client_order_id = ? order by started limit 1",
             client_order_id,
         )
 
     def last_order(self) -> str | None:
         """Return the newest trace in which an order was sent."""
-        return self._one(
+        return self._id(
             "select trace_id from spans where name = 'place order' order by started desc limit 1"
         )
 
@@ -169,6 +169,10 @@ class SpanStore:
     def _count(self) -> int:
         return int(self._one("select count(*) from spans") or 0)
 
+    def _id(self, statement: str, *values: str) -> str | None:
+        found = self._one(statement, *values)
+        return None if found is None else str(found)
+
     def _one(self, statement: str, *values: Any) -> Any:
         row = self._connection.execute(statement, values).fetchone()
         return None if row is None else row[0]
@@ -192,4 +196,5 @@ def _row(span: Span) -> tuple[Any, ...]:
 
 
 def _span(row: Sequence[Any]) -> Span:
-    return Span(*row[:9], bool(row[9]), row[10], json.loads(row[11]))
+    *plain, failed, status, attributes = row
+    return Span(*plain, failed=bool(failed), status=status, attributes=json.loads(attributes))

@@ -21,7 +21,15 @@ from services.ctl.supervisor.watch import State
 from tests.support.eventually import eventually
 from tests.support.stand_in_system import running
 
-EVERYTHING = {"postgres", "nats", "venue", "gateway", "ai-1", "ai-2", "exec_risk", "analytics"}
+SERVICES = {"ai-1", "ai-2", "exec_risk", "analytics"}
+EVERYTHING = {
+    "postgres",
+    "nats",
+    "venue",
+    "gateway",
+    *SERVICES,
+    *(f"{s}.sidecar" for s in SERVICES),
+}
 
 
 @pytest.fixture
@@ -129,7 +137,7 @@ async def test_scale_adds_and_removes_replicas_behind_the_gateway(home: Home) ->
         file = home.envoy / "eds" / "ai.json"
         assert file.read_text().count("port_value") == 3
         await supervisor.scale("ai", 1)
-        assert {n for n in pids(supervisor) if n.startswith("ai")} == {"ai-1"}
+        assert {n for n in pids(supervisor) if n.startswith("ai")} == {"ai-1", "ai-1.sidecar"}
         assert file.read_text().count("port_value") == 1
 
 
