@@ -30,9 +30,10 @@ class GatewayClient:
 
     def __init__(self, channel: grpc.aio.Channel | TracedChannel) -> None:
         """Use an open channel to the gateway."""
-        self._ai: Any = ai_rpc.AiServiceStub(channel)
-        self._exec_risk: Any = exec_rpc.ExecRiskServiceStub(channel)
-        self._analytics: Any = analytics_rpc.AnalyticsServiceStub(channel)
+        on: Any = channel
+        self._ai: Any = ai_rpc.AiServiceStub(on)
+        self._exec_risk: Any = exec_rpc.ExecRiskServiceStub(on)
+        self._analytics: Any = analytics_rpc.AnalyticsServiceStub(on)
 
     async def account(self) -> trading_pb2.Account:
         """Return the money of the account."""

@@ -63,8 +63,11 @@ def operator_trace(home: Home) -> Iterator[Telemetry]:
     try:
         with within(root):
             yield telemetry
+    except grpc.aio.AioRpcError as refused:
+        error = f"{refused.code().name} {refused.details()}"
+        raise
     except BaseException as raised:
-        error = str(raised) or type(raised).__name__
+        error = type(raised).__name__
         raise
     finally:
         telemetry.write(_title(), root, start=began, end=now(), error=error)

@@ -61,6 +61,7 @@ class StepSpans:
         self._arrived: _Recent[str, int] = _Recent()
         self._requests: _Recent[str, TraceContext] = _Recent()
         self._orders: _Recent[str, TraceContext] = _Recent()
+        self._first: _Recent[str, TraceContext] = _Recent()
         # the effect itself is kept with its place, so that its identity is not used again
         self._places: _Recent[int, tuple[fx.Effect, TraceContext]] = _Recent()
 
@@ -127,6 +128,8 @@ class StepSpans:
             if isinstance(effect, fx.RiskDecided) and isinstance(event, ROUND):
                 self._write_signal(effect, end)
         for step in steps.values():
+            if step.place.trace_id not in self._first:
+                self._first.put(step.place.trace_id, step.place)
             self._telemetry.write(
                 name(event),
                 step.place,
@@ -189,7 +192,7 @@ class StepSpans:
             plan = book.plans.get(position_id(effect))
             signal = plan.signal_id if plan is not None else ""
         if not signal:
-            return None
+            return self._first.get(trace)
         return TraceContext(trace, ids.judged_span(self._account, signal), sampled=True)
 
     def _write_signal(self, decided: fx.RiskDecided, end: int) -> None:

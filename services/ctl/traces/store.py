@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,8 @@ _COLUMNS = (
     " status, attributes"
 )
 _PUT = f"insert or ignore into spans ({_COLUMNS}) values (?,?,?,?,?,?,?,?,?,?,?,?)"  # noqa: S608
+_FIELDS = tuple(field.name for field in fields(Span))
+"""In the order of the columns."""
 _SUMMARY = """
 select t.trace_id, min(s.started), max(s.ended), count(*), sum(s.failed),
     group_concat(distinct s.service),
@@ -196,5 +198,6 @@ def _row(span: Span) -> tuple[Any, ...]:
 
 
 def _span(row: Sequence[Any]) -> Span:
-    *plain, failed, status, attributes = row
-    return Span(*plain, failed=bool(failed), status=status, attributes=json.loads(attributes))
+    values = dict(zip(_FIELDS, row, strict=True))
+    changed = {"failed": bool(row[9]), "attributes": json.loads(row[11])}
+    return Span(**values | changed)
