@@ -16,6 +16,7 @@ from services.ctl.commands import (
     run,
     simulate,
     switches,
+    token,
     trace,
     up,
     venue,
@@ -50,6 +51,7 @@ for command in (
 app.add_typer(certs.app, name="certs")
 app.add_typer(models.app, name="models")
 app.add_typer(orders.app, name="order")
+app.add_typer(token.app, name="token")
 app.add_typer(venue.app, name="venue")
 app.add_typer(switches.emergency, name="emergency")
 app.add_typer(switches.state, name="state")

@@ -15,6 +15,7 @@ from typing import Any
 
 from cryptography import x509
 
+from services.catalog.processes import SERVICES
 from services.ctl.certs import Authority, Now, uri, utc_now
 from services.ctl.policy import Policy
 from services.ctl.supervisor.home import Home, read_json, write_whole
@@ -128,7 +129,7 @@ class Delivery:
         return done
 
     def _fresh(self, identity: str) -> str:
-        leaf = self._authority.issue(identity)
+        leaf = self._authority.issue(identity, _dns(identity))
         pair = {
             "certificate_chain": _inline(leaf.certificate),
             "private_key": _inline(leaf.key),
@@ -152,6 +153,11 @@ class Delivery:
             hours_left=round((until - self._now()).total_seconds() / 3600, 1),
             issuer=certificate.issuer.rfc4514_string(),
         )
+
+
+def _dns(identity: str) -> tuple[str, ...]:
+    """Return the process name, for tools that check names and know no SPIFFE ids (grpcurl)."""
+    return tuple(known.name for known in SERVICES if known.key == identity)
 
 
 def _secret(name: str, value: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from quantum.exec_risk.v1 import trading_pb2
 from services.catalog.events import SIGNAL_GENERATED
 from services.ctl.operator_trace import TracedChannel, operator_trace
 from services.ctl.supervisor.home import Home, Refused, read_json
+from services.ctl.token_channel import token_channel
 
 ANSWER_SECONDS = 5.0
 
@@ -142,7 +143,7 @@ async def connected(home: Home) -> AsyncIterator[GatewayClient]:
     if "ingress" not in ports:
         raise Refused(f"nothing runs in {home.root}: start it with `qt up`")
     address = f"127.0.0.1:{ports['ingress']}"
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with token_channel(home, address) as channel:
         try:
             with operator_trace(home) as telemetry:
                 yield GatewayClient(TracedChannel(channel, telemetry))

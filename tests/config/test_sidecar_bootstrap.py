@@ -18,9 +18,12 @@ from services.ctl.render.sidecar import Dns, Peer, Sidecar, callees_of, render
 from services.ctl.render.transport import Credentials
 from services.ctl.servers.command import ServerFailed
 from services.ctl.servers.envoy import validate
+from services.ctl.supervisor.door import Credentials as Door
+from services.ctl.supervisor.home import Home
+from tests.support.front_door import settings
 
 RULES = policy.load()
-PORTS = {"ingress": 18080, "ai": 18001, "exec_risk": 18002, "analytics": 18003}
+PORTS = {"ingress": 18080, "tls": 18443, "ai": 18001, "exec_risk": 18002, "analytics": 18003}
 KEYS = [service.key for service in SERVICES]
 
 
@@ -79,7 +82,12 @@ def test_envoy_takes_the_gateway_with_mutual_tls(folder: Path, tmp_path: Path) -
     def transport(service: Process) -> dict[str, Any]:
         return credentials.outbound(RULES.spiffe(service.key), service.name)
 
-    bootstrap = gateway.render(tmp_path, PORTS, 18900, transport=transport)
+    home = Home(tmp_path)
+    home.create()
+    Door(home, RULES, settings()).tend()
+    bootstrap = gateway.render(
+        home.envoy, PORTS, 18900, policy=RULES, settings=settings(), transport=transport
+    )
     validate(bootstrap)
     for cluster in read(bootstrap)["clusters"]:
         context = cluster["transport_socket"]["typed_config"]["common_tls_context"]

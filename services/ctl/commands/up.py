@@ -17,6 +17,7 @@ from rich.console import Console
 
 from services.ctl.commands.options import DEFAULT_HOME, HomeOption
 from services.ctl.servers.command import ServerFailed, last_line
+from services.ctl.settings import GatewaySettings
 from services.ctl.supervisor.addresses import DEFAULT, Addresses
 from services.ctl.supervisor.control import Control, NotRunning, ask
 from services.ctl.supervisor.home import Home, Refused, read_json
@@ -24,7 +25,7 @@ from services.ctl.supervisor.market import claim
 from services.ctl.supervisor.supervisor import Supervisor
 from services.ctl.supervisor.topology import Options, Topology
 from services.ctl.terminal import screen
-from services.kit.settings import ProcessSettings, load
+from services.kit import settings
 
 DETACHED_SECONDS = 240.0
 PACES = ("lockstep", "free")
@@ -64,7 +65,7 @@ def up(
     seed: Annotated[int | None, typer.Option(help="Seed of the generated market.")] = None,
     home: HomeOption = DEFAULT_HOME,
     ports: Annotated[
-        str, typer.Option(help="default, auto, or four numbers: ingress,ai,exec_risk,analytics")
+        str, typer.Option(help="default, auto, or five numbers: ingress,ai,exec_risk,analytics,tls")
     ] = DEFAULT,
     mesh: Annotated[
         bool, typer.Option("--mesh/--no-mesh", help="Sidecars and mutual TLS between services.")
@@ -98,7 +99,8 @@ async def _foreground(request: Request) -> None:
             speed=request.speed,
             pace=request.pace,
             mesh=request.mesh,
-            collector=load(ProcessSettings).otel_exporter_otlp_endpoint,
+            collector=settings.load(settings.ProcessSettings).otel_exporter_otlp_endpoint,
+            gateway=settings.load(GatewaySettings),
         )
         topology = Topology(home=home, addresses=addresses, options=options)
         await supervise(Supervisor(home=home, topology=topology), Console())

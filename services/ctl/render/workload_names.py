@@ -66,7 +66,7 @@ def _door() -> Resource:
             "ports": [
                 {
                     "name": "tls",
-                    "port": ports.INGRESS_TLS,
+                    "port": ports.TLS_INGRESS,
                     "targetPort": "tls",
                     "appProtocol": "tls",
                 }

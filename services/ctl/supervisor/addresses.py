@@ -14,13 +14,17 @@ from services.ctl.supervisor.home import Home, Refused, read_json, write_json
 
 AUTO = "auto"
 DEFAULT = "default"
-PUBLIC = ("ingress", *(service.key for service in SERVICES))
+PUBLIC = ("ingress", *(service.key for service in SERVICES), "tls")
 """The ports that people know: the gateway's, in the order of the option `--ports`."""
 MESHED = frozenset(service.key for service in SERVICES)
 """Services that get a sidecar; the venue stands for the exchange, which is outside."""
 SIDECAR_PORTS = ("mesh", "admin")
 WELL_KNOWN = dict(
-    zip(PUBLIC, (ports.INGRESS, *(service.health_port for service in SERVICES)), strict=True)
+    zip(
+        PUBLIC,
+        (ports.INGRESS, *(service.health_port for service in SERVICES), ports.TLS_INGRESS),
+        strict=True,
+    )
 )
 
 
@@ -51,7 +55,7 @@ class Addresses:
         given = wanted.split(",")
         if len(given) != len(PUBLIC) or not all(part.strip().isdigit() for part in given):
             raise Refused(
-                f"--ports {wanted}: say default, auto or four numbers for {', '.join(PUBLIC)}"
+                f"--ports {wanted}: say default, auto or five numbers for {', '.join(PUBLIC)}"
             )
         return dict(zip(PUBLIC, map(int, given), strict=True))
 
@@ -66,7 +70,7 @@ class Addresses:
         if taken:
             raise Refused(
                 f"in use: port {', '.join(taken)}; stop what listens there, or start with"
-                " --ports auto or --ports A,B,C,D"
+                " --ports auto or --ports A,B,C,D,E"
             )
 
     def port(self, name: str) -> int:
@@ -102,6 +106,12 @@ class Addresses:
             if name not in PUBLIC and _owner(name) not in held and not is_free(port):
                 self.ports[name] = self._fresh()
 
+    def gateway(self) -> dict[str, str]:
+        """Return the address of each port that people know."""
+        return {
+            name: f"{'https' if name == 'tls' else 'http'}://{self.at(name)}" for name in PUBLIC
+        }
+
     def write(self, instances: Mapping[str, str], *, traces: str = "") -> dict[str, Any]:
         """Write `endpoints.json` for this set of instances (name to service) and return it.
 
@@ -109,7 +119,7 @@ class Addresses:
         """
         found: dict[str, Any] = {
             "ports": self.ports,
-            "gateway": {name: f"http://{self.at(name)}" for name in PUBLIC},
+            "gateway": self.gateway(),
             "admin": f"http://{self.at('gateway.admin')}",
             "nats": f"nats://{self.at('nats')}",
             "postgres": self.at("postgres"),

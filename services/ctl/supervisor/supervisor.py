@@ -12,12 +12,12 @@ from typing import Any
 from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, SERVICES, Process
 from services.ctl.render import endpoints
 from services.ctl.servers.command import Command, ServerFailed, last_line
-from services.ctl.supervisor import database
+from services.ctl.supervisor import database, streams
 from services.ctl.supervisor.child import Child, end_all, strays
 from services.ctl.supervisor.home import Home, Refused, read_json, write_json
 from services.ctl.supervisor.mesh import Mesh
 from services.ctl.supervisor.rotation import rotate
-from services.ctl.supervisor.topology import BACKING, SCALABLE, SIDECARS, Topology
+from services.ctl.supervisor.topology import BACKING, DOOR, SCALABLE, SIDECARS, Topology
 from services.ctl.supervisor.unit import Unit
 from services.ctl.supervisor.watch import State, Watch
 
@@ -25,6 +25,8 @@ READY_SECONDS = 120.0
 MIGRATE_SECONDS = 60.0
 ROTATE_SECONDS = 5.0
 TEND_SECONDS = 30.0
+DOOR_SECONDS = 0.5
+"""Pause between two looks at the keys of tokens: a rotated one is published before it signs."""
 MOST_REPLICAS = 16
 DEFAULT_REPLICAS = {AI.key: 2, EXEC_RISK.key: 1, ANALYTICS.key: 1}
 
@@ -61,7 +63,9 @@ class Supervisor:
         self._left: dict[str, Child] = {}
         self._rotation: asyncio.Task[None] | None = None
         self._tending: asyncio.Task[None] | None = None
+        self._tending_door: asyncio.Task[None] | None = None
         self._uncertified = ""
+        self._shut = ""
 
     async def start(self) -> None:
         """Start everything in order; `ServerFailed` with one line when a part cannot start."""
@@ -76,10 +80,12 @@ class Supervisor:
         venue = self.topology.venue()
         # Envoy checks the bootstrap while the servers start; endpoints are known from the outset.
         door = await asyncio.to_thread(self.topology.gateway)
+        self._tending_door = asyncio.create_task(self._tend_door(), name="credentials")
         await self._end_unknown([*self.topology.backing(), venue, *units, *sidecars, door])
         for unit in (*self.topology.backing(), venue, *sidecars, door):
             self._watch(unit)
         await self._answered(self.topology.nats.name)
+        await streams.declare(self.topology.nats.url, self.topology.operator)
         for unit in units:
             if unit.service not in database.OWNERS:
                 self._watch(unit)
@@ -148,8 +154,10 @@ class Supervisor:
         if all(u.name in self._left for u in units if u.service in database.OWNERS):
             return  # whoever runs with this build has its schema
         postgres = self.topology.postgres
-        secrets = self.home.secrets()
-        await database.create(postgres.dsn(), postgres.dsn(database.DATABASE), secrets)
+        known = self.home.identities()
+        await database.create(
+            postgres.dsn(), postgres.dsn(database.DATABASE), known.policy, known.passwords()
+        )
         await asyncio.gather(self._migrate(EXEC_RISK), self._migrate(ANALYTICS))
 
     async def _migrate(self, process: Process) -> None:
@@ -213,7 +221,7 @@ class Supervisor:
     async def stop(self) -> None:
         """Stop everything, the highest stage first; also what was never adopted."""
         self.phase = "stopping"
-        for task in (self._rotation, self._tending):
+        for task in (self._rotation, self._tending, self._tending_door):
             if task is not None:
                 task.cancel()
         hurrying = asyncio.create_task(self._kill_in_a_hurry(), name="hurry")
@@ -246,7 +254,7 @@ class Supervisor:
                 restarts=watch.restarts,
                 adopted=watch.adopted,
                 reason=watch.reason,
-                alert=watch.alert or (self._uncertified if watch.unit.stage == SIDECARS else ""),
+                alert=watch.alert or self._trouble(watch.unit.stage),
             )
             for name, watch in self.watches.items()
         ]
@@ -266,6 +274,19 @@ class Supervisor:
             if watch.child is not None and watch.child.alive():
                 entries[name] = watch.child.entry()
         write_json(self.home.processes_file, entries)
+
+    def _trouble(self, stage: int) -> str:
+        return {SIDECARS: self._uncertified, DOOR: self._shut}.get(stage, "")
+
+    async def _tend_door(self) -> None:
+        """Keep tokens and certificate of the door fresh; a failure is told until it is over."""
+        while True:
+            try:
+                await asyncio.to_thread(self.topology.credentials.tend)
+                self._shut = ""
+            except (OSError, ValueError, TypeError, Refused) as error:
+                self._shut = f"tokens or certificate cannot be renewed: {error}"
+            await asyncio.sleep(DOOR_SECONDS)
 
     async def _rotate(self) -> None:
         while True:

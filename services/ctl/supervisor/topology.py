@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, VENUE, Process
 from services.catalog.processes import process as process_of
+from services.ctl import policy
 from services.ctl.render import gateway
 from services.ctl.render.address import UNIX
+from services.ctl.render.bus import OPERATOR
 from services.ctl.render.tracing import Tracing
 from services.ctl.servers import jaeger
 from services.ctl.servers.command import Command
@@ -22,19 +23,23 @@ from services.ctl.servers.jaeger import JaegerServer
 from services.ctl.servers.nats import NatsServer
 from services.ctl.servers.postgres import PostgresServer
 from services.ctl.servers.traces import TraceServer
+from services.ctl.settings import GatewaySettings
 from services.ctl.supervisor.addresses import Addresses
 from services.ctl.supervisor.child import HOME_MARK, UNIT_MARK
 from services.ctl.supervisor.database import DATABASE
+from services.ctl.supervisor.door import Credentials
 from services.ctl.supervisor.home import Home
 from services.ctl.supervisor.market import LIVE, Market
 from services.ctl.supervisor.mesh import Mesh
 from services.ctl.supervisor.probes import HealthProbe
-from services.ctl.supervisor.unit import Unit
+from services.ctl.supervisor.unit import Unit, digest
+from services.kit.bus_login import BusLogin
 
 ROOT = Path(__file__).resolve().parents[3]
 BACKING, VENUE_STAGE, DOOR, SIDECARS, PARTS = range(5)
 """Stages: backing servers, venue, gateway, sidecars, services, which stop first, behind them."""
-CONFIG_MARK = "QT_CONFIG"
+CONFIG_MARK = "QUANTUM_CONFIG"
+"""In a server's environment: what its configuration was when it started."""
 SCALABLE = (AI.key, ANALYTICS.key, EXEC_RISK.key)
 
 Server = PostgresServer | NatsServer | EnvoyServer | TraceServer | JaegerServer
@@ -69,6 +74,7 @@ class Options:
     """Whether services talk through sidecars, with mutual TLS."""
     collector: str = ""
     """OTLP collector that gets every span too; Jaeger, where it is found, when empty."""
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
 
 
 class Topology:
@@ -91,6 +97,9 @@ class Topology:
         self._secrets = home.secrets()
         self._tracing = Tracing(LOOPBACK, addresses.port("traces.otlp"))
         self.mesh = Mesh(home, addresses, self._tracing) if options.mesh else None
+        self.policy = policy.load()
+        self.credentials = Credentials(home, self.policy, options.gateway)
+        self.identities = home.identities()
         self.postgres = PostgresServer(
             directory=home.root / "postgres",
             port=addresses.port("postgres"),
@@ -100,6 +109,7 @@ class Topology:
             directory=home.root / "nats",
             port=addresses.port("nats"),
             log=home.logs / "nats.log",
+            identities=self.identities,
         )
         self.jaeger = None if options.collector else self._found_jaeger()
         collector = f"http://{LOOPBACK}:{self.jaeger.otlp}" if self.jaeger else options.collector
@@ -141,10 +151,13 @@ class Topology:
     def gateway(self) -> Unit:
         """Envoy with the rendered bootstrap."""
         admin = self.addresses.port("gateway.admin")
+        self.credentials.tend()
         bootstrap = gateway.render(
             self.home.envoy,
             self.addresses.ports,
             admin,
+            policy=self.policy,
+            settings=self._options.gateway,
             transport=self.mesh.transport if self.mesh else None,
             tracing=self._tracing,
         )
@@ -194,19 +207,31 @@ class Topology:
         """Settings that only this service needs."""
         if process is EXEC_RISK:
             return {
-                "EXEC_RISK_POSTGRES_URL": self.dsn(EXEC_RISK.key),
+                **self._database(process),
                 "EMERGENCY_LATCH_FILE": str(self.home.root / "run" / "emergency_latch"),
                 "PAPER_VENUE_URL": f"http://{self.addresses.at('venue.http')}",
                 "BINANCE_API_KEY": self._secrets["api_key"],
                 "BINANCE_API_SECRET": self._secrets["api_secret"],
             }
         if process is ANALYTICS:
-            return {"ANALYTICS_POSTGRES_URL": self.dsn(ANALYTICS.key)}
+            return self._database(process)
         return {}
 
+    @property
+    def operator(self) -> BusLogin:
+        """How the operator logs in to the bus."""
+        return BusLogin(OPERATOR, self.identities.nkey_file(OPERATOR))
+
     def dsn(self, role: str) -> str:
-        """Where a role logs in."""
-        return self.postgres.dsn(DATABASE, role, self._secrets[role])
+        """Where a role logs in; its password lies in a file."""
+        return f"postgresql://{role}@{LOOPBACK}:{self.postgres.port}/{DATABASE}"
+
+    def _database(self, process: Process) -> dict[str, str]:
+        name = f"{process.key.upper()}_POSTGRES"
+        return {
+            f"{name}_URL": self.dsn(process.key),
+            f"{name}_PASSWORD_FILE": str(self.identities.password_file(process.key)),
+        }
 
     def migration(self, process: Process) -> Command:
         """What brings the schema of a service to head."""
@@ -233,6 +258,8 @@ class Topology:
     ) -> Unit:
         grpc = self.addresses.direct(name, process.key)
         probe = HealthProbe(grpc)
+        if process is not VENUE:
+            settings = {**settings, "NATS_NKEY_FILE": str(self.identities.nkey_file(process.key))}
         environment = {
             **self._shared(name),
             "GRPC_ADDRESS": grpc,
@@ -258,9 +285,11 @@ class Topology:
     def _server_unit(self, server: Server, address: str, stage: int) -> Unit:
         command = server.command()
         marks = {HOME_MARK: str(self.home.root), UNIT_MARK: server.name}
+        # one that runs with an old configuration is not taken over
         if isinstance(server, EnvoyServer):
-            # a proxy with an old bootstrap is not adopted
-            marks[CONFIG_MARK] = hashlib.sha256(server.bootstrap.read_bytes()).hexdigest()[:16]
+            marks[CONFIG_MARK] = digest(server.bootstrap.read_text())
+        if isinstance(server, NatsServer):
+            marks[CONFIG_MARK] = digest(server.configuration())
         return Unit(
             name=server.name,
             service=server.name,

@@ -18,6 +18,11 @@ async def no_farewell() -> None:
     """Leave at once."""
 
 
+def digest(text: str) -> str:
+    """Return a short name of what the text says."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
     """What runs, how it is asked, and where it stands in the order."""
@@ -47,4 +52,4 @@ class Unit:
     def fingerprint(self) -> str:
         """Same when the same program would be started in the same way."""
         parts = [list(self.command.arguments), sorted(self.command.environment.items())]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+        return digest(json.dumps(parts))

@@ -23,7 +23,8 @@ def where(endpoints: dict[str, str], logs: str, traces: str) -> list[str]:
     """Return where everything is, for people."""
     health = ", ".join(f"{endpoints[key]}/health" for key in ("ai", "exec_risk", "analytics"))
     return [
-        f"gateway   {endpoints['ingress']}  (gRPC, gRPC-Web, REST under /v1)",
+        f"gateway   {endpoints['ingress']}  (gRPC, gRPC-Web, REST under /v1; /openapi.json)",
+        f"with TLS  {endpoints['tls']}  (takes a token: `qt token --role viewer`)",
         f"health    {health}",
         f"logs      {logs}  (`qt logs SERVICE -f`)",
         f"traces    {traces}",
@@ -70,11 +71,9 @@ def _screen(supervisor: Supervisor, feed: Feed) -> Group:
     parts += [Text(line, "bold red") for line in tables.alerts(found)]
     if supervisor.phase == "running":
         endpoints = supervisor.topology.addresses
-        gateway = {name: f"http://{endpoints.at(name)}" for name in endpoints.public}
-        parts += [
-            Text(line)
-            for line in where(gateway, str(supervisor.home.logs), supervisor.topology.traces_told)
-        ]
+        gateway = endpoints.gateway()
+        told = supervisor.topology.traces_told
+        parts += [Text(line) for line in where(gateway, str(supervisor.home.logs), told)]
         held = [position for position in feed.positions if position.status == "open"]
         parts += [
             Text(tables.account_line(feed.account) if feed.account else "", "bold"),
@@ -112,12 +111,8 @@ class _Plain:
         if self._supervisor.phase == "running" and not self._told_where:
             self._told_where = True
             addresses = self._supervisor.topology.addresses
-            gateway = {name: f"http://{addresses.at(name)}" for name in addresses.public}
-            self._print_all(
-                where(
-                    gateway, str(self._supervisor.home.logs), self._supervisor.topology.traces_told
-                )
-            )
+            told = self._supervisor.topology.traces_told
+            self._print_all(where(addresses.gateway(), str(self._supervisor.home.logs), told))
         while self._feed.lines:
             self._print(self._feed.lines.popleft())
         self._until_account -= REFRESH_SECONDS
