@@ -26,6 +26,7 @@ SERVICES = {"ai-1", "ai-2", "exec_risk", "analytics"}
 EVERYTHING = {
     "postgres",
     "nats",
+    "traces",
     "venue",
     "gateway",
     *SERVICES,
