@@ -44,6 +44,7 @@ from services.exec_risk.pulse import Pulse
 from services.exec_risk.seams import CandleSink, Exchange, Store, Switches
 from services.exec_risk.sender import Sender
 from services.exec_risk.term_limits import TermLimits
+from services.exec_risk.traces import NoTraces, Traces
 from services.exec_risk.without_store import WithoutStore
 from services.kit.clock import Clock
 from services.kit.logs import get_logger
@@ -71,7 +72,9 @@ class Term:
         gates: Callable[[], Gates],
         on_effects: Callable[[list[Effect]], None],
         asked: Callable[[], Awaitable[None]] | None = None,
+        traces: Traces | None = None,
     ) -> None:
+        self._traces = traces or NoTraces()
         self._policy = policy
         self._exchange = exchange
         self._store = store
@@ -232,7 +235,8 @@ class Term:
                 self._without.act(actions, step, lockstep=self._pace.lockstep)
         if signed_at is not None:
             for action in actions:
-                self._sender.carry_out(action, signed_at)
+                with self._traces.acting(action):
+                    self._sender.carry_out(action, signed_at)
                 # a request is on its way before the next one is signed
                 await asyncio.sleep(0)
         if effects:
@@ -259,7 +263,7 @@ class Term:
         self._wake.set()
 
     def _handled(self, event: Event) -> list[Effect]:
-        trader = self.trader
+        trader, began = self.trader, self._traces.began()
         last_round = trader.book.last_round
         if isinstance(event, CandleClosed):
             self._publisher.add(event.candle)
@@ -278,6 +282,7 @@ class Term:
             effects += trader.handle(opened, event.candle.close_time)
         if trader.book.last_round != last_round:
             self._pace.decided()
+        self._traces.handled(event, effects, trader.book, began)
         return effects
 
     def _note_ready(self) -> None:

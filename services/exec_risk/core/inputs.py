@@ -238,6 +238,7 @@ class SubmitExecution:
     max_slippage: Decimal | None = None
     stop_fraction: Decimal | None = None
     take_fraction: Decimal | None = None
+    trace_id: str = ""
 
     def notional(self, price: Decimal, leverage: int) -> Decimal:
         """Return the notional in USD that is asked for."""

@@ -27,7 +27,7 @@ from tests.support.stand_in_system import running
 
 SERVICES = {"ai-1", "ai-2", "exec_risk", "analytics"}
 SIDECARS = {f"{service}.sidecar" for service in SERVICES}
-EVERYTHING = {"postgres", "nats", "venue", "gateway", *SERVICES, *SIDECARS}
+EVERYTHING = {"postgres", "nats", "traces", "venue", "gateway", *SERVICES, *SIDECARS}
 
 
 @pytest.fixture
