@@ -153,15 +153,15 @@ class Position:
         ValueError when an exit fill is larger than what is held: a reduce-only order cannot do
         that, so the caller must reconcile with the exchange.
         """
-        changed = replace(
-            self, commission=self.commission + fill.commission, version=self.version + 1
-        )
+        commission, version = self.commission + fill.commission, self.version + 1
         cost = fill.price * fill.quantity
         if fill.side is self.side.entry_side:
             return replace(
-                changed,
+                self,
                 entry_quantity=self.entry_quantity + fill.quantity,
                 entry_cost=self.entry_cost + cost,
+                commission=commission,
+                version=version,
             )
         if fill.quantity > self.quantity:
             raise ValueError(
@@ -169,7 +169,9 @@ class Position:
                 f" {self.quantity}"
             )
         return replace(
-            changed,
+            self,
             exit_quantity=self.exit_quantity + fill.quantity,
             exit_cost=self.exit_cost + cost,
+            commission=commission,
+            version=version,
         )

@@ -69,19 +69,19 @@ def advance(order: Order, target: OrderState, *, time: int, reason: str = "") ->
 
 def with_fill(order: Order, fill: Fill) -> Order:
     """Return the order with a fill added. A fill is never refused, whatever the state."""
-    filled = order.filled_quantity + fill.quantity
-    changed = replace(
+    filled, state = order.filled_quantity + fill.quantity, order.state
+    if not state.final:
+        whole = filled >= order.quantity
+        state = OrderState.FILLED if whole else OrderState.PARTIALLY_FILLED
+    return replace(
         order,
+        state=state,
         filled_quantity=filled,
         filled_cost=order.filled_cost + fill.price * fill.quantity,
         exchange_order_id=order.exchange_order_id or fill.exchange_order_id,
         updated_time=max(fill.time, order.updated_time),
         version=order.version + 1,
     )
-    if order.state.final:
-        return changed
-    target = OrderState.FILLED if filled >= order.quantity else OrderState.PARTIALLY_FILLED
-    return replace(changed, state=target)
 
 
 def outstanding(order: Order) -> Decimal:

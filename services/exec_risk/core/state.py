@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from services.exec_risk.core.counted import Counted
 from services.exec_risk.core.effects import AccountSnapshot, Effect, EntryPlan, StoreDay
 from services.exec_risk.core.exchange_events import OrderReport
 from services.exec_risk.core.execution_book import ExecutionBook
@@ -23,6 +24,17 @@ from services.trade.times import DAY_MS, day_start, utc_day
 
 KEEP_MS = 2 * DAY_MS
 """How long final orders and fills are kept in memory to recognise what comes late."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """The open positions at the last prices."""
+
+    seen: tuple[int, int]
+    """Revisions of positions and prices that it was computed from."""
+    unrealized: Decimal
+    gross: Decimal
+    margin: Decimal
 
 
 @dataclass(slots=True)
@@ -44,7 +56,7 @@ class Book:
     filters: dict[str, SymbolFilters] = field(default_factory=dict)
     leverage: dict[str, int] = field(default_factory=dict)
     """Leverage that a read-back has confirmed, by symbol."""
-    prices: dict[str, tuple[Decimal, int]] = field(default_factory=dict)
+    prices: Counted[str, tuple[Decimal, int]] = field(default_factory=Counted)
     """Last price and its market time, by symbol."""
     quotes: dict[str, Quote] = field(default_factory=dict)
     """Best bid and ask and funding rate, by symbol."""
@@ -54,7 +66,7 @@ class Book:
     safety: SafetyLevel = SafetyLevel.NORMAL
     safety_since: int = 0
     """Market time at which the safety level began."""
-    positions: dict[str, Position] = field(default_factory=dict)
+    positions: Counted[str, Position] = field(default_factory=Counted)
     """Open positions by symbol."""
     begun_time: int = 0
     """Market time of the first reading: its wallet holds what was filled and settled until then."""
@@ -82,6 +94,8 @@ class Book:
     at_rest: dict[str, tuple[object, ...]] = field(default_factory=dict, repr=False, compare=False)
     """What was seen, by symbol, when a position's protection lacked nothing: nothing of it is told
     or kept, the same sight only need not be looked at twice."""
+    worth: Worth | None = field(default=None, repr=False, compare=False)
+    """As it was last computed."""
     exit_hold: set[str] = field(default_factory=set)
     """Positions whose exit was refused; tried again at the next tick."""
     drift: dict[str, tuple[Decimal, Decimal]] = field(default_factory=dict)
@@ -145,8 +159,7 @@ class Book:
 
     def unrealized(self) -> Decimal:
         """Return the open positions' profit at the last prices."""
-        found = (p.unrealized_pnl(self.mark(p)) for p in self.positions.values())
-        return sum(found, Decimal(0))
+        return self._worth().unrealized
 
     def equity(self) -> Decimal | None:
         """Return wallet plus unrealised profit; None while the wallet is not known."""
@@ -170,7 +183,7 @@ class Book:
     def orders_of(self, position_id: str, purpose: OrderPurpose) -> list[Order]:
         """Return a position's live orders of one purpose, oldest first."""
         return [
-            o for o in self.orders.live if o.position_id == position_id and o.purpose is purpose
+            o for o in self.orders.of(position_id) if o.purpose is purpose and not o.state.final
         ]
 
     def reserved(self) -> Decimal:
@@ -179,9 +192,8 @@ class Book:
         It is derived from orders and executions themselves, so it cannot outlive them.
         """
         total = Decimal(0)
-        for order in self.live_orders():
-            if order.purpose is OrderPurpose.ENTRY:
-                total += self.pending_notional(order)
+        for order in self.orders.entries:
+            total += self.pending_notional(order)
         for execution in self.executing.entering():
             total += self.unsent_notional(execution)
         return total
@@ -203,19 +215,28 @@ class Book:
 
     def gross_exposure(self) -> Decimal:
         """Return the absolute notional of all open positions."""
-        found = (p.notional(self.mark(p)) for p in self.positions.values())
-        return sum(found, Decimal(0))
+        return self._worth().gross
+
+    def _worth(self) -> Worth:
+        """Return what the open positions are worth; it is asked for far oftener than it changes."""
+        seen = (self.positions.revision, self.prices.revision)
+        if self.worth is None or self.worth.seen != seen:
+            held = [(p, self.mark(p)) for p in self.positions.values()]
+            self.worth = Worth(
+                seen,
+                sum((p.unrealized_pnl(mark) for p, mark in held), Decimal(0)),
+                sum((p.notional(mark) for p, mark in held), Decimal(0)),
+                sum((p.notional(mark) / max(p.leverage, 1) for p, mark in held), Decimal(0)),
+            )
+        return self.worth
 
     def margin_used(self) -> Decimal:
         """Return the margin of positions and of entries on their way."""
-        total = Decimal(0)
-        for position in self.positions.values():
-            total += position.notional(self.mark(position)) / max(position.leverage, 1)
-        for order in self.live_orders():
-            if order.purpose is OrderPurpose.ENTRY:
-                plan = self.plans.get(order.position_id)
-                leverage = plan.leverage if plan else 1
-                total += self.pending_notional(order) / max(leverage, 1)
+        total = self._worth().margin
+        for order in self.orders.entries:
+            plan = self.plans.get(order.position_id)
+            leverage = plan.leverage if plan else 1
+            total += self.pending_notional(order) / max(leverage, 1)
         for execution in self.executing.entering():
             plan = self.plans.get(execution.position_id)
             leverage = plan.leverage if plan else 1
