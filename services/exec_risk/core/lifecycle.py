@@ -7,10 +7,10 @@ been. FILLED follows only from fills.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 
 from services.trade.order import Fill, Order, OrderState
+from services.trade.values import with_values
 
 S = OrderState
 
@@ -58,7 +58,7 @@ def advance(order: Order, target: OrderState, *, time: int, reason: str = "") ->
         raise IllegalTransition(f"{order.client_order_id}: {order.state} -> {target}")
     if target is OrderState.FILLED and order.filled_quantity <= 0:
         raise IllegalTransition(f"{order.client_order_id}: FILLED without a fill")
-    return replace(
+    return with_values(
         order,
         state=target,
         updated_time=max(time, order.updated_time),
@@ -73,7 +73,7 @@ def with_fill(order: Order, fill: Fill) -> Order:
     if not state.final:
         whole = filled >= order.quantity
         state = OrderState.FILLED if whole else OrderState.PARTIALLY_FILLED
-    return replace(
+    return with_values(
         order,
         state=state,
         filled_quantity=filled,

@@ -15,7 +15,7 @@ from services.exec_risk.core.order_book import Orders
 from services.exec_risk.core.periods import Day, Round
 from services.exec_risk.core.policy import Gates, Policy
 from services.exec_risk.core.results import Results
-from services.exec_risk.core.trailing import Progress
+from services.exec_risk.core.trailing import Progress, Ride
 from services.trade.execution import Execution
 from services.trade.filters import SymbolFilters
 from services.trade.order import Fill, Order, OrderPurpose
@@ -94,6 +94,10 @@ class Book:
     at_rest: dict[str, tuple[object, ...]] = field(default_factory=dict, repr=False, compare=False)
     """What was seen, by symbol, when a position's protection lacked nothing: nothing of it is told
     or kept, the same sight only need not be looked at twice."""
+    rides: dict[str, tuple[Position, EntryPlan, SymbolFilters, Ride]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+    """What decides where a position's stop stands, by symbol, and what it was computed from."""
     worth: Worth | None = field(default=None, repr=False, compare=False)
     """As it was last computed."""
     exit_hold: set[str] = field(default_factory=set)

@@ -123,8 +123,10 @@ class Trader:
         self._handlers[type(event)](event)
         if self.book.latch is not None:
             emergency.sweep(self.book)
-        executing.work(self.book)
-        executing.tell(self.book)
+        if self.book.executing.busy:
+            executing.work(self.book)
+        if self.book.executing.untold:
+            executing.tell(self.book)
         effects, self.book.out = self.book.out, []
         return effects
 

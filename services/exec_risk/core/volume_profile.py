@@ -43,7 +43,8 @@ class VolumeProfile:
 
     def with_candle(self, candle: Candle) -> VolumeProfile:
         """Return the profile after a candle; one that is not newer changes nothing."""
-        if candle.close_time <= self.time:
+        time = candle.close_time
+        if time <= self.time:
             return self
         hour, hours = hour_of(candle.open_time), list(self.hours)
         known = hours[hour]
@@ -54,7 +55,7 @@ class VolumeProfile:
             _towards(self.volume, candle.volume),
             _towards(self.spread, spread_of(candle)),
             tuple(hours),
-            candle.close_time,
+            time,
         )
 
 
