@@ -28,7 +28,8 @@ def round_at(book: Book, time: int) -> Round | None:
 def candle_closed(book: Book, candle: Candle) -> None:
     """Take a close as the symbol's price and into its round."""
     time = candle.close_time
-    book.time = max(book.time, time)
+    if time > book.time:
+        book.time = time
     known = book.prices.get(candle.symbol)
     if known is None or known[1] <= time:
         book.prices[candle.symbol] = (candle.close, time)

@@ -16,6 +16,7 @@ from services.exec_risk.core.periods import Day, Round
 from services.exec_risk.core.policy import Gates, Policy
 from services.exec_risk.core.results import Results
 from services.exec_risk.core.trailing import Progress, Ride
+from services.exec_risk.core.worth import Valuation
 from services.trade.execution import Execution
 from services.trade.filters import SymbolFilters
 from services.trade.order import Fill, Order, OrderPurpose
@@ -24,17 +25,6 @@ from services.trade.times import DAY_MS, day_start, utc_day
 
 KEEP_MS = 2 * DAY_MS
 """How long final orders and fills are kept in memory to recognise what comes late."""
-
-
-@dataclass(frozen=True, slots=True)
-class Worth:
-    """The open positions at the last prices."""
-
-    seen: tuple[int, int]
-    """Revisions of positions and prices that it was computed from."""
-    unrealized: Decimal
-    gross: Decimal
-    margin: Decimal
 
 
 @dataclass(slots=True)
@@ -98,8 +88,7 @@ class Book:
         default_factory=dict, repr=False, compare=False
     )
     """What decides where a position's stop stands, by symbol, and what it was computed from."""
-    worth: Worth | None = field(default=None, repr=False, compare=False)
-    """As it was last computed."""
+    valuation: Valuation = field(default_factory=Valuation, repr=False, compare=False)
     exit_hold: set[str] = field(default_factory=set)
     """Positions whose exit was refused; tried again at the next tick."""
     drift: dict[str, tuple[Decimal, Decimal]] = field(default_factory=dict)
@@ -163,7 +152,7 @@ class Book:
 
     def unrealized(self) -> Decimal:
         """Return the open positions' profit at the last prices."""
-        return self._worth().unrealized
+        return self.valuation.of(self.positions, self.prices).unrealized
 
     def equity(self) -> Decimal | None:
         """Return wallet plus unrealised profit; None while the wallet is not known."""
@@ -219,24 +208,11 @@ class Book:
 
     def gross_exposure(self) -> Decimal:
         """Return the absolute notional of all open positions."""
-        return self._worth().gross
-
-    def _worth(self) -> Worth:
-        """Return what the open positions are worth; it is asked for far oftener than it changes."""
-        seen = (self.positions.revision, self.prices.revision)
-        if self.worth is None or self.worth.seen != seen:
-            held = [(p, self.mark(p)) for p in self.positions.values()]
-            self.worth = Worth(
-                seen,
-                sum((p.unrealized_pnl(mark) for p, mark in held), Decimal(0)),
-                sum((p.notional(mark) for p, mark in held), Decimal(0)),
-                sum((p.notional(mark) / max(p.leverage, 1) for p, mark in held), Decimal(0)),
-            )
-        return self.worth
+        return self.valuation.of(self.positions, self.prices).gross
 
     def margin_used(self) -> Decimal:
         """Return the margin of positions and of entries on their way."""
-        total = self._worth().margin
+        total = self.valuation.of(self.positions, self.prices).margin
         for order in self.orders.entries:
             plan = self.plans.get(order.position_id)
             leverage = plan.leverage if plan else 1
