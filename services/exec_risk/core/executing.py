@@ -79,7 +79,8 @@ def stop(book: Book, execution: Execution, reason: str, cause: str) -> None:
 def _advance(book: Book, execution_id: str) -> None:
     """Judge what ended, ask what stops it, then do what its strategy says."""
     execution = judged(book, book.executing.all[execution_id])
-    living = [o for o in book.orders.live if o.execution_id == execution_id]
+    siblings = book.orders.of(execution.position_id)
+    living = [o for o in siblings if o.execution_id == execution_id and not o.state.final]
     if execution.sends:
         why = stopped_by(book, execution)
         if why:
