@@ -42,5 +42,7 @@ check: install ## style, types, contracts, fresh generated code, house rules
 		--config '{"version":"v2","breaking":{"use":["WIRE_JSON"]}}'
 	$(BIN)/python -m pytest -q tests/contract tests/config
 
-gen: install ## generate code and descriptor of the contracts
+gen: install ## generate code, descriptor and docs/openapi.json of the contracts, and what a cluster holds of the policy
 	@$(BIN)/python -m services.ctl.codegen
+	@$(BIN)/python -m services.ctl.render.openapi
+	@$(BIN)/python -m services.ctl.render.kubernetes

@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     match chosen.command:
         case "migrate":
             _configure_logs(settings)
-            asyncio.run(migrate(settings.analytics_postgres_url, SCHEMA, MIGRATIONS))
+            asyncio.run(migrate(settings.database, SCHEMA, MIGRATIONS))
             return 0
         case "settings":
             sys.stdout.write(describe(settings))
@@ -50,7 +50,7 @@ def describe(settings: AnalyticsSettings) -> str:
 
 
 def _rebuild(settings: AnalyticsSettings, *, check: bool) -> int:
-    report = asyncio.run(rebuild(settings.analytics_postgres_url, SCHEMA, check=check))
+    report = asyncio.run(rebuild(settings.database, SCHEMA, check=check))
     done = "compared" if check else "rebuilt"
     sys.stdout.write(f"{done} {report.trades} trades of {report.events} events\n")
     for difference in report.differences:

@@ -8,12 +8,14 @@ from services.analytics.consumers import Sink
 from services.analytics.core.health import Expected, Limits
 from services.analytics.health_store import HealthStore
 from services.analytics.metrics import AnalyticsMetrics
+from services.analytics.peers import Peers
 from services.analytics.servicer import AnalyticsServicer
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import LedgerStore
 from services.analytics.views import Views
 from services.analytics.watch import HealthWatch
 from services.catalog import subjects
+from services.catalog.processes import SERVICES
 from services.catalog.processes import process as process_names
 from services.kit.bus import Bus
 from services.kit.db import TRANSIENT, Database
@@ -45,7 +47,7 @@ def build_with(settings: AnalyticsSettings) -> Build:
         for name in ("postgres", "nats", "migrations", "ledger"):
             process.components.set(name, False, "starting")
         database = await Database.connect(
-            settings.analytics_postgres_url,
+            settings.database,
             schema=SCHEMA,
             application_name=process.instance,
             min_size=0,
@@ -79,6 +81,9 @@ def _watch(
     )
     process.on_stop(lease.release)
     names = [process_names(key) for key in settings.expected]
+    others = [n.name for n in names if n in SERVICES and n != process.names]
+    peers = Peers(settings.mesh_target, others)
+    process.on_stop(peers.close)
     return HealthWatch(
         process=process,
         database=database,
@@ -93,6 +98,7 @@ def _watch(
         interval=settings.health_check_interval,
         flush_interval=settings.analytics_flush_interval,
         look_interval=settings.event_bus_block_ms / 1000,
+        peers=peers,
     )
 
 
@@ -126,7 +132,7 @@ async def _run_ledger(
 async def _await_schema(process: Process, settings: AnalyticsSettings) -> None:
     while True:
         try:
-            open_files = await missing(settings.analytics_postgres_url, SCHEMA, MIGRATIONS)
+            open_files = await missing(settings.database, SCHEMA, MIGRATIONS)
         except TRANSIENT as error:
             process.components.set("postgres", False, f"does not answer: {error}")
         else:

@@ -31,6 +31,7 @@ from services.analytics.upserts import (
     Table,
 )
 from services.kit.db import Database
+from services.kit.db_login import Where
 
 _PROJECTED = (
     "fill.recorded",
@@ -54,13 +55,13 @@ class Report:
     differences: tuple[str, ...]
 
 
-async def rebuild(dsn: str, schema: str, *, check: bool) -> Report:
+async def rebuild(where: Where, schema: str, *, check: bool) -> Report:
     """Project all events again; compare with the live projections, and replace them unless `check`.
 
     A check reads one snapshot and disturbs nobody. A rebuild holds up the sinks while it runs.
     """
     database = await Database.connect(
-        dsn,
+        where,
         schema=schema,
         application_name="analytics-rebuild",
         transaction_timeout_ms=0,

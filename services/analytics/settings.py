@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydantic import Field, ValidationInfo, field_validator
 
 from services.catalog.processes import process
-from services.kit.settings import ProcessSettings
+from services.kit.db_login import Login
+from services.kit.settings import OptionalPath, ProcessSettings
 
 _LAYERS = {
     "hfos_enabled": "fund-level policy (HFOS)",
@@ -20,8 +21,12 @@ _BACKLOG = 5
 class AnalyticsSettings(ProcessSettings):
     """What analytics needs to know."""
 
-    analytics_postgres_url: str = "postgresql://127.0.0.1:5432/quantum_trader"
+    analytics_postgres_url: str = "postgresql://analytics@127.0.0.1:5432/quantum_trader"
     """DSN with the role that owns the schema `analytics`."""
+    analytics_postgres_password_file: OptionalPath = None
+    """Password of that role; read again for each connection."""
+    postgres_ca_file: OptionalPath = None
+    """Authority of the server's certificate (PEM); set: TLS is required."""
     analytics_batch_size: int = Field(default=100, ge=1, le=10_000)
     """Events that one transaction writes, more when more wait; what has come is written at once."""
     analytics_flush_interval: float = Field(default=10.0, gt=0)
@@ -34,6 +39,8 @@ class AnalyticsSettings(ProcessSettings):
     """Seconds between two health checks."""
     heartbeat_timeout_seconds: float = Field(default=15.0, gt=0)
     """A replica that is silent for longer is down."""
+    mesh_target: str = ""
+    """The sidecar's door for own calls, host:port or `unix:/path`; without one, nobody is asked."""
     expected_services: str = "ai,exec_risk,analytics"
     """Services that must run, by key or name; one that never comes up is down."""
     hfos_enabled: bool = False
@@ -61,6 +68,15 @@ class AnalyticsSettings(ProcessSettings):
             except KeyError as error:
                 raise ValueError(str(error.args[0])) from error
         return text
+
+    @property
+    def database(self) -> Login:
+        """Where the database is and how to log in."""
+        return Login(
+            self.analytics_postgres_url,
+            self.analytics_postgres_password_file,
+            self.postgres_ca_file,
+        )
 
     @property
     def expected(self) -> tuple[str, ...]:

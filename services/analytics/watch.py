@@ -22,6 +22,7 @@ from services.analytics.core.health import (
 from services.analytics.core.portfolio import Portfolio
 from services.analytics.health_store import HealthStore
 from services.analytics.metrics import AnalyticsMetrics
+from services.analytics.peers import Peers
 from services.analytics.views import Views
 from services.catalog.processes import SERVICES
 from services.kit.bus import Bus
@@ -51,6 +52,7 @@ class HealthWatch:
         interval: float,
         flush_interval: float,
         look_interval: float,
+        peers: Peers,
     ) -> None:
         self._process = process
         self._database = database
@@ -62,6 +64,7 @@ class HealthWatch:
         self._interval = interval
         self._flush_interval = flush_interval
         self._look_interval = min(look_interval, interval)
+        self._peers = peers
         self._link = Link(up=False)
         self._bus: Bus | None = None
         self._was_ready = False
@@ -93,6 +96,7 @@ class HealthWatch:
             now=self._now().timestamp(),
             link=self._link,
             limits=self._limits,
+            silent=self._peers.silent,
         )
 
     def current_alerts(self, view: SystemView) -> list[Alert]:
@@ -135,6 +139,7 @@ class HealthWatch:
         answers = await self._database.answers()
         self._process.components.set("postgres", answers, "does not answer")
         await self.refresh()
+        await self._peers.ask()
         now = self._now()
         view = self.view()
         self.current_alerts(view)

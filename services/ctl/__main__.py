@@ -7,6 +7,7 @@ import sys
 import typer
 
 from services.ctl.commands import (
+    certs,
     models,
     money,
     operate,
@@ -15,6 +16,7 @@ from services.ctl.commands import (
     run,
     simulate,
     switches,
+    token,
     up,
     venue,
     verify,
@@ -44,8 +46,10 @@ for command in (
     run.run,
 ):
     app.command()(command)
+app.add_typer(certs.app, name="certs")
 app.add_typer(models.app, name="models")
 app.add_typer(orders.app, name="order")
+app.add_typer(token.app, name="token")
 app.add_typer(venue.app, name="venue")
 app.add_typer(switches.emergency, name="emergency")
 app.add_typer(switches.state, name="state")

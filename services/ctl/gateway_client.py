@@ -20,6 +20,7 @@ from quantum.exec_risk.v1 import trading_pb2
 
 from services.catalog.events import SIGNAL_GENERATED
 from services.ctl.supervisor.home import Home, Refused, read_json
+from services.ctl.token_channel import token_channel
 
 ANSWER_SECONDS = 5.0
 
@@ -140,7 +141,7 @@ async def connected(home: Home) -> AsyncIterator[GatewayClient]:
     if "ingress" not in ports:
         raise Refused(f"nothing runs in {home.root}: start it with `qt up`")
     address = f"127.0.0.1:{ports['ingress']}"
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with token_channel(home, address) as channel:
         try:
             yield GatewayClient(channel)
         except grpc.aio.AioRpcError as error:

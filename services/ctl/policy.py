@@ -42,6 +42,7 @@ class BusUser(_Strict):
     facts: bool
     read: Mapping[str, list[str]]
     work: Mapping[str, list[str]]
+    last: list[str] = []
 
 
 class Hop(_Strict):

@@ -26,8 +26,8 @@ def main(arguments: list[str]) -> int:
         sys.stdout.write(json.dumps(settings.model_dump(mode="json"), indent=2) + "\n")
         return 0
     if command == "migrate":
-        dsn = settings.exec_risk_postgres_url.get_secret_value()
-        for name in asyncio.run(migrate.migrate(dsn, SCHEMA, MIGRATIONS)):
+        where = settings.database
+        for name in asyncio.run(migrate.migrate(where, SCHEMA, MIGRATIONS)):
             sys.stdout.write(f"applied {name}\n")
         return 0
     return process.run(EXEC_RISK, settings, lambda running: build(running, settings))

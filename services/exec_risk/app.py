@@ -47,13 +47,13 @@ _RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.5, 30.0
 async def build(process: Process, settings: Settings) -> Servicers:
     """Connect everything and start listening; the lease is waited for in the background."""
     clock, policy = process.clock, settings.policy()
-    dsn = settings.exec_risk_postgres_url.get_secret_value()
-    open_migrations = await missing(dsn, SCHEMA, MIGRATIONS)
+    where = settings.database
+    open_migrations = await missing(where, SCHEMA, MIGRATIONS)
     if open_migrations:
         raise RuntimeError(f"run `exec_risk migrate` first; open: {', '.join(open_migrations)}")
     connect = partial(
         Database.connect,
-        dsn,
+        where,
         schema=SCHEMA,
         application_name=process.instance,
         # below the lease's life, so that a frozen leader's locks cannot hold up a take-over
@@ -83,7 +83,7 @@ async def build(process: Process, settings: Settings) -> Servicers:
     )
 
     notifications = Notifications(
-        dsn, ANSWERS_CHANNEL, clock, application_name=f"{process.instance} notifications"
+        where, ANSWERS_CHANNEL, clock, application_name=f"{process.instance} notifications"
     )
     asked = notifications.bell(settings.account)
 

@@ -16,6 +16,8 @@ from services.exec_risk.exchange.settings import ExchangeSettings
 from services.exec_risk.risk_settings import RiskSettings
 from services.exec_risk.sender import SenderLimits
 from services.exec_risk.term import TermLimits
+from services.kit.db_login import Login
+from services.kit.settings import OptionalPath
 from services.trade.execution import ExecutionStrategy
 from services.trade.times import timeframe_ms
 
@@ -29,6 +31,10 @@ class Settings(RiskSettings):
     exec_risk_postgres_url: SecretStr = SecretStr(
         "postgresql://exec_risk@127.0.0.1:5432/quantum_trader"
     )
+    exec_risk_postgres_password_file: OptionalPath = None
+    """Password of that role; read again for each connection."""
+    postgres_ca_file: OptionalPath = None
+    """Authority of the server's certificate (PEM); set: TLS is required."""
     account: str = Field(default="main", pattern=r"^[a-z0-9_-]{1,32}$")
     timeframe: str = "1m"
     exchange_venue: Literal["paper", "demo", "live"] = "paper"
@@ -133,6 +139,15 @@ class Settings(RiskSettings):
         self.exchange()
         self.protection()
         return self
+
+    @property
+    def database(self) -> Login:
+        """Where the database is and how to log in."""
+        return Login(
+            self.exec_risk_postgres_url.get_secret_value(),
+            self.exec_risk_postgres_password_file,
+            self.postgres_ca_file,
+        )
 
     def policy(self) -> Policy:
         """Return the limits as the core takes them."""

@@ -3,52 +3,60 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
 
 from nats.aio.client import Client
-from nats.errors import OutboundBufferLimitError
-from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
-from services.catalog.subjects import HEADER_MESSAGE_ID, Stream
+from services.catalog.subjects import Stream
+from services.kit.bus_errors import BusDenied, BusRefused, BusUnavailable
+from services.kit.bus_login import BusLogin, Denials
 from services.kit.follow import Follower
 from services.kit.logs import get_logger
 from services.kit.message import Delivery, Message, Outgoing
 from services.kit.nats_client import HeaderClient
+from services.kit.publisher import Publisher
+from services.kit.streams import differences, stream_config
 from services.kit.work import Worker
 
-__all__ = ["Bus", "BusUnavailable", "Delivery", "Follower", "Message", "Outgoing", "Worker"]
+__all__ = [
+    "Bus",
+    "BusDenied",
+    "BusRefused",
+    "BusUnavailable",
+    "Delivery",
+    "Follower",
+    "Message",
+    "Outgoing",
+    "Worker",
+]
 
 log = get_logger(__name__)
-
-_RESEND_SECONDS = 1.0
-_MAX_IN_FLIGHT = 2000
-
-
-class BusUnavailable(Exception):
-    """The server did not acknowledge in time. The message may still be stored; its id dedupes."""
-
-
-class BusRefused(Exception):
-    """The server refused the message for good, for example because it is too large."""
 
 
 class Bus:
     """One connection to the server. Lost connections come back by themselves."""
 
-    def __init__(self, client: Client, publisher: _Publisher) -> None:
+    def __init__(self, client: Client, publisher: Publisher, denials: Denials) -> None:
         self.client = client
+        self.denials = denials
         self._publisher = publisher
         self._readers: list[Follower | Worker] = []
 
     @classmethod
-    async def connect(cls, url: str, name: str) -> Bus:
-        """Connect, waiting for the server for as long as it takes."""
+    async def connect(cls, url: str, name: str, login: BusLogin | None = None) -> Bus:
+        """Connect, waiting for the server for as long as it takes; BadLogin for a bad file."""
         readers: list[Follower | Worker] = []
+        denials = Denials()
+        client = HeaderClient()
+        options = (login or BusLogin()).options()
 
         async def on_error(error: Exception) -> None:
+            denied = denials.hear(error)
+            if denied is not None:
+                log.error("bus_denied", subject=denied)
+                publisher.denied(denied)
+                return
             log.warning("bus_error", error=str(error), kind=type(error).__name__)
 
         async def on_disconnect() -> None:
@@ -59,8 +67,10 @@ class Bus:
             for reader in readers:
                 reader.wake()
 
-        await (client := HeaderClient()).connect(
+        publisher = Publisher(client)
+        await client.connect(
             url,
+            **options,
             name=name,
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.2,  # type: ignore[arg-type] # it is only slept
@@ -71,9 +81,8 @@ class Bus:
             reconnected_cb=on_reconnect,
             pending_size=16 << 20,
         )
-        publisher = _Publisher(client)
         await publisher.start()
-        bus = cls(client, publisher)
+        bus = cls(client, publisher, denials)
         bus._readers = readers
         return bus
 
@@ -83,15 +92,29 @@ class Bus:
         return bool(self.client.is_connected)
 
     async def declare(self, streams: Sequence[Stream]) -> None:
-        """Create the streams, or bring existing ones to these limits."""
+        """Create the streams, or bring existing ones to these limits: the operator's right."""
         context = self.client.jetstream(timeout=5)
         for stream in streams:
-            config = _stream_config(stream)
+            config = stream_config(stream)
             try:
                 await context.stream_info(stream.name)
                 await context.update_stream(config)
             except NotFoundError:
                 await context.add_stream(config)
+
+    async def require(self, streams: Sequence[Stream]) -> None:
+        """See that the streams are there as declared; BusUnavailable says what is not."""
+        context = self.client.jetstream(timeout=5)
+        for stream in streams:
+            try:
+                asked = f"$JS.API.STREAM.INFO.{stream.name}"
+                found = await self.denials.guard(asked, context.stream_info(stream.name))
+            except NotFoundError as error:
+                raise BusUnavailable(f"stream {stream.name} is missing: qt streams") from error
+            except TimeoutError as error:
+                raise BusUnavailable(f"stream {stream.name} is not told of in time") from error
+            if different := differences(stream, found.config):
+                raise BusUnavailable(f"{'; '.join(different)}: qt streams")
 
     async def publish(
         self,
@@ -104,7 +127,8 @@ class Bus:
     ) -> int:
         """Publish once in effect and return the stream sequence.
 
-        BusUnavailable: no acknowledgement within the deadline; BusRefused: the server said no.
+        BusUnavailable: no acknowledgement within the deadline; BusRefused: the server said no,
+        as BusDenied when this user may not publish to the subject.
         """
         message = Outgoing(subject, data, message_id, dict(headers or {}))
         return (await self.publish_all([message], deadline=deadline))[0]
@@ -137,7 +161,7 @@ class Bus:
         `start`: `all` from the first stored message, `new` after the last, `last` with the last
         of each subject, or a stream sequence.
         """
-        follower = Follower(self.client, stream, subject, handler, start)
+        follower = Follower(self.client, stream, subject, handler, start, self.denials)
         await follower.start()
         self._readers.append(follower)
         return follower
@@ -180,7 +204,10 @@ class Bus:
     async def last(self, stream: str, subject: str) -> Message | None:
         """Return the last message of a subject; None when there is none."""
         try:
-            raw = await self.client.jetstream(timeout=5).get_last_msg(stream, subject)
+            context = self.client.jetstream(timeout=5)
+            raw = await self.denials.guard(
+                f"$JS.API.STREAM.MSG.GET.{stream}", context.get_last_msg(stream, subject)
+            )
         except NotFoundError:
             return None
         headers = dict(raw.headers or {})
@@ -199,102 +226,3 @@ class Bus:
         if self.client.is_connected:
             await self.client.flush(timeout=2)
         await self.client.close()
-
-
-def _stream_config(stream: Stream) -> StreamConfig:
-    return StreamConfig(
-        name=stream.name,
-        subjects=list(stream.subjects),
-        retention=RetentionPolicy.WORK_QUEUE if stream.work_queue else RetentionPolicy.LIMITS,
-        storage=StorageType.FILE,
-        discard=DiscardPolicy.NEW if stream.discard_new else DiscardPolicy.OLD,
-        max_age=stream.max_age_seconds,
-        max_msgs_per_subject=stream.max_messages_per_subject,
-        max_bytes=stream.max_bytes,
-        duplicate_window=stream.duplicate_window_seconds,
-        allow_direct=True,
-    )
-
-
-class _Publisher:
-    """Publishes without waiting, matches acknowledgements, resends what got none.
-
-    nats-py's own `publish_async` futures never resolve on an error reply and leak permits when a
-    connection is lost.
-    """
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._permits = asyncio.Semaphore(_MAX_IN_FLIGHT)
-        self._inbox = client.new_inbox()
-        self._open: dict[str, tuple[Outgoing, float, asyncio.Future[int]]] = {}
-        self._next = 0
-        self._sweeper: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        await self._client.subscribe(f"{self._inbox}.*", cb=self._acknowledged)
-        self._sweeper = asyncio.create_task(self._sweep(), name="bus-resend")
-
-    async def send(self, message: Outgoing, deadline: float) -> asyncio.Future[int]:
-        try:
-            async with asyncio.timeout(deadline):
-                await self._permits.acquire()
-        except TimeoutError as error:
-            raise BusUnavailable("too many messages wait for acknowledgement") from error
-        self._next += 1
-        key = str(self._next)
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[int] = loop.create_future()
-        self._open[key] = (message, loop.time(), future)
-        await self._transmit(key, message)
-        return future
-
-    async def _transmit(self, key: str, message: Outgoing) -> bool:
-        headers = {**message.headers, HEADER_MESSAGE_ID: message.message_id}
-        try:
-            await self._client.publish(
-                message.subject, message.data, reply=f"{self._inbox}.{key}", headers=headers
-            )
-        except OutboundBufferLimitError:
-            # The sweep sends it again once the connection has drained its buffer.
-            log.warning("bus_buffer_full", subject=message.subject)
-            return False
-        return True
-
-    async def _acknowledged(self, raw: Any) -> None:
-        key = raw.subject.rsplit(".", 1)[1]
-        entry = self._open.get(key)
-        if entry is None or (raw.headers and raw.headers.get("Status") == "503"):
-            return
-        answer = json.loads(raw.data)
-        error = answer.get("error")
-        if error and error.get("code") == 503:
-            return  # no space or no leader now: swept again until the caller gives up
-        self._forget(key)
-        if entry[2].done():
-            return
-        if error:
-            entry[2].set_exception(BusRefused(str(error.get("description"))))
-        else:
-            entry[2].set_result(int(answer["seq"]))
-
-    def _forget(self, key: str) -> None:
-        if self._open.pop(key, None) is not None:
-            self._permits.release()
-
-    async def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(0.2)
-            for key, (message, sent, future) in list(self._open.items()):
-                if future.done():
-                    self._forget(key)
-                elif self._client.is_connected and loop.time() - sent > _RESEND_SECONDS:
-                    self._open[key] = (message, loop.time(), future)
-                    if not await self._transmit(key, message):
-                        break
-
-    async def close(self) -> None:
-        if self._sweeper:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, return_exceptions=True)

@@ -8,6 +8,8 @@ from typing import Any
 
 import asyncpg
 
+from services.kit.db_login import Where, options
+
 TRANSIENT: tuple[type[BaseException], ...] = (
     OSError,
     TimeoutError,
@@ -41,15 +43,15 @@ async def _as_it_is(_: asyncpg.Connection) -> None:
 class Database:
     """A pool of connections to one schema."""
 
-    def __init__(self, pool: asyncpg.Pool, dsn: str, schema: str) -> None:
+    def __init__(self, pool: asyncpg.Pool, where: Where, schema: str) -> None:
         self.pool = pool
-        self.dsn = dsn
+        self.where = where
         self.schema = schema
 
     @classmethod
     async def connect(
         cls,
-        dsn: str,
+        where: Where,
         *,
         schema: str,
         application_name: str,
@@ -64,7 +66,7 @@ class Database:
         its locks cannot hold up a take-over.
         """
         pool = await asyncpg.create_pool(
-            dsn,
+            **options(where),
             min_size=min_size,
             max_size=max_size,
             command_timeout=command_timeout,
@@ -76,7 +78,7 @@ class Database:
                 "transaction_timeout": str(transaction_timeout_ms),
             },
         )
-        return cls(pool, dsn, schema)
+        return cls(pool, where, schema)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,8 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
+from services.kit.bus_errors import BusDenied
+from services.kit.bus_login import Denials
 from services.kit.logs import get_logger
 from services.kit.message import Message
 
@@ -43,8 +46,10 @@ class Follower:
         subject: str,
         handler: Callable[[Message], None],
         start: str | int,
+        denials: Denials,
     ) -> None:
         self._client = client
+        self._denials = denials
         self._stream = stream
         self._subject = subject
         self._handler = handler
@@ -95,6 +100,8 @@ class Follower:
     async def _open(self) -> None:
         await self._drop_subscription()
         config = ConsumerConfig(
+            # nobody else can guess it, and so nobody else can read from it
+            name=f"follow-{secrets.token_hex(12)}",
             ack_policy=AckPolicy.NONE,
             filter_subject=self._subject,
             inactive_threshold=30.0,
@@ -108,12 +115,16 @@ class Follower:
             config.opt_start_seq = max(1, self._start)
         else:
             config.deliver_policy = _POLICIES[self._start]
-        info = await self._client.jetstream(timeout=2).add_consumer(self._stream, config)
+        context = self._client.jetstream(timeout=2)
+        info = await self._denials.guard(
+            f"$JS.API.CONSUMER.CREATE.{self._stream}.{config.name}",
+            context.add_consumer(self._stream, config),
+        )
         self._consumer, self._consumer_sequence, self._outstanding = info.name, 0, 0
         if not info.num_pending:
             self.caught_up.set()
             if self._start == "new" and not self.position:
-                stream = await self._client.jetstream(timeout=2).stream_info(self._stream)
+                stream = await context.stream_info(self._stream)
                 self.position = int(stream.state.last_seq)
         self._inbox = self._client.new_inbox()
         self._subscription = await self._client.subscribe(self._inbox, cb=self._receive)
@@ -176,7 +187,11 @@ class Follower:
 
     def _hand_out(self, message: Message) -> None:
         try:
-            self._handler(message)
+            if message.message_id:
+                self._handler(message)
+            else:
+                # the server's own answer, which somebody sent to a subject of the stream
+                log.error("follow_not_a_message", subject=message.subject, at=message.sequence)
         except Exception as error:
             self.failure = error
             log.exception("follow_handler_failed", subject=message.subject, at=message.sequence)
@@ -199,5 +214,5 @@ class Follower:
                 continue
             try:
                 await self._open()
-            except (NatsError, TimeoutError) as error:
+            except (NatsError, TimeoutError, BusDenied) as error:
                 log.warning("follow_reopen_failed", stream=self._stream, error=str(error))

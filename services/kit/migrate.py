@@ -8,6 +8,7 @@ from importlib import resources
 
 import asyncpg
 
+from services.kit.db_login import Where, options
 from services.kit.logs import get_logger
 
 log = get_logger(__name__)
@@ -40,17 +41,19 @@ def migrations_of(package: str) -> list[Migration]:
     return found
 
 
-async def migrate(dsn: str, schema: str, package: str) -> list[str]:
+async def migrate(where: Where, schema: str, package: str) -> list[str]:
     """Bring a schema to head and return the names of what was applied.
 
     Several starters may race: an advisory lock lets one through at a time. MigrationError when a
     file that was applied has changed since.
     """
-    connection = await asyncpg.connect(dsn)
+    connection = await asyncpg.connect(**options(where))
     try:
         async with connection.transaction():
             await connection.execute("select pg_advisory_xact_lock(hashtext($1))", schema)
-            await connection.execute(f'create schema if not exists "{schema}"')
+            # asked first: the owner of the schema may not create any
+            if not await connection.fetchval("select to_regnamespace($1)", schema):
+                await connection.execute(f'create schema "{schema}"')
             await connection.execute(f'set local search_path to "{schema}"')
             return await _apply_open(connection, migrations_of(package))
     finally:
@@ -85,9 +88,9 @@ async def _apply_open(connection: asyncpg.Connection, migrations: list[Migration
     return fresh
 
 
-async def missing(dsn: str, schema: str, package: str) -> list[str]:
+async def missing(where: Where, schema: str, package: str) -> list[str]:
     """Return the names of files that are not applied yet; a service is not ready with any."""
-    connection = await asyncpg.connect(dsn)
+    connection = await asyncpg.connect(**options(where))
     try:
         known = await connection.fetchval("select to_regclass($1)", f"{schema}.schema_migrations")
         if known is None:

@@ -13,6 +13,7 @@ import asyncpg
 
 from services.kit.clock import Clock
 from services.kit.db import TRANSIENT
+from services.kit.db_login import Where, options
 from services.kit.logs import get_logger
 
 log = get_logger(__name__)
@@ -51,14 +52,14 @@ class Notifications:
 
     def __init__(
         self,
-        dsn: str,
+        where: Where,
         channel: str,
         clock: Clock,
         *,
         application_name: str,
         fallback_seconds: float = 1.0,
     ) -> None:
-        self._dsn = dsn
+        self._where = where
         self._channel = channel
         self._clock = clock
         self._name = application_name
@@ -88,7 +89,7 @@ class Notifications:
 
     async def _listen(self) -> None:
         connection = await asyncpg.connect(
-            self._dsn,
+            **options(self._where),
             timeout=_CONNECT_SECONDS,
             command_timeout=_CONNECT_SECONDS,
             server_settings={"application_name": self._name},

@@ -21,7 +21,8 @@ from services.catalog.processes import VERSION
 from services.catalog.processes import Process as Names
 from services.catalog.subjects import STREAMS
 from services.kit import logs
-from services.kit.bus import Bus
+from services.kit.bus import Bus, BusUnavailable
+from services.kit.bus_login import BusLogin
 from services.kit.clock import Clock, SystemClock
 from services.kit.health import Components, Health
 from services.kit.heartbeat import Heartbeats
@@ -146,13 +147,23 @@ class Process:
         self._stop.set()
 
     async def connect_bus(self) -> Bus:
-        """Connect to the bus, declare the streams, send heartbeats; it is closed at the stop."""
-        bus = await Bus.connect(self.settings.nats_url, self.instance)
+        """Connect to the bus, wait for its streams, send heartbeats; it is closed at the stop."""
+        settings = self.settings
+        login = BusLogin(self.names.key, settings.nats_nkey_file, settings.nats_ca_file)
+        bus = await Bus.connect(settings.nats_url, self.instance, login)
         self.on_stop(bus.close)
-        await bus.declare(STREAMS)
+        await self._await_streams(bus)
         self.spawn("heartbeats", Heartbeats(self, bus).run())
         self.spawn("bus-state", self._follow_bus(bus))
         return bus
+
+    async def _await_streams(self, bus: Bus) -> None:
+        while True:
+            try:
+                return await bus.require(STREAMS)
+            except BusUnavailable as error:
+                log.warning("streams_not_as_declared", error=str(error))
+            await self.clock.sleep(_WATCH_SECONDS)
 
     async def _follow_bus(self, bus: Bus) -> None:
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -42,6 +43,8 @@ def bind(server: grpc.aio.Server, address: str) -> int:
         port = server.add_insecure_port(address)
     except RuntimeError as error:
         raise OSError(f"cannot listen on {address}: {error}") from error
-    if not port and not address.startswith("unix:"):
+    if address.startswith("unix:"):
+        Path(address.removeprefix("unix:")).chmod(0o600)
+    elif not port:
         raise OSError(f"cannot listen on {address}")
     return port

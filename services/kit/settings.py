@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+
+OptionalPath = Annotated[Path | None, BeforeValidator(lambda value: value or None)]
+"""A file, or none when the value is empty."""
 
 
 class ProcessSettings(BaseSettings):
@@ -32,6 +36,11 @@ class ProcessSettings(BaseSettings):
     metrics_address: str = "127.0.0.1:0"
     """Where `/metrics` listens, host:port."""
     nats_url: str = "nats://127.0.0.1:4222"
+    nats_nkey_file: OptionalPath = None
+    """Seed of this service's user of the bus, readable by nobody else; none: nobody in particular.
+    It is read again at each connection."""
+    nats_ca_file: OptionalPath = None
+    """Authority of the server's certificate (PEM); set: TLS is required."""
     heartbeat_interval_seconds: float = Field(default=5.0, gt=0)
     drain_delay_seconds: float = Field(default=1.5, ge=0)
     """Time between leaving rotation and refusing calls: the proxy's health checks need it."""

@@ -52,6 +52,7 @@ class Worker:
         self._max_deliver = max_deliver
         self._parallel = parallel
         self._config = ConsumerConfig(
+            name=consumer,
             durable_name=consumer,
             ack_policy=AckPolicy.EXPLICIT,
             ack_wait=ack_wait,
@@ -75,7 +76,11 @@ class Worker:
 
     async def start(self) -> None:
         """Create or attach to the consumer and begin."""
-        await self._client.jetstream(timeout=5).add_consumer(self._stream, self._config)
+        context = self._client.jetstream(timeout=5)
+        await self._bus.denials.guard(
+            f"$JS.API.CONSUMER.CREATE.{self._stream}.{self._consumer}",
+            context.add_consumer(self._stream, self._config),
+        )
         self._inbox = self._client.new_inbox()
         self._subscription = await self._client.subscribe(self._inbox, cb=self._receive)
         self._heard = asyncio.get_running_loop().time()
@@ -169,7 +174,10 @@ class Worker:
         await self._ask_for_more()
         fresh = []
         for delivery in batch:
-            if delivery.deliveries > self._max_deliver:
+            if not delivery.message_id:
+                # the server's own answer, which somebody sent to a subject of the stream
+                await delivery.reject("without a message id: no service published it")
+            elif delivery.deliveries > self._max_deliver:
                 await delivery.reject(f"delivered {delivery.deliveries - 1} times without success")
             else:
                 fresh.append(delivery)

@@ -9,10 +9,16 @@ import pytest
 
 from services.ai import settings as ai
 from services.analytics import settings as analytics
+from services.ctl import settings as ctl
 from services.exec_risk import settings as exec_risk
 
 EXAMPLE = Path(__file__).resolve().parents[2] / ".env.example"
-KINDS: list[Any] = [ai.Settings, analytics.AnalyticsSettings, exec_risk.Settings]
+KINDS: list[Any] = [
+    ai.Settings,
+    analytics.AnalyticsSettings,
+    exec_risk.Settings,
+    ctl.GatewaySettings,
+]
 
 
 def keys() -> list[str]:

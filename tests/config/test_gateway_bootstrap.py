@@ -14,13 +14,19 @@ from services.catalog.processes import SERVICES
 from services.ctl.render import descriptor, gateway
 from services.ctl.servers.command import ServerFailed
 from services.ctl.servers.envoy import validate
+from services.ctl.supervisor.door import Credentials
+from services.ctl.supervisor.home import Home
+from tests.support.front_door import TABLE, settings
 
-PORTS = {"ingress": 18080, "ai": 18001, "exec_risk": 18002, "analytics": 18003}
+PORTS = {"ingress": 18080, "tls": 18443, "ai": 18001, "exec_risk": 18002, "analytics": 18003}
 
 
 @pytest.fixture
 def bootstrap(tmp_path: Path) -> Path:
-    return gateway.render(tmp_path, PORTS, 18900)
+    home = Home(tmp_path)
+    home.create()
+    Credentials(home, TABLE, settings()).tend()
+    return gateway.render(home.envoy, PORTS, 18900, policy=TABLE, settings=settings())
 
 
 @pytest.fixture
@@ -40,7 +46,8 @@ def connection(listener: dict[str, Any]) -> dict[str, Any]:
 
 def routes(listener: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for route in connection(listener)["route_config"]["virtual_hosts"][0]["routes"]:
-        yield route["match"].get("path") or route["match"]["prefix"], route["route"]
+        if "route" in route:
+            yield route["match"].get("path") or route["match"]["prefix"], route["route"]
 
 
 def test_envoy_takes_it(bootstrap: Path) -> None:
@@ -60,13 +67,14 @@ def test_every_listener_is_on_the_loopback_and_owns_its_port(rendered: dict[str,
     assert rendered["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
 
 
-def test_every_method_of_every_service_has_a_route_on_the_ingress(rendered: dict[str, Any]) -> None:
-    known = dict(routes(listeners(rendered)["ingress"]))
-    for service in SERVICES:
-        for method, kind in descriptor.kinds(service.grpc_service).items():
-            route = known[f"/{service.grpc_service}/{method}"]
-            assert route["cluster"] == service.key
-            assert (route["timeout"] == "0s") == (kind == "stream")
+def test_every_method_of_every_service_has_a_route_at_both_doors(rendered: dict[str, Any]) -> None:
+    for door in ("ingress", "tls"):
+        known = dict(routes(listeners(rendered)[door]))
+        for service in SERVICES:
+            for method, kind in descriptor.kinds(service.grpc_service).items():
+                route = known[f"/{service.grpc_service}/{method}"]
+                assert route["cluster"] == service.key
+                assert (route["timeout"] == "0s") == (kind == "stream")
 
 
 def test_streams_have_no_largest_duration_and_writes_are_never_sent_twice(

@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 import aiohttp
 import asyncpg
 
+from services.ctl import tokens
 from services.ctl.supervisor.home import Home, read_json
 
 UP_SECONDS = 120
@@ -79,6 +80,10 @@ class Stack:
         """The gateway, host:port."""
         return str(self.endpoints["gateway"]["ingress"]).removeprefix("http://")
 
+    def shows_token(self) -> dict[str, str]:
+        """Return the header with the operator's token, for calls that change something."""
+        return {"Authorization": f"Bearer {tokens.read_token(self.home)}"}
+
     def pid(self, name: str) -> int:
         """Return the process id of an instance."""
         return int(read_json(self.home.processes_file)[name]["pid"])
@@ -108,9 +113,9 @@ class Stack:
     @asynccontextmanager
     async def database(self) -> AsyncIterator[asyncpg.Connection]:
         """Connect as the operators' role, which reads everything."""
-        password = self.home.secrets()["quantum_user"]
-        dsn = f"postgresql://quantum_user:{password}@{self.endpoints['postgres']}/quantum_trader"
-        connection = await asyncpg.connect(dsn)
+        password = self.home.identities().password_file("quantum_user").read_text()
+        dsn = f"postgresql://quantum_user@{self.endpoints['postgres']}/quantum_trader"
+        connection = await asyncpg.connect(dsn, password=password)
         try:
             yield connection
         finally:

@@ -245,7 +245,10 @@ async def _set_trading_state(stack: Stack, state: str) -> None:
         "request_id": f"break-{state}-{os.getpid()}",
     }
     url = f"http://{stack.ingress}/v1/exec-risk/trading-state"
-    async with aiohttp.ClientSession() as session, session.post(url, json=body) as answer:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(url, json=body, headers=stack.shows_token()) as answer,
+    ):
         assert answer.status == 200, await answer.text()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 
@@ -138,8 +138,13 @@ def assess(
     now: float,
     link: Link,
     limits: Limits,
+    silent: Mapping[str, str] | None = None,
 ) -> SystemView:
-    """Return the health of every expected service, every other that was heard, and all parts."""
+    """Return the health of every expected service, every other that was heard, and all parts.
+
+    `silent` names services that do not answer calls, with the reason: they are degraded at least,
+    however well they speak of themselves.
+    """
     heard: dict[str, list[Heartbeat]] = {e.name: [] for e in expected}
     for beat in heartbeats:
         heard.setdefault(beat.service, []).append(beat)
@@ -149,9 +154,17 @@ def assess(
         for name, beats in heard.items()
     )
     return SystemView(
-        services=tuple(v for v in views if v is not None),
+        services=tuple(_answering(v, silent or {}) for v in views if v is not None),
         parts=tuple(_part(p) for p in parts),
     )
+
+
+def _answering(view: ServiceView, silent: Mapping[str, str]) -> ServiceView:
+    reason = silent.get(view.name)
+    if reason is None:
+        return view
+    told = f"{reason}; {view.reason}" if view.reason else reason
+    return replace(view, status=max(view.status, Status.DEGRADED), reason=told)
 
 
 def _part(part: Part) -> ReplicaHealth:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ import typer
 from services.catalog.processes import process
 from services.ctl.servers.command import Command, ServerFailed
 from services.ctl.servers.free import LOOPBACK, free_port
+from services.ctl.supervisor.container import MeshSettings, behind_sidecar
 from services.ctl.supervisor.home import Refused
 from services.ctl.supervisor.probes import HealthProbe
 from services.ctl.supervisor.topology import ROOT, python_program
@@ -28,7 +30,7 @@ def run(
 
     Example: NATS_URL=nats://127.0.0.1:4222 qt run ai
     """
-    asyncio.run(_run(_unit(service)))
+    asyncio.run(keep(behind_sidecar(_unit(service), MeshSettings())))
 
 
 def _unit(service: str) -> Unit:
@@ -55,26 +57,30 @@ def _unit(service: str) -> Unit:
     )
 
 
-async def _run(unit: Unit) -> None:
+async def keep(units: Sequence[Unit]) -> None:
+    """Keep the units running until a signal, in this order; ServerFailed when one gives up."""
     stop = asyncio.Event()
-    told: list[str] = []
+    told: dict[str, str] = {}
 
     def changed() -> None:
-        line = f"qt: {unit.name} {watch.state} {watch.reason}".rstrip()
-        if told[-1:] != [line]:
-            told[:] = [line]
-            sys.stderr.write(line + "\n")
-        if watch.failed:
-            stop.set()
+        for watch in watches:
+            line = f"qt: {watch.unit.name} {watch.state} {watch.reason}".rstrip()
+            if told.get(watch.unit.name) != line:
+                told[watch.unit.name] = line
+                sys.stderr.write(line + "\n")
+            if watch.failed:
+                stop.set()
 
-    watch = Watch(unit, changed=changed)
+    watches = [Watch(unit, changed=changed) for unit in units]
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    watch.begin()
+    for watch in watches:
+        watch.begin()
     await stop.wait()
-    failure = watch.reason if watch.failed else ""
-    with contextlib.suppress(asyncio.CancelledError):
-        await watch.stop()
-    if failure:
-        raise ServerFailed(failure)
+    failures = [watch.reason for watch in watches if watch.failed]
+    for watch in reversed(watches):
+        with contextlib.suppress(asyncio.CancelledError):
+            await watch.stop()
+    if failures:
+        raise ServerFailed(failures[0])

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from services.ctl.commands.options import DEFAULT_HOME, HomeOption
 from services.ctl.servers.command import ServerFailed, last_line
+from services.ctl.settings import GatewaySettings
 from services.ctl.supervisor.addresses import DEFAULT, Addresses
 from services.ctl.supervisor.control import Control, NotRunning, ask
 from services.ctl.supervisor.home import Home, Refused, read_json
@@ -24,6 +25,7 @@ from services.ctl.supervisor.market import claim
 from services.ctl.supervisor.supervisor import Supervisor
 from services.ctl.supervisor.topology import Options, Topology
 from services.ctl.terminal import screen
+from services.kit import settings
 
 DETACHED_SECONDS = 240.0
 PACES = ("lockstep", "free")
@@ -39,6 +41,7 @@ class Request:
     seed: int | None
     home: Path
     ports: str
+    mesh: bool
 
     def arguments(self) -> list[str]:
         """Return the command line again, for the detached supervisor."""
@@ -46,6 +49,7 @@ class Request:
         given += [f"--market={self.market}"] if self.market else []
         given += [f"--speed={self.speed}"] if self.speed is not None else []
         given += [f"--seed={self.seed}"] if self.seed is not None else []
+        given += [] if self.mesh else ["--no-mesh"]
         return given
 
 
@@ -61,8 +65,11 @@ def up(
     seed: Annotated[int | None, typer.Option(help="Seed of the generated market.")] = None,
     home: HomeOption = DEFAULT_HOME,
     ports: Annotated[
-        str, typer.Option(help="default, auto, or four numbers: ingress,ai,exec_risk,analytics")
+        str, typer.Option(help="default, auto, or five numbers: ingress,ai,exec_risk,analytics,tls")
     ] = DEFAULT,
+    mesh: Annotated[
+        bool, typer.Option("--mesh/--no-mesh", help="Sidecars and mutual TLS between services.")
+    ] = True,
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready.")] = False,
 ) -> None:
     """Start the whole system on this machine; starting again resumes it.
@@ -73,7 +80,7 @@ def up(
         raise Refused(f"--pace {pace}: say lockstep or free")
     if speed is not None and speed < 0:
         raise Refused(f"--speed {speed:g}: must not be below 0")
-    request = Request(market, speed, pace, seed, home, ports)
+    request = Request(market, speed, pace, seed, home, ports, mesh)
     if detach:
         _detached(request)
     else:
@@ -87,7 +94,13 @@ async def _foreground(request: Request) -> None:
         if not read_json(home.processes_file):
             addresses.require_public_free()
         chosen = claim(home, request.market, request.seed)
-        options = Options(market=chosen, speed=request.speed, pace=request.pace)
+        options = Options(
+            market=chosen,
+            speed=request.speed,
+            pace=request.pace,
+            mesh=request.mesh,
+            gateway=settings.load(GatewaySettings),
+        )
         topology = Topology(home=home, addresses=addresses, options=options)
         await supervise(Supervisor(home=home, topology=topology), Console())
 

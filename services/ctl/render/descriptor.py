@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from pathlib import Path
 
 from google.api import annotations_pb2, http_pb2
@@ -13,9 +15,14 @@ CONTRACTS = Path(__file__).resolve().parents[3] / "protos" / "gen" / "descriptor
 SHORT_PATHS = {"GetHealth": "/health", "GetReadiness": "/ready"}
 
 
+@functools.cache
+def _stored() -> bytes:
+    return CONTRACTS.read_bytes()
+
+
 def contracts() -> descriptor_pb2.FileDescriptorSet:
     """Return all contracts, with the error details that answers carry but no contract names."""
-    found = descriptor_pb2.FileDescriptorSet.FromString(CONTRACTS.read_bytes())
+    found = descriptor_pb2.FileDescriptorSet.FromString(_stored())
     for file in (error_details_pb2.DESCRIPTOR, status_pb2.DESCRIPTOR):
         _add(found, file)
     return found
@@ -58,3 +65,28 @@ def _kind(method: descriptor_pb2.MethodDescriptorProto) -> str:
         return "stream"
     rule = method.options.Extensions[annotations_pb2.http]
     return "read" if rule.WhichOneof("pattern") == "get" else "write"
+
+
+def rest_paths(service: str, method: str) -> list[tuple[str, str]]:
+    """Return verb and path template of each REST form of a method; none when it has no REST."""
+    for file in contracts().file:
+        for candidate in file.service:
+            if f"{file.package}.{candidate.name}" == service:
+                found = [one for one in candidate.method if one.name == method]
+                return [pair for one in found for pair in _rest(one)]
+    return []
+
+
+def _rest(method: descriptor_pb2.MethodDescriptorProto) -> list[tuple[str, str]]:
+    rule = method.options.Extensions[annotations_pb2.http]
+    rules = [rule, *rule.additional_bindings]
+    kinds = [(one, one.WhichOneof("pattern")) for one in rules]
+    return [(kind.upper(), getattr(one, kind)) for one, kind in kinds if kind]
+
+
+def as_regex(template: str) -> str:
+    """Return the expression that the paths of a template match whole; a variable is one part."""
+    parts = re.split(r"\{[a-z_]+\}", template)
+    if any("{" in part or "*" in part for part in parts):
+        raise ValueError(f"{template}: only plain variables are understood")
+    return "[^/]+".join(re.escape(part) for part in parts)

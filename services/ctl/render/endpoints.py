@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from services.catalog.processes import SERVICES
+from services.ctl.render import address
 from services.ctl.supervisor.home import write_whole
 
 TYPE = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
@@ -19,29 +20,28 @@ def folder(envoy: Path) -> Path:
 
 
 def render(envoy: Path, endpoints: Mapping[str, Any]) -> None:
-    """Write one file per service with the addresses of its instances."""
+    """Write one file per service with what peers dial for each of its instances."""
     folder(envoy).mkdir(parents=True, exist_ok=True)
     for service in SERVICES:
-        addresses = [
-            instance["grpc"]
+        targets = [
+            instance["mesh"]
             for instance in endpoints["instances"].values()
             if instance["service"] == service.key
         ]
-        write(envoy, service.key, addresses)
+        write(envoy, service.key, targets)
 
 
-def write(envoy: Path, service: str, addresses: list[str]) -> None:
+def write(envoy: Path, service: str, targets: list[str]) -> None:
     """Put the endpoint file of one service in place by a rename, which Envoy notices."""
     folder(envoy).mkdir(parents=True, exist_ok=True)
     assignment = {
         "@type": TYPE,
         "cluster_name": service,
-        "endpoints": [{"lb_endpoints": [_endpoint(address) for address in addresses]}],
+        "endpoints": [{"lb_endpoints": [_endpoint(target) for target in targets]}],
     }
     text = json.dumps({"resources": [assignment]}, indent=2)
     write_whole(folder(envoy) / f"{service}.json", text + "\n")
 
 
-def _endpoint(address: str) -> dict[str, Any]:
-    host, _, port = address.rpartition(":")
-    return {"endpoint": {"address": {"socket_address": {"address": host, "port_value": int(port)}}}}
+def _endpoint(target: str) -> dict[str, Any]:
+    return {"endpoint": {"address": address.endpoint(target)}}

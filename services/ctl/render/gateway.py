@@ -3,96 +3,70 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import ssl
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import yaml
 
-from services.catalog.processes import ANALYTICS, SERVICES, Process
-from services.ctl.render import descriptor, endpoints
+from services.catalog.processes import SERVICES, Process
+from services.ctl.policy import Policy
+from services.ctl.render import authentication, descriptor, endpoints, listeners
+from services.ctl.render.pieces import DUMPER, piece
+from services.ctl.settings import GatewaySettings
 from services.ctl.supervisor.home import write_whole
 
-PIECES = Path(__file__).resolve().parents[3] / "gateway"
-HEALTH = "/grpc.health.v1.Health/"
-REFLECTION = (
-    "/grpc.reflection.v1alpha.ServerReflection/",
-    "/grpc.reflection.v1.ServerReflection/",
-)
+OPENAPI = Path(__file__).resolve().parents[3] / "docs" / "openapi.json"
 
 
-def render(folder: Path, ports: Mapping[str, int], admin_port: int) -> Path:
+Transport = Callable[[Process], dict[str, Any]]
+"""Returns the transport socket with which the replicas of a service are dialled."""
+
+
+def render(
+    folder: Path,
+    ports: Mapping[str, int],
+    admin_port: int,
+    *,
+    policy: Policy,
+    settings: GatewaySettings,
+    transport: Transport | None = None,
+) -> Path:
     """Write bootstrap, descriptors and (empty, where absent) endpoints; return the bootstrap.
 
-    `ports` has `ingress` and the health port of each service by its key.
+    `ports` has `ingress`, `tls` and the health port of each service by its key. Token checks
+    (`authentication.write`) and the server's certificate (`certificate.write`) lie beside it.
+    Without `transport` replicas are dialled in plain text.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "contracts.binpb").write_bytes(descriptor.contracts().SerializeToString())
     (folder / "health.binpb").write_bytes(descriptor.short_health().SerializeToString())
+    write_whole(folder / "openapi.json", OPENAPI.read_text())
     for service in SERVICES:
         if not (endpoints.folder(folder) / f"{service.key}.json").exists():
             endpoints.write(folder, service.key, [])
-    bootstrap = _piece("bootstrap", admin_port=admin_port)
+    bootstrap = piece("bootstrap", admin_port=admin_port, connections=settings.gateway_connections)
+    system_ca = ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt"
     bootstrap["static_resources"] = {
         "listeners": [
-            _ingress(folder, ports["ingress"]),
-            *(_health_listener(folder, service, ports[service.key]) for service in SERVICES),
+            *listeners.main_doors(folder, policy, settings, ports["ingress"], ports["tls"]),
+            *(
+                listeners.health_port(folder, service, settings, ports[service.key])
+                for service in SERVICES
+            ),
         ],
-        "clusters": [c for service in SERVICES for c in _clusters(folder, service)],
+        "clusters": [
+            *(c for service in SERVICES for c in _clusters(folder, service, transport)),
+            *authentication.oidc_clusters(settings, system_ca),
+        ],
     }
     target = folder / "bootstrap.yaml"
-    write_whole(target, yaml.safe_dump(bootstrap, sort_keys=False))
+    write_whole(target, yaml.dump(bootstrap, Dumper=DUMPER, sort_keys=False))
     return target
 
 
-def _ingress(folder: Path, port: int) -> dict[str, Any]:
-    routes = [
-        _piece("route-stream", match=json.dumps({"path": f"{HEALTH}Watch"}), cluster=ANALYTICS.key),
-        _piece("route-read", match=json.dumps({"prefix": HEALTH}), cluster=ANALYTICS.key),
-        *(
-            _piece("route-stream", match=json.dumps({"prefix": prefix}), cluster=ANALYTICS.key)
-            for prefix in REFLECTION
-        ),
-    ]
-    for service in SERVICES:
-        for method, kind in descriptor.kinds(service.grpc_service).items():
-            match = json.dumps({"path": f"/{service.grpc_service}/{method}"})
-            routes.append(_piece(f"route-{kind}", match=match, cluster=service.key))
-    names = [service.grpc_service for service in SERVICES]
-    return _listener("ingress", port, folder / "contracts.binpb", names, routes)
-
-
-def _health_listener(folder: Path, service: Process, port: int) -> dict[str, Any]:
-    cluster = f"{service.key}-direct"
-    exact = [f"/{service.grpc_service}/{method}" for method in descriptor.SHORT_PATHS]
-    routes = [
-        *(_piece("route-direct", match=json.dumps({"path": p}), cluster=cluster) for p in exact),
-        _piece("route-stream", match=json.dumps({"path": f"{HEALTH}Watch"}), cluster=cluster),
-        _piece("route-direct", match=json.dumps({"prefix": HEALTH}), cluster=cluster),
-        *(
-            _piece("route-stream", match=json.dumps({"prefix": prefix}), cluster=cluster)
-            for prefix in REFLECTION
-        ),
-    ]
-    name = f"health-{service.key}"
-    return _listener(name, port, folder / "health.binpb", [service.grpc_service], routes)
-
-
-def _listener(
-    name: str, port: int, contracts: Path, services: list[str], routes: list[dict[str, Any]]
-) -> dict[str, Any]:
-    return _piece(
-        "listener",
-        name=name,
-        port=port,
-        descriptor=json.dumps(str(contracts)),
-        services=json.dumps(services),
-        routes=json.dumps(routes),
-    )
-
-
-def _clusters(folder: Path, service: Process) -> list[dict[str, Any]]:
+def _clusters(folder: Path, service: Process, transport: Transport | None) -> list[dict[str, Any]]:
     eds = endpoints.folder(folder)
     values = {
         "service": service.key,
@@ -100,10 +74,5 @@ def _clusters(folder: Path, service: Process) -> list[dict[str, Any]]:
         "eds_file": json.dumps(str(eds / f"{service.key}.json")),
         "eds_folder": json.dumps(str(eds)),
     }
-    return [_piece("cluster-checked", **values), _piece("cluster-direct", **values)]
-
-
-def _piece(piece: str, /, **values: str | int) -> dict[str, Any]:
-    text = (PIECES / f"{piece}.yaml").read_text()
-    made: dict[str, Any] = yaml.safe_load(Template(text).substitute(values))
-    return made
+    secured = {"transport_socket": transport(service)} if transport else {}
+    return [piece(name, **values) | secured for name in ("cluster-checked", "cluster-direct")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import subprocess
 from pathlib import Path
@@ -14,15 +15,17 @@ from services.ctl.servers.command import Command, NotReady, ServerFailed
 from services.ctl.servers.free import LOOPBACK
 
 ANSWER_SECONDS = 2.0
+DRAIN_SECONDS = 2.0
 
 
 class EnvoyServer(ChildServer):
     """One Envoy with a rendered bootstrap, asked through its admin port on the loopback."""
 
-    name = "gateway"
-
-    def __init__(self, *, bootstrap: Path, port: int, log: Path | None = None) -> None:
+    def __init__(
+        self, *, bootstrap: Path, port: int, log: Path | None = None, name: str = "gateway"
+    ) -> None:
         """Run with the bootstrap file, whose admin listens on `port`."""
+        self.name = name
         self.bootstrap = bootstrap.resolve()
         self.port = port
         self.log = log or self.bootstrap.with_name("envoy.log")
@@ -52,10 +55,24 @@ class EnvoyServer(ChildServer):
                 "--disable-hot-restart",
                 "--file-flush-interval-msec",
                 "100",
+                "--drain-time-s",
+                f"{DRAIN_SECONDS:.0f}",
             ),
             log=self.log,
             directory=self.bootstrap.parent,
         )
+
+    async def drain(self) -> None:
+        """Have callers move to other replicas; returns when they had the time to.
+
+        Envoy's own SIGTERM cuts the calls in flight.
+        """
+        address = f"http://{LOOPBACK}:{self.port}/drain_listeners?graceful"
+        limit = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            async with aiohttp.ClientSession(timeout=limit) as session, session.post(address):
+                pass
+            await asyncio.sleep(DRAIN_SECONDS)
 
     async def probe(self) -> None:
         """Ask `/ready` of the admin listener."""

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from services.ctl.identities import Identities, signed
+from services.ctl.render import bus
+from services.ctl.servers.certificate import NAME, Certificate
 from services.ctl.servers.child import ChildServer, running
 from services.ctl.servers.command import Command, NotReady
 from services.ctl.servers.free import LOOPBACK, free_port
@@ -21,12 +25,20 @@ max_payload: 8MB
 max_pending: 256MB
 write_deadline: "10s"
 lame_duck_duration: "30s"
+{tls}{authorization}
 jetstream {{
   store_dir: {store}
   max_memory_store: 256MB
   max_file_store: 32GB
   # an acknowledged message survives a crash of the server; of the machine, all but the last second
   sync_interval: "1s"
+}}
+"""
+TLS = """\
+tls {{
+  cert_file: {chain}
+  key_file: {key}
+  min_version: "1.3"
 }}
 """
 
@@ -36,11 +48,25 @@ class NatsServer(ChildServer):
 
     name = "nats"
 
-    def __init__(self, *, directory: Path, port: int = 0, log: Path | None = None) -> None:
-        """Keep data in `directory`; port 0 takes a free one."""
+    def __init__(
+        self,
+        *,
+        directory: Path,
+        port: int = 0,
+        log: Path | None = None,
+        identities: Identities | None = None,
+        certificate: Certificate | None = None,
+    ) -> None:
+        """Keep data in `directory`; port 0 takes a free one.
+
+        With identities each user has its permissions and nobody else gets in; with a certificate
+        nothing is taken in plain text.
+        """
         self.directory = directory.resolve()
         self.port = port or free_port()
         self.log = log or self.directory / "nats.log"
+        self._identities = identities
+        self._certificate = certificate
 
     @classmethod
     def start(
@@ -59,10 +85,26 @@ class NatsServer(ChildServer):
         return self.directory / "nats.conf"
 
     def prepare(self) -> None:
-        """Write the configuration."""
+        """Write the configuration, with the keys that the identities have now."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        store = json.dumps(str(self.directory / "store"))
-        self._config.write_text(CONFIG.format(host=LOOPBACK, port=self.port, store=store))
+        self._config.write_text(self.configuration())
+
+    def configuration(self) -> str:
+        """Return the whole configuration; it holds public keys alone."""
+        identities, certificate = self._identities, self._certificate
+        tls = authorization = ""
+        if identities is not None:
+            authorization = bus.authorization(identities.policy, identities.public_keys())
+        if certificate is not None:
+            files = {"chain": certificate.chain, "key": certificate.key}
+            tls = TLS.format(**{name: json.dumps(str(file)) for name, file in files.items()})
+        return CONFIG.format(
+            host=LOOPBACK,
+            port=self.port,
+            store=json.dumps(str(self.directory / "store")),
+            tls=tls,
+            authorization=authorization,
+        )
 
     def command(self) -> Command:
         """The server with its configuration."""
@@ -83,13 +125,21 @@ class NatsServer(ChildServer):
 
     async def _ping(self) -> None:
         async with _connection(self.port) as (reader, writer):
-            greeting = await reader.readline()
-            if not json.loads(greeting.removeprefix(b"INFO ")).get("jetstream"):
+            greeting = json.loads((await reader.readline()).removeprefix(b"INFO "))
+            if not greeting.get("jetstream"):
                 raise NotReady("JetStream is not enabled yet")
-            writer.write(b'CONNECT {"verbose":false}\r\nPING\r\n')
+            if self._certificate is not None:
+                await writer.start_tls(self._certificate.trust(), server_hostname=NAME)
+            login = {"verbose": False, "protocol": 1, **self._login(greeting.get("nonce", ""))}
+            writer.write(b"CONNECT " + json.dumps(login).encode() + b"\r\nPING\r\n")
             answer = await reader.readline()
             if not answer.startswith(b"PONG"):
                 raise NotReady(f"answered {answer!r} to a ping")
+
+    def _login(self, nonce: str) -> dict[str, str]:
+        if self._identities is None:
+            return {}
+        return signed(self._identities.nkey_file(bus.OPERATOR), nonce)
 
 
 @contextlib.asynccontextmanager
@@ -101,4 +151,5 @@ async def _connection(
         yield reader, writer
     finally:
         writer.close()
-        await writer.wait_closed()
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            await writer.wait_closed()

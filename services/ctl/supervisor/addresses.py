@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from services.catalog import ports
@@ -13,10 +14,17 @@ from services.ctl.supervisor.home import Home, Refused, read_json, write_json
 
 AUTO = "auto"
 DEFAULT = "default"
-PUBLIC = ("ingress", *(service.key for service in SERVICES))
+PUBLIC = ("ingress", *(service.key for service in SERVICES), "tls")
 """The ports that people know: the gateway's, in the order of the option `--ports`."""
+MESHED = frozenset(service.key for service in SERVICES)
+"""Services that get a sidecar; the venue stands for the exchange, which is outside."""
+SIDECAR_PORTS = ("mesh", "admin")
 WELL_KNOWN = dict(
-    zip(PUBLIC, (ports.INGRESS, *(service.health_port for service in SERVICES)), strict=True)
+    zip(
+        PUBLIC,
+        (ports.INGRESS, *(service.health_port for service in SERVICES), ports.TLS_INGRESS),
+        strict=True,
+    )
 )
 
 
@@ -26,6 +34,8 @@ class Addresses:
 
     home: Home
     ports: dict[str, int]
+    sockets: Path | None = None
+    """Folder of the services' own sockets; None when no sidecar stands in front of them."""
 
     @classmethod
     def load(cls, home: Home, wanted: str) -> Addresses:
@@ -45,7 +55,7 @@ class Addresses:
         given = wanted.split(",")
         if len(given) != len(PUBLIC) or not all(part.strip().isdigit() for part in given):
             raise Refused(
-                f"--ports {wanted}: say default, auto or four numbers for {', '.join(PUBLIC)}"
+                f"--ports {wanted}: say default, auto or five numbers for {', '.join(PUBLIC)}"
             )
         return dict(zip(PUBLIC, map(int, given), strict=True))
 
@@ -60,7 +70,7 @@ class Addresses:
         if taken:
             raise Refused(
                 f"in use: port {', '.join(taken)}; stop what listens there, or start with"
-                " --ports auto or --ports A,B,C,D"
+                " --ports auto or --ports A,B,C,D,E"
             )
 
     def port(self, name: str) -> int:
@@ -73,28 +83,46 @@ class Addresses:
         """Return host:port of the name."""
         return f"{LOOPBACK}:{self.port(name)}"
 
+    def direct(self, instance: str, service: str) -> str:
+        """Return where an instance itself listens, as gRPC dials it."""
+        if self.sockets is None or service not in MESHED:
+            return self.at(f"{instance}.grpc")
+        return f"unix:{self.sockets / instance}.sock"
+
+    def _instance(self, name: str, service: str) -> dict[str, str]:
+        found = {
+            "service": service,
+            "grpc": self.direct(name, service),
+            "metrics": self.at(f"{name}.metrics"),
+        }
+        if self.sockets is None or service not in MESHED:
+            return {**found, "mesh": found["grpc"]}
+        sidecar = {"mesh": self.at(f"{name}.mesh"), "admin": f"http://{self.at(f'{name}.admin')}"}
+        return {**found, **sidecar}
+
     def renew_taken(self, held: set[str]) -> None:
         """Give new ports to inner names whose old port someone else took; `held` are running."""
         for name, port in list(self.ports.items()):
-            if name not in PUBLIC and name.split(".")[0] not in held and not is_free(port):
+            if name not in PUBLIC and _owner(name) not in held and not is_free(port):
                 self.ports[name] = self._fresh()
+
+    def gateway(self) -> dict[str, str]:
+        """Return the address of each port that people know."""
+        return {
+            name: f"{'https' if name == 'tls' else 'http'}://{self.at(name)}" for name in PUBLIC
+        }
 
     def write(self, instances: Mapping[str, str]) -> dict[str, Any]:
         """Write `endpoints.json` for this set of instances (name to service) and return it."""
         found: dict[str, Any] = {
             "ports": self.ports,
-            "gateway": {name: f"http://{self.at(name)}" for name in PUBLIC},
+            "gateway": self.gateway(),
             "admin": f"http://{self.at('gateway.admin')}",
             "nats": f"nats://{self.at('nats')}",
             "postgres": self.at("postgres"),
             "venue": f"http://{self.at('venue.http')}",
             "instances": {
-                name: {
-                    "service": service,
-                    "grpc": self.at(f"{name}.grpc"),
-                    "metrics": self.at(f"{name}.metrics"),
-                }
-                for name, service in instances.items()
+                name: self._instance(name, service) for name, service in instances.items()
             },
         }
         write_json(self.home.endpoints_file, found)
@@ -102,3 +130,9 @@ class Addresses:
 
     def _fresh(self) -> int:
         return free_port(frozenset(self.ports.values()))
+
+
+def _owner(port: str) -> str:
+    """Return the unit that listens on the port of this name."""
+    instance, _, kind = port.partition(".")
+    return f"{instance}.sidecar" if kind in SIDECAR_PORTS and instance != "gateway" else instance

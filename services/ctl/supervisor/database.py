@@ -2,52 +2,58 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
+import secrets
 from collections.abc import Mapping
 
 import asyncpg
 
 from services.catalog.processes import ANALYTICS, EXEC_RISK
+from services.ctl.policy import Policy
+from services.ctl.render import roles
+from services.ctl.render.roles import DATABASE
 
-DATABASE = "quantum_trader"
+__all__ = ["DATABASE", "OPERATORS", "OWNERS", "create"]
+
 OPERATORS = "quantum_user"
 OWNERS = (EXEC_RISK.key, ANALYTICS.key)
+_ITERATIONS = 4096
 
 
-async def create(superuser_dsn: str, database_dsn: str, secrets: Mapping[str, str]) -> None:
-    """Create roles, database and schemas; what exists is left as it is, passwords are renewed."""
+async def create(
+    superuser_dsn: str, database_dsn: str, policy: Policy, passwords: Mapping[str, str]
+) -> None:
+    """Bring roles, database and schemas to what is declared; passwords are renewed."""
     connection = await asyncpg.connect(superuser_dsn)
     try:
-        for role in (*OWNERS, OPERATORS):
-            await _role(connection, role, secrets[role])
         known = "select 1 from pg_database where datname = $1"
         if not await connection.fetchval(known, DATABASE):
             await connection.execute(f"create database {DATABASE}")
-        await connection.execute(f"grant pg_read_all_data to {OPERATORS}")
-        await connection.execute(
-            f"alter role {OPERATORS} set search_path = {EXEC_RISK.key}, {ANALYTICS.key}"
-        )
-        for owner in OWNERS:
-            # `create schema if not exists` of the migrations asks for this right in any case
-            await connection.execute(f"grant create on database {DATABASE} to {owner}")
+        for statement in roles.role_statements(policy):
+            await connection.execute(statement)
+        for role, password in passwords.items():
+            await connection.execute(f"alter role {role} password '{verifier(password)}'")
     finally:
         await connection.close()
-    await _schemas(database_dsn)
-
-
-async def _role(connection: asyncpg.Connection, role: str, password: str) -> None:
-    if not await connection.fetchval("select 1 from pg_roles where rolname = $1", role):
-        await connection.execute(f"create role {role} login")
-    quoted = await connection.fetchval("select quote_literal($1::text)", password)
-    await connection.execute(f"alter role {role} password {quoted}")
-
-
-async def _schemas(dsn: str) -> None:
-    connection = await asyncpg.connect(dsn)
+    connection = await asyncpg.connect(database_dsn)
     try:
-        for owner in OWNERS:
-            await connection.execute(
-                f"create schema if not exists {owner} authorization {owner};"
-                f"alter role {owner} set search_path = {owner}"
-            )
+        for statement in roles.database_statements(policy):
+            await connection.execute(statement)
     finally:
         await connection.close()
+
+
+def verifier(password: str) -> str:
+    """Return what PostgreSQL keeps of a password, so that it never sees the password itself.
+
+    RFC 5802 with SHA-256; the password is ASCII, which SASLprep leaves as it is.
+    """
+    salt = secrets.token_bytes(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, _ITERATIONS)
+    client_key = hmac.digest(salted, b"Client Key", "sha256")
+    stored_key = hashlib.sha256(client_key).digest()
+    server_key = hmac.digest(salted, b"Server Key", "sha256")
+    shown = [base64.b64encode(part).decode() for part in (salt, stored_key, server_key)]
+    return "SCRAM-SHA-256${}:{}${}:{}".format(_ITERATIONS, *shown)

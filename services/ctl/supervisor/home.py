@@ -11,6 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from services.ctl import policy
+from services.ctl.identities import Identities
+
 DEFAULT = Path(".quantum")
 
 
@@ -63,14 +66,18 @@ class Home:
             return True
 
     def secrets(self) -> dict[str, str]:
-        """Return the passwords and keys of this home, made up once."""
+        """Return the keys of the paper exchange, made up once."""
         kept = self.root / "secrets.json"
         known = read_json(kept)
-        names = ("api_key", "api_secret", "exec_risk", "analytics", "quantum_user")
+        names = ("api_key", "api_secret")
         if any(name not in known for name in names):
             known = {name: secrets.token_hex(24) for name in names} | known
             write_json(kept, known, mode=0o600)
         return known
+
+    def identities(self) -> Identities:
+        """Return the keys and passwords of the bus and the database."""
+        return Identities(self.root / "identities", policy.load())
 
     def remembered(self) -> dict[str, Any]:
         """Return what this home was started with: market, seed, replicas."""

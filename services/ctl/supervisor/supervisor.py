@@ -12,17 +12,21 @@ from typing import Any
 from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, SERVICES, Process
 from services.ctl.render import endpoints
 from services.ctl.servers.command import Command, ServerFailed, last_line
-from services.ctl.supervisor import database
+from services.ctl.supervisor import database, streams
 from services.ctl.supervisor.child import Child, end_all, strays
 from services.ctl.supervisor.home import Home, Refused, read_json, write_json
+from services.ctl.supervisor.mesh import Mesh
 from services.ctl.supervisor.rotation import rotate
-from services.ctl.supervisor.topology import BACKING, SCALABLE, Topology
+from services.ctl.supervisor.topology import BACKING, DOOR, SCALABLE, SIDECARS, Topology
 from services.ctl.supervisor.unit import Unit
 from services.ctl.supervisor.watch import State, Watch
 
 READY_SECONDS = 120.0
 MIGRATE_SECONDS = 60.0
 ROTATE_SECONDS = 5.0
+TEND_SECONDS = 30.0
+DOOR_SECONDS = 0.5
+"""Pause between two looks at the keys of tokens: a rotated one is published before it signs."""
 MOST_REPLICAS = 16
 DEFAULT_REPLICAS = {AI.key: 2, EXEC_RISK.key: 1, ANALYTICS.key: 1}
 
@@ -58,6 +62,10 @@ class Supervisor:
         self.changes = asyncio.Event()
         self._left: dict[str, Child] = {}
         self._rotation: asyncio.Task[None] | None = None
+        self._tending: asyncio.Task[None] | None = None
+        self._tending_door: asyncio.Task[None] | None = None
+        self._uncertified = ""
+        self._shut = ""
 
     async def start(self) -> None:
         """Start everything in order; `ServerFailed` with one line when a part cannot start."""
@@ -65,13 +73,19 @@ class Supervisor:
         self._take_stock()
         units = self._services()
         self._write_endpoints(units)
+        if self.topology.mesh is not None:
+            await asyncio.to_thread(self.topology.mesh.prepare)
+            self._tending = asyncio.create_task(self._tend(self.topology.mesh), name="certificates")
+        sidecars = await asyncio.to_thread(self.topology.sidecars, units)
         venue = self.topology.venue()
         # Envoy checks the bootstrap while the servers start; endpoints are known from the outset.
         door = await asyncio.to_thread(self.topology.gateway)
-        await self._end_unknown([*self.topology.backing(), venue, *units, door])
-        for unit in (*self.topology.backing(), venue, door):
+        self._tending_door = asyncio.create_task(self._tend_door(), name="credentials")
+        await self._end_unknown([*self.topology.backing(), venue, *units, *sidecars, door])
+        for unit in (*self.topology.backing(), venue, *sidecars, door):
             self._watch(unit)
         await self._answered(self.topology.nats.name)
+        await streams.declare(self.topology.nats.url, self.topology.operator)
         for unit in units:
             if unit.service not in database.OWNERS:
                 self._watch(unit)
@@ -81,7 +95,7 @@ class Supervisor:
         for unit in units:
             if unit.service in database.OWNERS:
                 self._watch(unit)
-        await self._answered(*(unit.name for unit in (*units, door)))
+        await self._answered(*(unit.name for unit in (*units, *sidecars, door)))
         self.phase = "waiting for readiness"
         await self._until_ready()
         self.phase = "running"
@@ -140,8 +154,10 @@ class Supervisor:
         if all(u.name in self._left for u in units if u.service in database.OWNERS):
             return  # whoever runs with this build has its schema
         postgres = self.topology.postgres
-        secrets = self.home.secrets()
-        await database.create(postgres.dsn(), postgres.dsn(database.DATABASE), secrets)
+        known = self.home.identities()
+        await database.create(
+            postgres.dsn(), postgres.dsn(database.DATABASE), known.policy, known.passwords()
+        )
         await asyncio.gather(self._migrate(EXEC_RISK), self._migrate(ANALYTICS))
 
     async def _migrate(self, process: Process) -> None:
@@ -177,13 +193,21 @@ class Supervisor:
         self.home.remember({"replicas": {**self.replicas(), key: count}})
         wanted = {unit.name: unit for unit in self._services() if unit.service == key}
         running = {n for n, watch in self.watches.items() if watch.unit.service == key}
-        for name in wanted.keys() - running:
-            await asyncio.wait_for(self._watch(wanted[name]).answered.wait(), READY_SECONDS)
+        fresh = [wanted[name] for name in sorted(wanted.keys() - running)]
+        sidecars = await asyncio.to_thread(self.topology.sidecars, fresh)
+        for unit in (*sidecars, *fresh):
+            await asyncio.wait_for(self._watch(unit).answered.wait(), READY_SECONDS)
         self._write_endpoints(self._services())
-        await asyncio.gather(*(self.watches[name].stop() for name in running - wanted.keys()))
-        for name in running - wanted.keys():
-            del self.watches[name]
+        await asyncio.gather(*(self._remove(name) for name in running - wanted.keys()))
         self._changed()
+
+    async def _remove(self, name: str) -> None:
+        """Stop a replica, and then its sidecar, which carries its last answers."""
+        for unit in (name, f"{name}.sidecar"):
+            watch = self.watches.get(unit)
+            if watch is not None:
+                await watch.stop()
+                del self.watches[unit]
 
     def restart(self, key: str) -> list[str]:
         """Restart an instance, or all instances of a service; return their names."""
@@ -197,8 +221,9 @@ class Supervisor:
     async def stop(self) -> None:
         """Stop everything, the highest stage first; also what was never adopted."""
         self.phase = "stopping"
-        if self._rotation is not None:
-            self._rotation.cancel()
+        for task in (self._rotation, self._tending, self._tending_door):
+            if task is not None:
+                task.cancel()
         hurrying = asyncio.create_task(self._kill_in_a_hurry(), name="hurry")
         stages = sorted({w.unit.stage for w in self.watches.values()}, reverse=True)
         for stage in stages:
@@ -229,7 +254,7 @@ class Supervisor:
                 restarts=watch.restarts,
                 adopted=watch.adopted,
                 reason=watch.reason,
-                alert=watch.alert,
+                alert=watch.alert or self._trouble(watch.unit.stage),
             )
             for name, watch in self.watches.items()
         ]
@@ -249,10 +274,33 @@ class Supervisor:
                 entries[name] = watch.child.entry()
         write_json(self.home.processes_file, entries)
 
+    def _trouble(self, stage: int) -> str:
+        return {SIDECARS: self._uncertified, DOOR: self._shut}.get(stage, "")
+
+    async def _tend_door(self) -> None:
+        """Keep tokens and certificate of the door fresh; a failure is told until it is over."""
+        while True:
+            try:
+                await asyncio.to_thread(self.topology.credentials.tend)
+                self._shut = ""
+            except (OSError, ValueError, TypeError, Refused) as error:
+                self._shut = f"tokens or certificate cannot be renewed: {error}"
+            await asyncio.sleep(DOOR_SECONDS)
+
     async def _rotate(self) -> None:
         while True:
             await asyncio.to_thread(rotate, self.home.logs)
             await asyncio.sleep(ROTATE_SECONDS)
+
+    async def _tend(self, mesh: Mesh) -> None:
+        """Renew certificates in time; what fails is told beside the sidecars and tried again."""
+        while True:
+            await asyncio.sleep(TEND_SECONDS)
+            try:
+                await asyncio.to_thread(mesh.certificates.tend)
+                self._uncertified = ""
+            except (OSError, ValueError) as error:
+                self._uncertified = f"certificates cannot be renewed: {error}"
 
 
 def _with_log(text: str, command: Command) -> str:

@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, VENUE, Process
+from services.catalog.processes import process as process_of
+from services.ctl import policy
 from services.ctl.render import gateway
+from services.ctl.render.address import UNIX
+from services.ctl.render.bus import OPERATOR
 from services.ctl.servers.command import Command
 from services.ctl.servers.envoy import EnvoyServer
 from services.ctl.servers.free import LOOPBACK
 from services.ctl.servers.nats import NatsServer
 from services.ctl.servers.postgres import PostgresServer
+from services.ctl.settings import GatewaySettings
 from services.ctl.supervisor.addresses import Addresses
 from services.ctl.supervisor.child import HOME_MARK, UNIT_MARK
 from services.ctl.supervisor.database import DATABASE
+from services.ctl.supervisor.door import Credentials
 from services.ctl.supervisor.home import Home
 from services.ctl.supervisor.market import LIVE, Market
+from services.ctl.supervisor.mesh import Mesh
 from services.ctl.supervisor.probes import HealthProbe
-from services.ctl.supervisor.unit import Unit
+from services.ctl.supervisor.unit import Unit, digest
+from services.kit.bus_login import BusLogin
 
 ROOT = Path(__file__).resolve().parents[3]
-BACKING, VENUE_STAGE, DOOR, PARTS = range(4)
-"""Stages: backing servers, venue, gateway, services. The services stop first, behind their door."""
+BACKING, VENUE_STAGE, DOOR, SIDECARS, PARTS = range(5)
+"""Stages: backing servers, venue, gateway, sidecars, services, which stop first, behind them."""
+CONFIG_MARK = "QUANTUM_CONFIG"
+"""In a server's environment: what its configuration was when it started."""
 SCALABLE = (AI.key, ANALYTICS.key, EXEC_RISK.key)
 
 Program = Callable[[str], tuple[str, ...]]
@@ -55,6 +65,9 @@ class Options:
     speed: float | None = None
     """Candle-minutes a second; the venue's default when None."""
     pace: str = "lockstep"
+    mesh: bool = True
+    """Whether services talk through sidecars, with mutual TLS."""
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
 
 
 class Topology:
@@ -75,6 +88,10 @@ class Topology:
         self._program = program
         self._build = build_id()
         self._secrets = home.secrets()
+        self.policy = policy.load()
+        self.credentials = Credentials(home, self.policy, options.gateway)
+        self.mesh = Mesh(home, addresses) if options.mesh else None
+        self.identities = home.identities()
         self.postgres = PostgresServer(
             directory=home.root / "postgres",
             port=addresses.port("postgres"),
@@ -84,6 +101,7 @@ class Topology:
             directory=home.root / "nats",
             port=addresses.port("nats"),
             log=home.logs / "nats.log",
+            identities=self.identities,
         )
 
     def backing(self) -> list[Unit]:
@@ -96,7 +114,15 @@ class Topology:
     def gateway(self) -> Unit:
         """Envoy with the rendered bootstrap."""
         admin = self.addresses.port("gateway.admin")
-        bootstrap = gateway.render(self.home.envoy, self.addresses.ports, admin)
+        self.credentials.tend()
+        bootstrap = gateway.render(
+            self.home.envoy,
+            self.addresses.ports,
+            admin,
+            policy=self.policy,
+            settings=self._options.gateway,
+            transport=self.mesh.transport if self.mesh else None,
+        )
         server = EnvoyServer(bootstrap=bootstrap, port=admin, log=self.home.logs / "gateway.log")
         return self._server_unit(server, f"http://{self.addresses.at('ingress')}", DOOR)
 
@@ -122,25 +148,52 @@ class Topology:
     def service(self, process: Process, number: int, of: int) -> Unit:
         """Replica `number` (from 1) of a service of which `of` run."""
         name = process.key if of == 1 and process is not AI else f"{process.key}-{number}"
-        return self._own_unit(process, name, self.environment(process), PARTS, "")
+        settings = dict(self.environment(process))
+        if self.mesh is not None:
+            settings |= self.mesh.environment(process, name)
+        return self._own_unit(process, name, settings, PARTS, "")
+
+    def sidecars(self, services: Iterable[Unit]) -> list[Unit]:
+        """Return the sidecar of each of these replicas; none without a mesh."""
+        if self.mesh is None:
+            return []
+        found = []
+        for unit in services:
+            server = self.mesh.sidecar(process_of(unit.service), unit.name)
+            address = self.addresses.at(f"{unit.name}.mesh")
+            made = self._server_unit(server, address, SIDECARS)
+            found.append(replace(made, retire=server.drain))
+        return found
 
     def environment(self, process: Process) -> Mapping[str, str]:
         """Settings that only this service needs."""
         if process is EXEC_RISK:
             return {
-                "EXEC_RISK_POSTGRES_URL": self.dsn(EXEC_RISK.key),
+                **self._database(process),
                 "EMERGENCY_LATCH_FILE": str(self.home.root / "run" / "emergency_latch"),
                 "PAPER_VENUE_URL": f"http://{self.addresses.at('venue.http')}",
                 "BINANCE_API_KEY": self._secrets["api_key"],
                 "BINANCE_API_SECRET": self._secrets["api_secret"],
             }
         if process is ANALYTICS:
-            return {"ANALYTICS_POSTGRES_URL": self.dsn(ANALYTICS.key)}
+            return self._database(process)
         return {}
 
+    @property
+    def operator(self) -> BusLogin:
+        """How the operator logs in to the bus."""
+        return BusLogin(OPERATOR, self.identities.nkey_file(OPERATOR))
+
     def dsn(self, role: str) -> str:
-        """Where a role logs in."""
-        return self.postgres.dsn(DATABASE, role, self._secrets[role])
+        """Where a role logs in; its password lies in a file."""
+        return f"postgresql://{role}@{LOOPBACK}:{self.postgres.port}/{DATABASE}"
+
+    def _database(self, process: Process) -> dict[str, str]:
+        name = f"{process.key.upper()}_POSTGRES"
+        return {
+            f"{name}_URL": self.dsn(process.key),
+            f"{name}_PASSWORD_FILE": str(self.identities.password_file(process.key)),
+        }
 
     def migration(self, process: Process) -> Command:
         """What brings the schema of a service to head."""
@@ -164,8 +217,10 @@ class Topology:
     def _own_unit(
         self, process: Process, name: str, settings: Mapping[str, str], stage: int, address: str
     ) -> Unit:
-        grpc = self.addresses.at(f"{name}.grpc")
+        grpc = self.addresses.direct(name, process.key)
         probe = HealthProbe(grpc)
+        if process is not VENUE:
+            settings = {**settings, "NATS_NKEY_FILE": str(self.identities.nkey_file(process.key))}
         environment = {
             **self._shared(name),
             "GRPC_ADDRESS": grpc,
@@ -185,7 +240,7 @@ class Topology:
             ready=probe.of(process.grpc_service),
             address=address or grpc,
             stage=stage,
-            port=self.addresses.port(f"{name}.grpc"),
+            port=0 if grpc.startswith(UNIX) else self.addresses.port(f"{name}.grpc"),
         )
 
     def _server_unit(
@@ -193,6 +248,11 @@ class Topology:
     ) -> Unit:
         command = server.command()
         marks = {HOME_MARK: str(self.home.root), UNIT_MARK: server.name}
+        # one that runs with an old configuration is not taken over
+        if isinstance(server, EnvoyServer):
+            marks[CONFIG_MARK] = digest(server.bootstrap.read_text())
+        if isinstance(server, NatsServer):
+            marks[CONFIG_MARK] = digest(server.configuration())
         return Unit(
             name=server.name,
             service=server.name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from services.ctl.servers.command import Command, Probe
@@ -12,6 +12,15 @@ from services.ctl.servers.command import Command, Probe
 
 def nothing() -> None:
     """Prepare nothing."""
+
+
+async def no_farewell() -> None:
+    """Leave at once."""
+
+
+def digest(text: str) -> str:
+    """Return a short name of what the text says."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +45,11 @@ class Unit:
     """Time to end in order before it is killed."""
     prepare: Callable[[], None] = nothing
     """Called before each start; may block."""
+    retire: Callable[[], Awaitable[None]] = no_farewell
+    """Called before a restart that was asked for; returns when callers have gone elsewhere."""
 
     @property
     def fingerprint(self) -> str:
         """Same when the same program would be started in the same way."""
         parts = [list(self.command.arguments), sorted(self.command.environment.items())]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+        return digest(json.dumps(parts))

@@ -181,6 +181,7 @@ class Watch:
     async def _ended(self) -> str | None:
         if self._again.is_set():
             self._set(State.STOPPING)
+            await self.unit.retire()
             await self._end(self.unit.stop_seconds)
             return ""
         code = self.child.exit_code() if self.child else -1

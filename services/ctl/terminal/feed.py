@@ -13,6 +13,7 @@ from quantum.exec_risk.v1.trading_pb2 import Account, Order, Position
 from services.ctl.gateway_client import GatewayClient, word
 from services.ctl.supervisor.home import Home, Refused, read_json
 from services.ctl.terminal import tables
+from services.ctl.token_channel import token_channel
 
 LOOK_SECONDS = 1.0
 SHOWN = 8
@@ -35,7 +36,7 @@ class Feed:
     async def follow(self, home: Home) -> None:
         """Look once a second until cancelled; a failed look is told and tried again."""
         port = read_json(home.endpoints_file)["ports"]["ingress"]
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        async with token_channel(home, f"127.0.0.1:{port}") as channel:
             client = GatewayClient(channel)
             while True:
                 try:

@@ -23,7 +23,8 @@ def where(endpoints: dict[str, str], logs: str) -> list[str]:
     """Return where everything is, for people."""
     health = ", ".join(f"{endpoints[key]}/health" for key in ("ai", "exec_risk", "analytics"))
     return [
-        f"gateway   {endpoints['ingress']}  (gRPC, gRPC-Web, REST under /v1)",
+        f"gateway   {endpoints['ingress']}  (gRPC, gRPC-Web, REST under /v1; /openapi.json)",
+        f"with TLS  {endpoints['tls']}  (takes a token: `qt token --role viewer`)",
         f"health    {health}",
         f"logs      {logs}  (`qt logs SERVICE -f`)",
         "stop      Ctrl-C here, or `qt down`",
@@ -69,7 +70,7 @@ def _screen(supervisor: Supervisor, feed: Feed) -> Group:
     parts += [Text(line, "bold red") for line in tables.alerts(found)]
     if supervisor.phase == "running":
         endpoints = supervisor.topology.addresses
-        gateway = {name: f"http://{endpoints.at(name)}" for name in endpoints.public}
+        gateway = endpoints.gateway()
         parts += [Text(line) for line in where(gateway, str(supervisor.home.logs))]
         held = [position for position in feed.positions if position.status == "open"]
         parts += [
@@ -108,8 +109,7 @@ class _Plain:
         if self._supervisor.phase == "running" and not self._told_where:
             self._told_where = True
             addresses = self._supervisor.topology.addresses
-            gateway = {name: f"http://{addresses.at(name)}" for name in addresses.public}
-            self._print_all(where(gateway, str(self._supervisor.home.logs)))
+            self._print_all(where(addresses.gateway(), str(self._supervisor.home.logs)))
         while self._feed.lines:
             self._print(self._feed.lines.popleft())
         self._until_account -= REFRESH_SECONDS

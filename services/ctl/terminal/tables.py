@@ -133,6 +133,15 @@ def performance(rows: Iterable[Performance], title: str = "") -> Table:
     return table
 
 
+def certificates(rows: Iterable[dict[str, Any]], title: str = "") -> Table:
+    """Return identities, what their certificates say, and when these expire."""
+    table = _table(title, "name", "subject", "expires", "hours left", "issuer")
+    for row in rows:
+        left = Text(f"{row['hours_left']:.1f}", "red" if row["hours_left"] < 1 else "")
+        table.add_row(row["name"], row["subject"], row["not_after"], left, row["issuer"])
+    return table
+
+
 def account_line(account: Account) -> str:
     """Return the account in one line."""
     note = f" ({IN_SAMPLE})" if account.in_sample else ""

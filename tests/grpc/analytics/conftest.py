@@ -21,6 +21,7 @@ from services.analytics.core.portfolio import Portfolio, ValuedPosition
 from services.analytics.core.trades import Trade, TradeStatus
 from services.analytics.health_store import HealthStore
 from services.analytics.metrics import AnalyticsMetrics
+from services.analytics.peers import Peers
 from services.analytics.servicer import AnalyticsServicer
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.views import Cursor, RecordedEvent, Views
@@ -148,6 +149,7 @@ async def served(free_port: int) -> AsyncIterator[Running]:
         interval=5,
         flush_interval=10,
         look_interval=1,
+        peers=Peers("", []),
     )
 
     async def build(process: Process) -> Servicers:

@@ -41,7 +41,7 @@ async def test_a_command_without_a_running_system_says_so(tmp_path: Path, comman
         (["--market=/nowhere"], "qt: --market /nowhere: no such folder"),
         (["--pace=slow"], "qt: --pace slow: say lockstep or free"),
         (["--speed=-1"], "qt: --speed -1: must not be below 0"),
-        (["--ports=80"], "qt: --ports 80: say default, auto or four numbers"),
+        (["--ports=80"], "qt: --ports 80: say default, auto or five numbers"),
         (["--home=/proc/x"], "qt: cannot write /proc/x"),
     ],
 )
@@ -60,7 +60,7 @@ async def test_a_public_port_in_use_is_one_line_and_starts_nothing(
 ) -> None:
     taken = free_port()
     with socket.create_server((LOOPBACK, taken)):
-        ports = ",".join([str(taken), *(str(free_port()) for _ in range(3))])
+        ports = ",".join([str(taken), *(str(free_port()) for _ in range(4))])
         code, told = await qt("up", f"--home={tmp_path}", f"--ports={ports}", *detach)
     assert code == 2
     assert told.startswith(f"qt: in use: port {taken} (ingress)") and "\n" not in told

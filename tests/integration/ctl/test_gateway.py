@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,86 +21,29 @@ from quantum.ai.v1 import ai_service_pb2, ai_service_pb2_grpc
 from yarl import URL
 
 from services.catalog.processes import AI, SERVICES
-from services.ctl.render import endpoints, gateway
-from services.ctl.servers.envoy import EnvoyServer
-from services.ctl.servers.free import free_port
 from tests.support.eventually import eventually
-from tests.support.stand_in_system import PROGRAM
+from tests.support.front_door import FrontDoor, opened
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
-@dataclass
-class Door:
-    """A running gateway, the replicas behind it, and the switches of the replicas."""
-
-    ports: dict[str, int]
-    folder: Path
-    replicas: dict[str, asyncio.subprocess.Process]
-
-    def url(self, name: str, path: str) -> str:
-        return f"http://127.0.0.1:{self.ports[name]}{path}"
-
-    def unready(self, instance: str) -> Path:
-        return self.folder / f"{instance}.unready"
-
-
-@contextlib.asynccontextmanager
-async def replica(
-    key: str, instance: str, port: int, folder: Path
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(PROGRAM),
-        key,
-        env={
-            **os.environ,
-            "SERVICE_INSTANCE": instance,
-            "GRPC_ADDRESS": f"127.0.0.1:{port}",
-            "STAND_IN_FOLDER": str(folder),
-        },
-        stdout=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+REPLICAS = (("ai", "ai-1"), ("ai", "ai-2"), ("exec_risk", "exec_risk"), ("analytics", "analytics"))
 
 
 @pytest_asyncio.fixture
-async def door(tmp_path: Path) -> AsyncIterator[Door]:
+async def door(tmp_path: Path) -> AsyncIterator[FrontDoor]:
     """Two replicas of ai and one of each other service behind a gateway."""
-    plan = [("ai", "ai-1"), ("ai", "ai-2"), ("exec_risk", "exec_risk"), ("analytics", "analytics")]
-    at = {instance: free_port() for _, instance in plan}
-    ports = {name: free_port() for name in ("ingress", "ai", "exec_risk", "analytics")}
-    admin = free_port()
-    envoy = tmp_path / "envoy"
-    for service in SERVICES:
-        mine = [f"127.0.0.1:{at[i]}" for key, i in plan if key == service.key]
-        endpoints.write(envoy, service.key, mine)
-    bootstrap = gateway.render(envoy, ports, admin)
-    async with contextlib.AsyncExitStack() as stack:
-        started = {
-            instance: await stack.enter_async_context(
-                replica(key, instance, at[instance], tmp_path)
-            )
-            for key, instance in plan
-        }
-        await stack.enter_async_context(EnvoyServer.start(bootstrap, admin))
-        door = Door(ports=ports, folder=tmp_path, replicas=started)
+    async with opened(tmp_path, REPLICAS) as door:
 
-        async def all_ready() -> bool:
-            paths = ("/v1/ai/ready", "/v1/exec-risk/ready", "/v1/analytics/ready")
-            for path in paths:
-                status, _ = await get(door.url("ingress", path))
-                if status != 200:
-                    return False
+        async def both() -> bool:
             return await answering(door) == {"ai-1", "ai-2"}
 
-        await eventually(all_ready, 30)
+        await eventually(both, 30)
         yield door
+
+
+def unready(door: FrontDoor, instance: str) -> Path:
+    return door.folder / f"{instance}.unready"
 
 
 async def get(url: str, **headers: str) -> tuple[int, str]:
@@ -111,7 +51,7 @@ async def get(url: str, **headers: str) -> tuple[int, str]:
         return told.status, await told.text()
 
 
-async def answering(door: Door, calls: int = 40) -> set[str]:
+async def answering(door: FrontDoor, calls: int = 40) -> set[str]:
     """Return which ai replicas answer; every call must succeed."""
     seen = set()
     for _ in range(calls):
@@ -121,7 +61,7 @@ async def answering(door: Door, calls: int = 40) -> set[str]:
     return seen
 
 
-async def test_health_and_ready_on_the_health_ports_and_nothing_else(door: Door) -> None:
+async def test_health_and_ready_on_the_health_ports_and_nothing_else(door: FrontDoor) -> None:
     for service in SERVICES:
         status, text = await get(door.url(service.key, "/health"))
         assert status == 200
@@ -131,8 +71,10 @@ async def test_health_and_ready_on_the_health_ports_and_nothing_else(door: Door)
             assert (await get(door.url(service.key, other)))[0] == 404
 
 
-async def test_not_ready_is_503_with_the_components_also_when_out_of_rotation(door: Door) -> None:
-    door.unready("exec_risk").touch()
+async def test_not_ready_is_503_with_the_components_also_when_out_of_rotation(
+    door: FrontDoor,
+) -> None:
+    unready(door, "exec_risk").touch()
     await asyncio.sleep(1.5)
     status, text = await get(door.url("exec_risk", "/ready"))
     assert status == 503
@@ -142,15 +84,15 @@ async def test_not_ready_is_503_with_the_components_also_when_out_of_rotation(do
 
 
 async def test_an_unready_replica_leaves_rotation_and_returns_without_a_failed_call(
-    door: Door,
+    door: FrontDoor,
 ) -> None:
-    door.unready("ai-1").touch()
+    unready(door, "ai-1").touch()
 
     async def only_the_other() -> bool:
         return await answering(door) == {"ai-2"}
 
     await eventually(only_the_other, 15)
-    door.unready("ai-1").unlink()
+    unready(door, "ai-1").unlink()
 
     async def both() -> bool:
         return await answering(door) == {"ai-1", "ai-2"}
@@ -158,13 +100,13 @@ async def test_an_unready_replica_leaves_rotation_and_returns_without_a_failed_c
     await eventually(both, 15)
 
 
-async def test_a_killed_replica_costs_no_read(door: Door) -> None:
+async def test_a_killed_replica_costs_no_read(door: FrontDoor) -> None:
     door.replicas["ai-1"].send_signal(signal.SIGKILL)
     assert "ai-2" in await answering(door, 200)
     assert (await get(door.url("ai", "/health")))[0] == 200, "the health port passes it over"
 
 
-async def test_grpc_health_and_reflection_of_each_port(door: Door) -> None:
+async def test_grpc_health_and_reflection_of_each_port(door: FrontDoor) -> None:
     for name in ("ingress", *(service.key for service in SERVICES)):
         async with grpc.aio.insecure_channel(f"127.0.0.1:{door.ports[name]}") as channel:
             answer = await health_pb2_grpc.HealthStub(channel).Check(  # type: ignore[attr-defined]
@@ -178,7 +120,7 @@ async def test_grpc_health_and_reflection_of_each_port(door: Door) -> None:
         assert any(listed)
 
 
-async def test_grpc_and_grpc_web_reach_a_service(door: Door) -> None:
+async def test_grpc_and_grpc_web_reach_a_service(door: FrontDoor) -> None:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{door.ports['ingress']}") as channel:
         stub = ai_service_pb2_grpc.AiServiceStub(channel)
         answer = await stub.GetHealth(ai_service_pb2.GetHealthRequest(), timeout=5)
@@ -186,7 +128,7 @@ async def test_grpc_and_grpc_web_reach_a_service(door: Door) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             unknown: Any = channel.unary_unary("/quantum.ops.v1.OperationsService/Drain")
             await unknown(b"", timeout=5)
-        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED, "operations are not routed"
+        assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED, "inside only"
     url = door.url("ingress", f"/{AI.grpc_service}/GetHealth")
     headers = {"content-type": "application/grpc-web+proto"}
     async with (
@@ -197,7 +139,7 @@ async def test_grpc_and_grpc_web_reach_a_service(door: Door) -> None:
     assert told.status == 200 and b"healthy" in body and b"grpc-status:0" in body
 
 
-async def test_grpcurl_lists_describes_probes_and_calls(door: Door) -> None:
+async def test_grpcurl_lists_describes_probes_and_calls(door: FrontDoor) -> None:
     async def grpcurl(*arguments: str) -> str:
         address = f"127.0.0.1:{door.ports['ingress']}"
         process = await asyncio.create_subprocess_exec(
@@ -219,7 +161,7 @@ async def test_grpcurl_lists_describes_probes_and_calls(door: Door) -> None:
     assert "healthy" in await grpcurl(f"{AI.grpc_service}/GetHealth")
 
 
-async def test_escaped_slashes_and_unknown_paths_are_refused(door: Door) -> None:
+async def test_escaped_slashes_and_unknown_paths_are_refused(door: FrontDoor) -> None:
     assert (await get(door.url("ingress", "/v1/ai/nothing")))[0] == 404
     async with aiohttp.ClientSession() as session:
         url = URL(door.url("ingress", "/v1/ai%2Fhealth"), encoded=True)

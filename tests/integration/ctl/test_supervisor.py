@@ -18,10 +18,19 @@ from services.ctl.supervisor.child import HOME_MARK, strays
 from services.ctl.supervisor.home import Home, read_json
 from services.ctl.supervisor.supervisor import Supervisor
 from services.ctl.supervisor.watch import State
+from services.kit.db_login import Login
 from tests.support.eventually import eventually
 from tests.support.stand_in_system import running
 
-EVERYTHING = {"postgres", "nats", "venue", "gateway", "ai-1", "ai-2", "exec_risk", "analytics"}
+SERVICES = {"ai-1", "ai-2", "exec_risk", "analytics"}
+EVERYTHING = {
+    "postgres",
+    "nats",
+    "venue",
+    "gateway",
+    *SERVICES,
+    *(f"{s}.sidecar" for s in SERVICES),
+}
 
 
 @pytest.fixture
@@ -47,7 +56,11 @@ async def test_everything_starts_answers_and_stops(home: Home) -> None:
         for service in ("ai", "exec_risk", "analytics"):
             status, text = await get(endpoints["gateway"][service] + "/health")
             assert status == 200 and '"healthy"' in text
-        connection = await asyncpg.connect(supervisor.topology.dsn("quantum_user"))
+        login = Login(
+            supervisor.topology.dsn("quantum_user"),
+            supervisor.topology.identities.password_file("quantum_user"),
+        )
+        connection = await asyncpg.connect(**login.options())
         assert await connection.fetchval("show search_path") == "exec_risk, analytics"
         await connection.close()
         alive = pids(supervisor)
@@ -129,7 +142,7 @@ async def test_scale_adds_and_removes_replicas_behind_the_gateway(home: Home) ->
         file = home.envoy / "eds" / "ai.json"
         assert file.read_text().count("port_value") == 3
         await supervisor.scale("ai", 1)
-        assert {n for n in pids(supervisor) if n.startswith("ai")} == {"ai-1"}
+        assert {n for n in pids(supervisor) if n.startswith("ai")} == {"ai-1", "ai-1.sidecar"}
         assert file.read_text().count("port_value") == 1
 
 

@@ -42,7 +42,7 @@ async def database(postgres_dsn: str) -> AsyncIterator[Database]:
 def notifications(database: Database, fallback: float) -> Notifications:
     """What one replica listens with."""
     return Notifications(
-        database.dsn,
+        database.where,
         ANSWERS_CHANNEL,
         SystemClock(),
         application_name="listens",

@@ -53,7 +53,7 @@ async def _store(database: Database, owner: str = "a") -> tuple[PostgresStore, L
 def _views(database: Database, account: str = "main") -> Views:
     clock = SystemClock()
     polled = Notifications(
-        database.dsn, ANSWERS_CHANNEL, clock, application_name="test", fallback_seconds=0.05
+        database.where, ANSWERS_CHANNEL, clock, application_name="test", fallback_seconds=0.05
     )
     return Views(database, account, clock, polled)
 

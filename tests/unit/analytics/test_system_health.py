@@ -149,3 +149,23 @@ def test_a_part_that_is_down_is_an_alert() -> None:
     )
     found = derive(broken, LedgerState(), now=1.0, before={})
     assert found[("PartDown", "nats")].severity is Severity.CRITICAL
+
+
+@pytest.mark.parametrize(
+    ("status", "found"),
+    [
+        (Status.HEALTHY, Status.DEGRADED),
+        (Status.DEGRADED, Status.DEGRADED),
+        (Status.CRITICAL, Status.CRITICAL),
+    ],
+)
+def test_a_service_with_heartbeats_that_answers_no_call_is_degraded_at_least(
+    status: Status, found: Status
+) -> None:
+    beats = [beat(status=status)]
+    silent = {"ai-service": "does not answer calls (unavailable)", "other": "away"}
+    seen = assess([AI], beats, [], now=100.0, link=Link(), limits=LIMITS, silent=silent)
+    service = seen.service("ai-service")
+    assert service.status is found
+    assert service.reason.startswith("does not answer calls (unavailable)")
+    assert view(*beats).service("ai-service").status is status

@@ -36,8 +36,8 @@ def test_a_port_with_a_listener_is_not_free(taken: int) -> None:
 
 def test_default_ports_are_those_that_people_know(home: Home) -> None:
     addresses = Addresses.load(home, DEFAULT)
-    known = [addresses.port(name) for name in ("ingress", "ai", "exec_risk", "analytics")]
-    assert known == [8080, 8001, 8002, 8003]
+    known = [addresses.port(name) for name in ("ingress", "ai", "exec_risk", "analytics", "tls")]
+    assert known == [8080, 8001, 8002, 8003, 8443]
 
 
 def test_chosen_ports_differ_and_come_back_at_the_next_start(home: Home) -> None:
@@ -59,13 +59,13 @@ def test_an_inner_port_that_someone_took_is_chosen_anew_unless_it_is_ours(
 
 
 def test_a_public_port_in_use_is_refused_with_its_name(home: Home, taken: int) -> None:
-    free = [free_port() for _ in range(3)]
+    free = [free_port() for _ in range(4)]
     addresses = Addresses.load(home, ",".join(map(str, [free[0], taken, *free[1:]])))
     with pytest.raises(Refused, match=rf"in use: port {taken} \(ai\); .*--ports auto"):
         addresses.require_public_free()
 
 
-@pytest.mark.parametrize("ports", ["8080", "a,b,c,d", "1,2,3,4,5", ""])
+@pytest.mark.parametrize("ports", ["8080", "a,b,c,d", "1,2,3,4", "1,2,3,4,5,6", ""])
 def test_nonsense_ports_are_refused(home: Home, ports: str) -> None:
-    with pytest.raises(Refused, match=r"say default, auto or four numbers"):
+    with pytest.raises(Refused, match=r"say default, auto or five numbers"):
         Addresses.load(home, ports)

@@ -25,9 +25,9 @@ from services.ctl.terminal import tables
 
 def test_an_endpoint_file_names_the_instances_of_its_service(tmp_path: Path) -> None:
     instances = {
-        "ai-1": {"service": "ai", "grpc": "127.0.0.1:1001"},
-        "ai-2": {"service": "ai", "grpc": "127.0.0.1:1002"},
-        "venue": {"service": "venue", "grpc": "127.0.0.1:1003"},
+        "ai-1": {"service": "ai", "grpc": "unix:/s/ai-1", "mesh": "127.0.0.1:1001"},
+        "ai-2": {"service": "ai", "grpc": "unix:/s/ai-2", "mesh": "127.0.0.1:1002"},
+        "venue": {"service": "venue", "grpc": "127.0.0.1:1003", "mesh": "127.0.0.1:1003"},
     }
     endpoints.render(tmp_path, {"instances": instances})
     held = json.loads((tmp_path / "eds" / "ai.json").read_text())["resources"][0]

@@ -1,0 +1,67 @@
+"""Settings of the gateway and of who may pass it; read once, by the command that starts it."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from services.ctl.tokens import AUDIENCE
+
+Names = Annotated[tuple[str, ...], NoDecode]
+
+
+class GatewaySettings(BaseSettings):
+    """How the front door is built. The environment name is the field's, in upper case."""
+
+    model_config = SettingsConfigDict(
+        env_file=os.environ.get("QUANTUM_ENV_FILE", ".env"), extra="ignore", frozen=True
+    )
+
+    gateway_tls_host: str = "127.0.0.1"
+    """Where the TLS door listens; 0.0.0.0 lets other machines in."""
+    gateway_names: Names = ("localhost",)
+    """DNS names of the gateway: in its certificate, and the hosts that its loopback door answers
+    for besides 127.0.0.1, so that a web page elsewhere cannot reach it under a name of its own."""
+    gateway_calls_per_second: int = Field(default=500, ge=1, le=100_000)
+    """Calls that one client (subject of a token, else address) may make; twice that in a burst."""
+    gateway_request_bytes: int = Field(default=1 << 20, ge=1_024, le=64 << 20)
+    """Largest request, all messages of a stream together."""
+    gateway_connections: int = Field(default=1_000, ge=10)
+    """Most connections at once, health ports besides."""
+    gateway_cors_origins: Names = ()
+    """Origins of web pages that may call, besides pages of this machine."""
+    oidc_issuer: str = ""
+    """Claim `iss` of an OIDC provider that issues the tokens; empty: our own issuer does."""
+    oidc_jwks_uri: str = ""
+    """Where its keys are."""
+    oidc_audience: str = AUDIENCE
+    """Claim `aud` that its tokens must carry."""
+    oidc_role_claim: str = "role"
+    """Claim with the role or a list of roles; dots lead into objects."""
+    oidc_ca_file: str = ""
+    """CA bundle that its certificate is checked with; empty: this machine's."""
+
+    @field_validator("gateway_names", "gateway_cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> GatewaySettings:
+        if not self.gateway_names:
+            raise ValueError("GATEWAY_NAMES must name at least one host")
+        if bool(self.oidc_issuer) is not bool(self.oidc_jwks_uri):
+            raise ValueError("OIDC_ISSUER and OIDC_JWKS_URI go together")
+        uri = urlsplit(self.oidc_jwks_uri)
+        near = uri.hostname in ("localhost", "127.0.0.1")
+        if self.oidc_jwks_uri and not (uri.hostname and uri.scheme in ("http", "https")):
+            raise ValueError("OIDC_JWKS_URI must be an https address")
+        if uri.scheme == "http" and not near:
+            raise ValueError("OIDC_JWKS_URI must be https: keys read in the clear can be forged")
+        return self

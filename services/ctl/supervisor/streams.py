@@ -1,0 +1,16 @@
+"""The streams of the bus are declared by one: the operator, before any service starts."""
+
+from __future__ import annotations
+
+from services.catalog.subjects import STREAMS
+from services.kit.bus import Bus
+from services.kit.bus_login import BusLogin
+
+
+async def declare(url: str, login: BusLogin) -> None:
+    """Create the streams, or bring existing ones to their declared limits."""
+    bus = await Bus.connect(url, "streams", login)
+    try:
+        await bus.declare(STREAMS)
+    finally:
+        await bus.close()

@@ -1,0 +1,366 @@
+"""Both overlays, as kustomize builds them: schemas, quantities, what belongs together."""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from services.catalog import ports
+from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, PROCESSES, SERVICES, process
+from services.ctl import policy
+from services.ctl.render import kubernetes
+from services.ctl.render.cluster_names import APP, NAMESPACE, NATS, POSTGRES, workload
+from tests.support.cluster import (
+    KUBERNETES,
+    OVERLAYS,
+    ROOT,
+    Document,
+    build,
+    containers,
+    decode,
+    labels,
+    matches,
+    named,
+    of_kind,
+    pod,
+    workloads,
+)
+
+VERSION = "1.32"
+CUSTOM = {
+    "networking.istio.io/v1", "security.istio.io/v1", "postgresql.cnpg.io/v1",
+    "monitoring.coreos.com/v1",
+}  # fmt: skip
+"""Groups of which Kubernetes has no schema: test_istio and tests below look at them."""
+TABLE = policy.load()
+GUIDE = {
+    AI.name: {"limits": {"cpu": "8", "memory": "16Gi"}, "requests": {"cpu": "4", "memory": "8Gi"}},
+    EXEC_RISK.name: {
+        "limits": {"cpu": "4", "memory": "8Gi"}, "requests": {"cpu": "2", "memory": "4Gi"},
+    },
+    ANALYTICS.name: {
+        "limits": {"cpu": "4", "memory": "8Gi"}, "requests": {"cpu": "2", "memory": "4Gi"},
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(params=OVERLAYS)
+def documents(request: pytest.FixtureRequest) -> tuple[Document, ...]:
+    return build(request.param)
+
+
+def check(document: Document) -> None:
+    try:
+        kubernetes_validate.validate(document, VERSION, strict=True)
+    except kubernetes_validate.SchemaNotFoundError:
+        assert document["apiVersion"] in CUSTOM, f"no schema of {named(document)}"
+
+
+def test_every_document_is_what_the_schema_says(documents: tuple[Document, ...]) -> None:
+    for document in documents:
+        check(document)
+
+
+def test_a_typing_mistake_is_noticed() -> None:
+    deployment = copy.deepcopy(workloads(build("prod"))[AI.name])
+    deployment["spec"]["template"]["spec"]["container"] = []
+    with pytest.raises(kubernetes_validate.ValidationError):
+        check(deployment)
+    with pytest.raises(AssertionError, match="no schema"):
+        check({**deployment, "kind": "Deploymnet"})
+    with pytest.raises(AssertionError, match="no schema"):
+        check({**deployment, "apiVersion": "policy/v1beta1", "kind": "PodDisruptionBudget"})
+
+
+def test_every_quantity_is_one(documents: tuple[Document, ...]) -> None:
+    assert not decode(*(d for d in documents if d["apiVersion"] not in CUSTOM))
+
+
+def test_the_guides_milliseconds_are_no_quantity() -> None:
+    """The schema takes `500ms`, the API server does not."""
+    scaler = copy.deepcopy(of_kind(build("prod"), "HorizontalPodAutoscaler")[AI.name])
+    scaler["spec"]["metrics"][1]["pods"]["target"]["averageValue"] = "500ms"
+    check(scaler)
+    others = [d for d in build("prod") if d["apiVersion"] not in CUSTOM]
+    for place in (0, len(others)):
+        [complaint] = decode(*others[:place], scaler, *others[place:])
+        assert "quantities must match" in complaint
+
+
+def test_no_secret_stands_in_the_manifests(documents: tuple[Document, ...]) -> None:
+    assert not of_kind(documents, "Secret")
+    text = yaml.safe_dump_all(documents)
+    assert not re.search(r"PRIVATE KEY|SU[A-Z0-9]{56}|postgresql://\w+:", text)
+
+
+def test_everything_lies_in_the_one_namespace(documents: tuple[Document, ...]) -> None:
+    for document in documents:
+        if document["kind"] != "Namespace":
+            assert document["metadata"]["namespace"] == NAMESPACE, named(document)
+
+
+def test_the_rendered_part_is_fresh() -> None:
+    for name, text in kubernetes.render(TABLE).items():
+        assert (KUBERNETES / "base" / "rendered" / name).read_text() == text, "run make gen"
+
+
+def test_every_service_of_the_catalog_runs_under_its_name(
+    documents: tuple[Document, ...],
+) -> None:
+    found = workloads(documents)
+    for service in SERVICES:
+        [container] = pod(found[service.name])["containers"]
+        assert container["command"] == ["python", "-m", f"services.{service.key}"]
+        assert container["readinessProbe"]["grpc"] == {
+            "port": ports.GRPC, "service": service.grpc_service,
+        }  # fmt: skip
+        assert container["livenessProbe"]["grpc"] == {"port": ports.GRPC}
+        assert {p["name"]: p["containerPort"] for p in container["ports"]} == {
+            "grpc": ports.GRPC, "metrics": ports.METRICS,
+        }  # fmt: skip
+
+
+def test_every_process_is_locked_down(documents: tuple[Document, ...]) -> None:
+    for name, found in workloads(documents).items():
+        security = pod(found)["securityContext"]
+        assert security["runAsNonRoot"] is True
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod(found)["automountServiceAccountToken"] is False
+        for container in containers(found):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, name
+            assert {"cpu", "memory"} <= set(container["resources"]["requests"]), name
+            assert "memory" in container["resources"]["limits"], name
+            assert container["image"], name
+
+
+def test_the_end_is_longer_than_the_drain(documents: tuple[Document, ...]) -> None:
+    settings = next(d["data"] for d in documents if d["metadata"]["name"].startswith("settings-"))
+    drain = int(settings["DRAIN_DELAY_SECONDS"]) + int(settings["STOP_GRACE_SECONDS"])
+    for service in SERVICES:
+        assert pod(workloads(documents)[service.name])["terminationGracePeriodSeconds"] > drain + 15
+    lame_duck = re.search(
+        r'lame_duck_duration: "(\d+)s"', (ROOT / "mesh/nats/limits.conf").read_text()
+    )
+    assert lame_duck
+    nats = pod(workloads(documents)[NATS])
+    assert nats["terminationGracePeriodSeconds"] > int(lame_duck[1]) + 15
+
+
+def test_selectors_find_the_pods_that_they_are_for(documents: tuple[Document, ...]) -> None:
+    found = workloads(documents)
+    for name, one in found.items():
+        if "selector" in one["spec"]:
+            assert matches(one["spec"]["selector"], labels(one)), name
+    for kind in ("Service", "PodDisruptionBudget"):
+        for name, one in of_kind(documents, kind).items():
+            hits = [w for w, d in found.items() if matches(one["spec"]["selector"], labels(d))]
+            assert hits == [name.removesuffix("-replicas")], f"{kind}/{name}"
+
+
+def test_every_port_of_a_service_is_one_of_its_pods(documents: tuple[Document, ...]) -> None:
+    for name, service in of_kind(documents, "Service").items():
+        [one] = [
+            w for w in workloads(documents).values()
+            if matches(service["spec"]["selector"], labels(w))
+        ]  # fmt: skip
+        offered = {
+            port["name"]: port["containerPort"]
+            for container in containers(one)
+            for port in container.get("ports", [])
+        }
+        for port in service["spec"]["ports"]:
+            assert offered[port["targetPort"]] == port["port"], name
+
+
+def test_every_claim_secret_and_account_is_declared_or_documented(
+    documents: tuple[Document, ...],
+) -> None:
+    told = (ROOT / "docs" / "deployment.md").read_text()
+    accounts = of_kind(documents, "ServiceAccount")
+    maps = of_kind(documents, "ConfigMap")
+    for name, one in workloads(documents).items():
+        account = pod(one).get("serviceAccountName")
+        assert account is None or account in accounts
+        for volume in pod(one).get("volumes", []):
+            if "configMap" in volume:
+                assert volume["configMap"]["name"] in maps, name
+    for secret in sorted(secrets(documents)):
+        assert f"`{secret}`" in told, f"docs/deployment.md does not say what {secret} holds"
+
+
+def secrets(documents: tuple[Document, ...]) -> set[str]:
+    """Return the names of all secrets that something refers to."""
+    text = yaml.safe_dump_all(documents, default_flow_style=True, width=10**6)
+    found = set(re.findall(r"secretName: ([\w-]+)", text))
+    found |= set(re.findall(r"(?:secretKeyRef|secretRef): \{(?:[^}]*, )?name: ([\w-]+)", text))
+    cluster = of_kind(documents, "Cluster")[POSTGRES]["spec"]
+    return found | {role["passwordSecret"]["name"] for role in cluster["managed"]["roles"]}
+
+
+def test_replicas_and_limits_are_the_guides_in_production() -> None:
+    found = workloads(build("prod"))
+    for name, resources in GUIDE.items():
+        [container] = pod(found[name])["containers"]
+        assert container["resources"] == resources
+    assert found[EXEC_RISK.name]["spec"]["replicas"] == 2, "a leader and its standby"
+    assert "replicas" not in found[AI.name]["spec"], "the autoscaler's number would be overwritten"
+
+
+def test_ai_scales_as_the_guide_says() -> None:
+    scaler = of_kind(build("prod"), "HorizontalPodAutoscaler")[AI.name]["spec"]
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (2, 10)
+    assert scaler["scaleTargetRef"]["name"] == AI.name
+    cpu, latency = scaler["metrics"]
+    assert cpu["resource"]["target"] == {"type": "Utilization", "averageUtilization": 70}
+    assert latency["pods"] == {
+        "metric": {"name": "signal_generation_latency"},
+        "target": {"type": "AverageValue", "averageValue": "500m"},
+    }
+
+
+def test_the_adapter_makes_that_metric_of_one_that_exists() -> None:
+    values = yaml.safe_load((KUBERNETES / "monitoring" / "prometheus-adapter.yaml").read_text())
+    [rule] = values["rules"]["custom"]
+    assert rule["name"]["as"] == "signal_generation_latency"
+    measured = (ROOT / "services/ai/measures.py").read_text()
+    for name in re.findall(rf"{AI.metric_prefix}_(\w+?)_(?:sum|count)\b", str(rule)):
+        assert f'"{name}"' in measured
+    assert rule["metricsQuery"].count("<<.LabelMatchers>>") == 2
+    assert "by (<<.GroupBy>>)" in rule["metricsQuery"]
+
+
+def test_replicas_are_spread_and_disruptions_bounded(documents: tuple[Document, ...]) -> None:
+    budgets = of_kind(documents, "PodDisruptionBudget")
+    for service in SERVICES:
+        assert budgets[service.name]["spec"]["maxUnavailable"] == 1
+        spread = pod(workloads(documents)[service.name])["topologySpreadConstraints"]
+        keys = {one["topologyKey"] for one in spread}
+        assert keys == {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}
+        for one in spread:
+            # else replicas of other services would count too
+            assert APP in one["matchLabelKeys"]
+
+
+def test_the_bus_is_three_nodes(documents: tuple[Document, ...]) -> None:
+    nats = workloads(documents)[NATS]
+    assert nats["spec"]["replicas"] == 3
+    assert nats["spec"]["volumeClaimTemplates"]
+    configuration = (ROOT / "mesh" / "nats" / "cluster.conf").read_text()
+    for number in range(3):
+        assert f"{NATS}-{number}.{nats['spec']['serviceName']}:{ports.NATS_ROUTES}" in configuration
+
+
+def test_the_database_is_a_cluster_with_the_tuned_values_and_the_tables_roles() -> None:
+    cluster = of_kind(build("prod"), "Cluster")[POSTGRES]["spec"]
+    assert cluster["instances"] == 3
+    assert cluster["minSyncReplicas"] == 1
+    tuned = postgres_settings(ROOT / "mesh" / "postgres" / "postgresql.conf")
+    for name, value in cluster["postgresql"]["parameters"].items():
+        assert tuned[name] == value
+    named_roles = {role["name"] for role in cluster["managed"]["roles"]}
+    assert named_roles == {*TABLE.database.owners, *TABLE.database.readers}
+    assert cluster["bootstrap"]["initdb"]["database"] == "quantum_trader"
+    for line in cluster["postgresql"]["pg_hba"]:
+        assert line.startswith("hostssl quantum_trader ")
+
+
+def postgres_settings(file: Path) -> dict[str, str]:
+    pairs = (line.partition("#")[0].partition("=") for line in file.read_text().splitlines())
+    return {key.strip(): value.strip().strip("'") for key, mark, value in pairs if mark}
+
+
+def policies(documents: tuple[Document, ...]) -> dict[str, Any]:
+    return {n: d["spec"] for n, d in of_kind(documents, "NetworkPolicy").items()}
+
+
+def reaches(documents: tuple[Document, ...], source: str, target: str, port: int) -> bool:
+    """Tell whether the policies let pods of one workload open a connection to another's port."""
+    found = workloads(documents)
+    here, there = labels(found[source]), labels(found[target])
+    leaves = any(
+        peer_takes(rule.get("to"), there) and port_in(rule, port)
+        for spec in policies(documents).values()
+        if "Egress" in spec["policyTypes"] and matches(spec["podSelector"], here)
+        for rule in spec.get("egress", [])
+    )
+    enters = any(
+        peer_takes(rule.get("from"), here) and port_in(rule, port)
+        for spec in policies(documents).values()
+        if "Ingress" in spec["policyTypes"] and matches(spec["podSelector"], there)
+        for rule in spec.get("ingress", [])
+    )
+    return leaves and enters
+
+
+def peer_takes(peers: list[dict[str, Any]] | None, held: dict[str, str]) -> bool:
+    if peers is None:
+        return True
+    return any("podSelector" in peer and matches(peer["podSelector"], held) for peer in peers)
+
+
+def port_in(rule: dict[str, Any], port: int) -> bool:
+    return any(listed["port"] == port for listed in rule["ports"])
+
+
+def test_who_may_connect_to_whom_is_what_the_table_says(documents: tuple[Document, ...]) -> None:
+    """Every pair, in both directions: what the table does not name is not let through."""
+    edges = {(workload(call.caller), workload(call.callee)) for call in TABLE.calls}
+    users = {workload(user) for user in TABLE.bus} | {"setup"}
+    names = [*workloads(documents)]
+    for source in names:
+        for target in names:
+            asked = reaches(documents, source, target, ports.GRPC)
+            assert asked == ((source, target) in edges), f"{source} to {target}"
+        assert reaches(documents, source, NATS, ports.NATS) == (source in users), source
+        assert reaches(documents, source, NATS, ports.NATS_ROUTES) == (source == NATS), source
+
+
+def test_only_owners_of_a_schema_reach_the_database(documents: tuple[Document, ...]) -> None:
+    spec = policies(documents)[POSTGRES]
+    takers = [
+        name
+        for name, one in workloads(documents).items()
+        if any(
+            peer_takes(rule["from"], labels(one)) and port_in(rule, ports.POSTGRES)
+            for rule in spec["ingress"]
+        )
+    ]
+    assert sorted(takers) == sorted(process(owner).name for owner in TABLE.database.owners)
+
+
+def test_nothing_is_allowed_that_no_policy_allows(documents: tuple[Document, ...]) -> None:
+    first = policies(documents)["nothing-else"]
+    assert first == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+
+
+def test_only_the_exchange_connection_leaves_the_cluster(documents: tuple[Document, ...]) -> None:
+    outside = [
+        name
+        for name, spec in policies(documents).items()
+        for rule in spec.get("egress", [])
+        if any("ipBlock" in peer for peer in rule.get("to", []))
+    ]
+    assert outside == [EXEC_RISK.name]
+
+
+def test_development_trades_on_paper_and_production_does_not_without_being_told() -> None:
+    found = {}
+    for overlay in OVERLAYS:
+        found[overlay] = next(
+            d["data"] for d in build(overlay) if d["metadata"]["name"].startswith("settings-")
+        )
+    assert found["dev"]["EXCHANGE_VENUE"] == "paper"
+    assert found["prod"]["EXCHANGE_VENUE"] == "demo"
+    assert "LIVE_TRADING_CONFIRMED" not in found["prod"]
+    assert PROCESSES[-1].name in workloads(build("dev"))
+    assert PROCESSES[-1].name not in workloads(build("prod"))

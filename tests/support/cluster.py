@@ -1,0 +1,82 @@
+"""The manifests of a cluster as kustomize builds them, and how they are found in each other."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+KUBERNETES = ROOT / "mesh" / "kubernetes"
+KUBECTL = Path(sys.executable).with_name("kubectl")
+OVERLAYS = ("dev", "prod")
+Document = dict[str, Any]
+
+
+@cache
+def build(overlay: str) -> tuple[Document, ...]:
+    """Return all documents of an overlay."""
+    done = subprocess.run(
+        [KUBECTL, "kustomize", KUBERNETES / "overlays" / overlay], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr, done.stderr
+    return tuple(yaml.safe_load_all(done.stdout))
+
+
+def named(document: Document) -> str:
+    """Return kind and name, for messages."""
+    return f"{document['kind']}/{document['metadata']['name']}"
+
+
+def of_kind(documents: tuple[Document, ...], *kinds: str) -> dict[str, Document]:
+    """Return the documents of these kinds by name."""
+    return {d["metadata"]["name"]: d for d in documents if d["kind"] in kinds}
+
+
+def workloads(documents: tuple[Document, ...]) -> dict[str, Document]:
+    """Return everything that makes pods, by name."""
+    return of_kind(documents, "Deployment", "StatefulSet", "Job")
+
+
+def pod(workload: Document) -> Document:
+    """Return the specification of a workload's pods."""
+    found: Document = workload["spec"]["template"]["spec"]
+    return found
+
+
+def containers(workload: Document) -> Iterator[Document]:
+    """Return its containers, those that run first included."""
+    yield from pod(workload).get("initContainers", [])
+    yield from pod(workload)["containers"]
+
+
+def labels(workload: Document) -> dict[str, str]:
+    """Return the labels of its pods."""
+    found: dict[str, str] = workload["spec"]["template"]["metadata"]["labels"]
+    return found
+
+
+def matches(selector: dict[str, Any], held: dict[str, str]) -> bool:
+    """Tell whether a selector of labels, given with `matchLabels` or bare, takes these labels."""
+    wanted = selector.get("matchLabels", selector)
+    return all(held.get(key) == value for key, value in wanted.items())
+
+
+def decode(*documents: Document) -> list[str]:
+    """Let kubectl read the documents into its types, quantities included; return its complaints."""
+    done = subprocess.run(
+        [KUBECTL, "set", "env", "--local", "-f", "-", "A=b", "-o", "name"],
+        input=yaml.safe_dump_all(documents),
+        capture_output=True,
+        text=True,
+    )
+    # what has no pods has no environment either: then it was read
+    nothing_else = re.compile(r"(error: )?\S+/\S+( .*pod template.*)?|.*pod template.*|")
+    return [line for line in done.stderr.splitlines() if not nothing_else.fullmatch(line.strip())]
