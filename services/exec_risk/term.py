@@ -25,6 +25,7 @@ from services.exec_risk.core.inputs import (
     EmergencyStop,
     FiltersRead,
     GatesChanged,
+    PricesHeard,
     RoundOpened,
     SetTradingState,
     SnapshotRead,
@@ -140,7 +141,7 @@ class Term:
         """Lead until cancelled or fenced. Point, candles and prices are the last that was heard."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keeper.run())
-            await self._start(point)
+            await self._start(point, prices)
             group.create_task(self._publisher.run(self.trader.book, point))
             group.create_task(
                 self._pulse.run(
@@ -174,7 +175,7 @@ class Term:
             log.error("steps_not_kept", steps=self._keeper.waiting)
         await self._sender.close()
 
-    async def _start(self, point: PointReached | None) -> None:
+    async def _start(self, point: PointReached | None, prices: Sequence[PriceReport]) -> None:
         """Read what is stored, compare with the exchange, repair, protect."""
         book = await self._letters.until_stored(lambda: self._store.load(self._policy))
         self._core.begin(book)
@@ -182,7 +183,8 @@ class Term:
             book.time = max(book.time, point.time)
             self._pace.lockstep = point.lockstep
         filters, snapshot = await read(self._exchange, self._clock, self._fills_since)
-        await self._step([GatesChanged(self._gates_now()), FiltersRead(filters)])
+        heard = PricesHeard(tuple(prices))
+        await self._step([heard, GatesChanged(self._gates_now()), FiltersRead(filters)])
         await self._latch_again()
         await self._step([SnapshotRead(snapshot, START)])
 

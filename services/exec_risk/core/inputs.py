@@ -8,6 +8,7 @@ from decimal import Decimal
 from services.exec_risk.core.exchange_events import (
     ExchangeSnapshot,
     OrderReport,
+    PriceReport,
     RequestOutcome,
 )
 from services.exec_risk.core.policy import Gates
@@ -108,6 +109,13 @@ class SnapshotRead:
 
     snapshot: ExchangeSnapshot
     cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class PricesHeard:
+    """The last prices that were heard before a term began, which an earlier one was told."""
+
+    prices: tuple[PriceReport, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +286,7 @@ Input = (
     | LeverageAnswered
     | SnapshotRead
     | VerifyDue
+    | PricesHeard
     | FiltersRead
     | Tick
     | ProtectionOverdue
