@@ -157,12 +157,18 @@ async def opened(
     home.create()
     credentials = Credentials(home, TABLE, chosen or settings())
     credentials.tend()
-    at = {instance: free_port() for _, instance in plan}
-    ports = {name: free_port() for name in PUBLIC}
+    taken: set[int] = set()
+
+    def fresh() -> int:
+        taken.add(port := free_port(frozenset(taken)))
+        return port
+
+    at = {instance: fresh() for _, instance in plan}
+    ports = {name: fresh() for name in PUBLIC}
     for service in SERVICES:
         mine = [f"127.0.0.1:{at[i]}" for key, i in plan if key == service.key]
         endpoints.write(home.envoy, service.key, mine)
-    admin = free_port()
+    admin = fresh()
     bootstrap = gateway.render(
         home.envoy, ports, admin, policy=TABLE, settings=credentials.settings
     )
