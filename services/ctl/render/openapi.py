@@ -44,6 +44,12 @@ REFUSALS = {
 }
 
 
+def document() -> dict[str, Any]:
+    """Return the document as it is checked in."""
+    held: dict[str, Any] = json.loads(FILE.read_text())
+    return held
+
+
 def render(contracts: FileDescriptorSet, policy: Policy) -> str:
     """Return the document as JSON; the same contracts and table give the same bytes."""
     schemas = Schemas(contracts)
@@ -52,7 +58,7 @@ def render(contracts: FileDescriptorSet, policy: Policy) -> str:
         for verb, template in descriptor.rest_paths(service, method.name):
             operation = _operation(service, method, text, template, schemas, policy)
             paths.setdefault(template, {})[verb.lower()] = operation
-    document = {
+    made = {
         "openapi": "3.1.0",
         "info": {
             "title": "Quantum Trader",
@@ -85,7 +91,7 @@ def render(contracts: FileDescriptorSet, policy: Policy) -> str:
             "schemas": schemas.written(),
         },
     }
-    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(made, indent=1, ensure_ascii=False) + "\n"
 
 
 def _methods(
