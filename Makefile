@@ -45,4 +45,4 @@ check: install ## style, types, contracts, fresh generated code, house rules
 gen: install ## generate code, descriptor and docs/openapi.json of the contracts, and what a cluster holds of the policy
 	@$(BIN)/python -m services.ctl.codegen
 	@$(BIN)/python -m services.ctl.render.openapi
-	@$(BIN)/python -m services.ctl.render.kubernetes
+	@$(BIN)/python -m services.ctl.render.deployed

@@ -14,7 +14,9 @@ from services.ctl.commands import (
     orders,
     reconcile,
     run,
+    setup,
     simulate,
+    streams,
     switches,
     token,
     up,
@@ -44,6 +46,7 @@ for command in (
     simulate.simulate,
     reconcile.reconcile,
     run.run,
+    setup.setup,
 ):
     app.command()(command)
 app.add_typer(certs.app, name="certs")
@@ -51,6 +54,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(orders.app, name="order")
 app.add_typer(token.app, name="token")
 app.add_typer(venue.app, name="venue")
+app.add_typer(streams.app, name="streams")
 app.add_typer(switches.emergency, name="emergency")
 app.add_typer(switches.state, name="state")
 

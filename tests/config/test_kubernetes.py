@@ -14,7 +14,7 @@ import yaml
 from services.catalog import ports
 from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, PROCESSES, SERVICES, process
 from services.ctl import policy
-from services.ctl.render import kubernetes
+from services.ctl.render import deployed
 from services.ctl.render.cluster_names import APP, NAMESPACE, NATS, POSTGRES, workload
 from tests.support.cluster import (
     KUBERNETES,
@@ -106,8 +106,8 @@ def test_everything_lies_in_the_one_namespace(documents: tuple[Document, ...]) -
 
 
 def test_the_rendered_part_is_fresh() -> None:
-    for name, text in kubernetes.render(TABLE).items():
-        assert (KUBERNETES / "base" / "rendered" / name).read_text() == text, "run make gen"
+    for path, text in deployed.render(TABLE).items():
+        assert (ROOT / "mesh" / path).read_text() == text, "run make gen"
 
 
 def test_every_service_of_the_catalog_runs_under_its_name(

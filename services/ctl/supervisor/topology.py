@@ -124,11 +124,7 @@ class Topology:
             transport=self.mesh.transport if self.mesh else None,
         )
         server = EnvoyServer(bootstrap=bootstrap, port=admin, log=self.home.logs / "gateway.log")
-        unit = self._server_unit(server, f"http://{self.addresses.at('ingress')}", DOOR)
-        # one that runs with another configuration is not adopted
-        digest = hashlib.sha256(bootstrap.read_bytes()).hexdigest()[:16]
-        marked = {**unit.command.environment, "QT_CONFIGURATION": digest}
-        return replace(unit, command=replace(unit.command, environment=marked))
+        return self._server_unit(server, f"http://{self.addresses.at('ingress')}", DOOR)
 
     def venue(self) -> Unit:
         """The paper exchange."""
