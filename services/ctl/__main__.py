@@ -15,6 +15,7 @@ from services.ctl.commands import (
     orders,
     reconcile,
     run,
+    setup,
     simulate,
     switches,
     token,
@@ -49,6 +50,7 @@ for command in (
     run.run,
     identities.streams,
     identities.identities,
+    setup.setup,
 ):
     app.command()(command)
 app.add_typer(certs.app, name="certs")

@@ -21,7 +21,7 @@ from google.protobuf.descriptor_pb2 import (
     MethodDescriptorProto,
 )
 
-from services.catalog.ports import INGRESS, TLS_INGRESS
+from services.catalog.ports import INGRESS, INGRESS_TLS
 from services.catalog.processes import SERVICES, VERSION
 from services.ctl import policy as policies
 from services.ctl.policy import OPEN, Policy
@@ -68,7 +68,7 @@ def render(contracts: FileDescriptorSet, policy: Policy) -> str:
         },
         "servers": [
             {"url": f"http://localhost:{INGRESS}", "description": "This machine."},
-            {"url": f"https://localhost:{TLS_INGRESS}", "description": "TLS; takes a token."},
+            {"url": f"https://localhost:{INGRESS_TLS}", "description": "TLS; takes a token."},
         ],
         "tags": [{"name": s.path, "description": s.grpc_service} for s in SERVICES],
         "paths": dict(sorted(paths.items())),

@@ -22,7 +22,7 @@ SIDECAR_PORTS = ("mesh", "admin")
 WELL_KNOWN = dict(
     zip(
         PUBLIC,
-        (ports.INGRESS, *(service.health_port for service in SERVICES), ports.TLS_INGRESS),
+        (ports.INGRESS, *(service.health_port for service in SERVICES), ports.INGRESS_TLS),
         strict=True,
     )
 )
