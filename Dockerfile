@@ -29,7 +29,8 @@ ENV PATH=/opt/quantum/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     GRPC_ADDRESS=0.0.0.0:50051 \
-    METRICS_ADDRESS=0.0.0.0:9100
+    METRICS_ADDRESS=0.0.0.0:9100 \
+    QUANTUM_HOME=/var/lib/quantum
 WORKDIR /app
 # by number, so that Kubernetes can see that it is not root
 USER 10001:10001

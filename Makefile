@@ -45,7 +45,6 @@ check: install ## style, types, contracts, fresh generated code, house rules
 gen: install ## generate code, descriptor, docs/openapi.json, docs/events.md, and what is made from mesh/policy.yaml
 	@$(BIN)/python -m services.ctl.codegen
 	@$(BIN)/python -m services.ctl.render.openapi
-	@$(BIN)/python -m services.ctl.render.kubernetes
 	@$(BIN)/python -m services.ctl.generate
 
 release-contracts: install ## what later contracts are compared with becomes the contracts of now

@@ -28,6 +28,7 @@ from tests.benchmarks import (
     candle_to_order,
     candle_to_signal,
     event_sink,
+    mesh_call,
     risk_core,
     signal_to_order,
 )
@@ -46,6 +47,7 @@ ROWS: dict[str, Measure] = {
     "execution": signal_to_order.measure,
     "core": risk_core.measure,
     "sink": _sink,
+    "mesh": mesh_call.measure,
 }
 
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)

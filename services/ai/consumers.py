@@ -16,6 +16,7 @@ from operator import itemgetter
 from google.protobuf.message import DecodeError
 from quantum.market.v1 import market_pb2
 
+from services.ai import signal_spans
 from services.ai.artifact import LoadedModel
 from services.ai.codec import batch_to_pb, change_to_pb, signal_to_pb
 from services.ai.core.answers import Answer, Batch, Policy, Question, answer, ask, batches
@@ -33,7 +34,8 @@ from services.kit.bus import Bus, Delivery, Follower, Message, Outgoing, Worker
 from services.kit.clock import Clock
 from services.kit.health import Components
 from services.kit.logs import get_logger
-from services.kit.telemetry import Telemetry, in_trace, traceparent
+from services.kit.telemetry import Telemetry, now
+from services.kit.trace_context import context_of, traceparent, within
 from services.trade.candle import Candle
 from services.trade.codec import CodecError, candle_from_pb
 from services.trade.ids import digest, trace_id
@@ -161,7 +163,7 @@ class CandleAnswerer:
             log.warning("conflicting_candle", candle=candle.key)
 
     async def _work(self, deliveries: list[Delivery]) -> None:
-        received = self._clock.monotonic()
+        received, received_at = self._clock.monotonic(), now()
         model = self._slot.loaded
         if model is None:
             for delivery in deliveries:
@@ -171,7 +173,7 @@ class CandleAnswerer:
         if not items:
             return
         try:
-            answers = await self._answer(items, model)
+            answers = await self._answer(items, model, received_at)
         except Exception:
             # The worker gives the items back; the count makes a failure that repeats visible.
             self._measures.errors.labels("answer_failed").inc()
@@ -180,7 +182,11 @@ class CandleAnswerer:
             await item.delivery.ack()
         self._count(answers)
         self._progress["candles_answered"] = self._progress.get("candles_answered", 0) + len(items)
-        self._measures.latency.observe(self._clock.monotonic() - received)
+        made = next((a.signal for a in answers if a.signal is not None), None)
+        self._measures.latency.observe(
+            self._clock.monotonic() - received,
+            None if made is None else {"trace_id": trace_id(made.candle.key)},
+        )
 
     async def _answerable(self, deliveries: Sequence[Delivery]) -> list[_Item]:
         """Settle what needs no answer, give back what came too early, return the rest."""
@@ -201,22 +207,38 @@ class CandleAnswerer:
                 await delivery.reject(str(error))
         return items
 
-    async def _answer(self, items: Sequence[_Item], model: LoadedModel) -> list[Answer]:
+    async def _answer(
+        self, items: Sequence[_Item], model: LoadedModel, received_at: int
+    ) -> list[Answer]:
         """Predict all items in one run and store the answers."""
         manifest = model.manifest
         policy = self._slot.policy(manifest)
-        with self._telemetry.span("answer_candles", items[0].delivery.headers):
-            questions = [
-                ask(item.candle, self.windows, manifest, policy, self._watch) for item in items
-            ]
-            answers = await self._predict(questions, model, policy)
-            found = batches(answers, manifest)
-            assert self._bus is not None  # noqa: S101 - work comes from the bus
-            stored = [message for batch in found for message in messages(batch)]
-            stored += self._changes(manifest)
-            await self._bus.publish_all(stored)
+        questions = [
+            ask(item.candle, self.windows, manifest, policy, self._watch) for item in items
+        ]
+        asked = now()
+        answers = await self._predict(questions, model, policy)
+        predicted = now()
+        found = batches(answers, manifest)
+        assert self._bus is not None  # noqa: S101 - work comes from the bus
+        stored = [message for batch in found for message in messages(batch)]
+        await self._bus.publish_all([*stored, *self._changes(manifest)])
         self._measures.published.labels(PREDICTION).inc(len(found))
+        if any(a.signal is not None for a in answers):
+            moments = signal_spans.Moments(received_at, asked, predicted, now())
+            self._write_spans(items, answers, moments)
         return answers
+
+    def _write_spans(
+        self, items: Sequence[_Item], answers: Sequence[Answer], moments: signal_spans.Moments
+    ) -> None:
+        made = {a.signal.candle.key for a in answers if a.signal is not None}
+        parents = {
+            item.candle.key: place
+            for item in items
+            if item.candle.key in made and (place := context_of(item.delivery.headers)) is not None
+        }
+        signal_spans.write(self._telemetry, answers, parents, moments, len(items))
 
     async def _predict(
         self, questions: Sequence[Question], model: LoadedModel, policy: Policy
@@ -269,7 +291,7 @@ class CandleAnswerer:
             if each.signal is not None:
                 self._measures.signals.labels(each.signal.action.value).inc()
                 self._measures.published.labels(SIGNAL_GENERATED).inc()
-                with in_trace(trace_id(each.signal.candle.key)):
+                with within(signal_spans.sent(each.signal)):
                     log.info(
                         "signal_generated",
                         signal_id=each.signal.signal_id,
@@ -289,24 +311,25 @@ def messages(batch: Batch) -> list[Outgoing]:
             subjects.signal(a.signal.candle.symbol),
             signal_to_pb(a.signal).SerializeToString(deterministic=True),
             a.signal.signal_id,
-            _headers(a.signal.candle, SIGNAL_GENERATED),
+            _headers(a.signal.candle, SIGNAL_GENERATED, signal_spans.sent(a.signal).header()),
         )
         for a in batch.answers
         if a.signal is not None
     ]
+    first = batch.answers[0].prediction.candle
     whole = Outgoing(
         subjects.prediction(batch.venue, batch.timeframe),
         batch_to_pb(batch).SerializeToString(deterministic=True),
         batch.message_id,
-        _headers(batch.answers[0].prediction.candle, PREDICTION),
+        _headers(first, PREDICTION, traceparent(trace_id(first.key))),
     )
     return [*signals, whole]
 
 
-def _headers(candle: Candle, event_type: str) -> dict[str, str]:
+def _headers(candle: Candle, event_type: str, trace: str) -> dict[str, str]:
     return {
         subjects.HEADER_TYPE: event_type,
         subjects.HEADER_SOURCE: AI.name,
         subjects.HEADER_TIME: str(candle.close_time),
-        subjects.HEADER_TRACE: traceparent(trace_id(candle.key)),
+        subjects.HEADER_TRACE: trace,
     }

@@ -7,6 +7,7 @@ from quantum.analytics.v1 import analytics_service_pb2_grpc as rpc
 from services.analytics.consumers import Sink
 from services.analytics.core.health import Expected, Limits
 from services.analytics.health_store import HealthStore
+from services.analytics.ledger_spans import LedgerSpans
 from services.analytics.metrics import AnalyticsMetrics
 from services.analytics.peers import Peers
 from services.analytics.servicer import AnalyticsServicer
@@ -119,7 +120,7 @@ async def _run_ledger(
     store = LedgerStore(database)
     await store.partitions.ensure_wall(process.clock.now())
     await _start_sinks(process, settings, bus, store, watch, metrics)
-    relay = OutboxRelay(database, bus, subjects.EVENTS.name)
+    relay = OutboxRelay(database, bus, subjects.EVENTS.name, telemetry=process.telemetry)
 
     async def flush() -> None:
         await relay.flush(1.0)
@@ -153,7 +154,14 @@ async def _start_sinks(
     metrics: AnalyticsMetrics,
 ) -> None:
     for stream, consumer, subject in _SOURCES:
-        sink = Sink(stream=stream, store=store, bus=bus, clock=process.clock, metrics=metrics)
+        sink = Sink(
+            stream=stream,
+            store=store,
+            bus=bus,
+            clock=process.clock,
+            metrics=metrics,
+            spans=LedgerSpans(process.telemetry),
+        )
         watch.sinks.append(sink)
         worker = await sink.work(consumer, subject, batch=settings.backlog_batch)
         process.on_drain(worker.stop)

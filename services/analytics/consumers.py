@@ -12,6 +12,7 @@ from quantum.ops.v1 import operations_service_pb2 as ops
 from services.analytics.codec import Unreadable, to_event
 from services.analytics.core.health import Heartbeat, Status
 from services.analytics.core.ledger import LedgerEvent, RoundFact
+from services.analytics.ledger_spans import LedgerSpans
 from services.analytics.metrics import AnalyticsMetrics
 from services.analytics.store import LedgerStore, Rejection
 from services.catalog import subjects
@@ -21,7 +22,8 @@ from services.kit.bus import Bus, BusUnavailable, Delivery, Message, Outgoing, W
 from services.kit.clock import Clock
 from services.kit.db import TRANSIENT
 from services.kit.logs import get_logger
-from services.kit.telemetry import traceparent
+from services.kit.telemetry import now
+from services.kit.trace_context import traceparent
 from services.trade.codec import time_to_pb
 from services.trade.ids import digest, trace_id
 
@@ -50,7 +52,9 @@ class Sink:
         bus: Bus,
         clock: Clock,
         metrics: AnalyticsMetrics,
+        spans: LedgerSpans | None = None,
     ) -> None:
+        self._spans = spans
         self._stream = stream
         self._store = store
         self._bus = bus
@@ -95,14 +99,16 @@ class Sink:
         Batches are committed in the order of the calls, so that what comes before a round in the
         stream is recorded when the round is answered.
         """
-        began = self._begin(deliveries)
+        began, begun_at = self._begin(deliveries), now()
         readable, unreadable = _read(deliveries)
         try:
             # Nothing is awaited before this, and the lock lets in first who asked first.
             async with self._turn:
                 for delivery, reason in unreadable:
                     await self._reject(delivery, reason)
+                asked = now()
                 await self._record(readable)
+                recorded = now()
             await self._observe([event for _, event in readable])
         except _AWAY as error:
             self._in_hand.remove(began)
@@ -111,6 +117,9 @@ class Sink:
         except BaseException:
             self._in_hand.remove(began)
             raise
+        if self._spans is not None:
+            messages = [delivery for delivery, _ in readable]
+            self._spans.write(messages, began=begun_at, asked=asked, recorded=recorded)
         self._in_hand.remove(began)
         self._waiting_since = self._in_hand[0] if self._in_hand else None
         self._metrics.sink_seconds.observe(self._clock.monotonic() - began)

@@ -11,7 +11,7 @@ from services.catalog import subjects
 from services.catalog.events import HEALTH_STATUS
 from services.catalog.processes import ANALYTICS
 from services.kit.message import Outgoing
-from services.kit.telemetry import traceparent
+from services.kit.trace_context import traceparent
 from services.trade.codec import time_to_pb
 from services.trade.ids import digest
 from services.trade.times import from_datetime

@@ -1,7 +1,7 @@
 """Ports that people know; a service's own is in `processes`, all others are free ones."""
 
 INGRESS = 8080
-TLS_INGRESS = 8443
+INGRESS_TLS = 8443
 PROMETHEUS = 9090
 GRAFANA = 3000
 JAEGER = 16686

@@ -15,9 +15,11 @@ from services.ctl.commands import (
     orders,
     reconcile,
     run,
+    setup,
     simulate,
     switches,
     token,
+    trace,
     up,
     venue,
     verify,
@@ -44,9 +46,11 @@ for command in (
     verify.verify,
     simulate.simulate,
     reconcile.reconcile,
+    trace.trace,
     run.run,
     identities.streams,
     identities.identities,
+    setup.setup,
 ):
     app.command()(command)
 app.add_typer(certs.app, name="certs")

@@ -19,6 +19,7 @@ from quantum.exec_risk.v1 import exec_risk_service_pb2_grpc as exec_rpc
 from quantum.exec_risk.v1 import trading_pb2
 
 from services.catalog.events import SIGNAL_GENERATED
+from services.ctl.operator_trace import TracedChannel, operator_trace
 from services.ctl.supervisor.home import Home, Refused, read_json
 from services.ctl.token_channel import token_channel
 
@@ -28,11 +29,12 @@ ANSWER_SECONDS = 5.0
 class GatewayClient:
     """Typed questions over one channel."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel | TracedChannel) -> None:
         """Use an open channel to the gateway."""
-        self._ai: Any = ai_rpc.AiServiceStub(channel)
-        self._exec_risk: Any = exec_rpc.ExecRiskServiceStub(channel)
-        self._analytics: Any = analytics_rpc.AnalyticsServiceStub(channel)
+        on: Any = channel
+        self._ai: Any = ai_rpc.AiServiceStub(on)
+        self._exec_risk: Any = exec_rpc.ExecRiskServiceStub(on)
+        self._analytics: Any = analytics_rpc.AnalyticsServiceStub(on)
 
     async def account(self) -> trading_pb2.Account:
         """Return the money of the account."""
@@ -143,7 +145,8 @@ async def connected(home: Home) -> AsyncIterator[GatewayClient]:
     address = f"127.0.0.1:{ports['ingress']}"
     async with token_channel(home, address) as channel:
         try:
-            yield GatewayClient(channel)
+            with operator_trace(home) as telemetry:
+                yield GatewayClient(TracedChannel(channel, telemetry))
         except grpc.aio.AioRpcError as error:
             raise Refused(
                 f"the gateway at {address} answered {error.code().name}: {error.details()};"

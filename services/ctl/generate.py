@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from services.ctl import policy
-from services.ctl.render import backing, event_pages
+from services.ctl.render import backing, deployed, event_pages
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def files() -> Mapping[str, str]:
     """Return the text of each file by its path from the root of the repository."""
     table = policy.load()
-    return {**backing.files(table), **event_pages.files(table)}
+    return {**backing.files(table), **deployed.files(table), **event_pages.files(table)}
 
 
 def main() -> None:

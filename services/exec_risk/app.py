@@ -12,11 +12,13 @@ from services.catalog import subjects
 from services.exec_risk import consumers, fault_points
 from services.exec_risk.commit_statement import ANSWERS_CHANNEL
 from services.exec_risk.core.effects import Effect
+from services.exec_risk.core.inputs import PredictionsArrived
 from services.exec_risk.core.policy import Gates
 from services.exec_risk.counters import Counters
 from services.exec_risk.exchange.account import ExchangeMisconfigured
 from services.exec_risk.exchange.binance import BinanceExchange
 from services.exec_risk.exchange.meter import PrometheusMeter
+from services.exec_risk.exchange.request_spans import RequestSpans
 from services.exec_risk.exchange.requests import ExchangeRefused
 from services.exec_risk.leader import Leader
 from services.exec_risk.leader_views import LeaderViews
@@ -24,6 +26,7 @@ from services.exec_risk.pointed import PointedExchange, PointedStore
 from services.exec_risk.purge import purge_requests
 from services.exec_risk.servicer import ExecRiskServicer
 from services.exec_risk.settings import Settings
+from services.exec_risk.step_spans import StepSpans
 from services.exec_risk.store import PostgresStore
 from services.exec_risk.term import Term
 from services.exec_risk.updates import Updates
@@ -65,7 +68,16 @@ async def build(process: Process, settings: Settings) -> Servicers:
     process.on_stop(truth.close)
     process.on_stop(database.close)
     bus = await process.connect_bus()
-    exchange = BinanceExchange(settings.exchange(), clock, meter=PrometheusMeter(process.metrics))
+    spans = StepSpans(process.telemetry, settings.account)
+    seconds = process.metrics.histogram(
+        "order_request_seconds", "From the admission of an order or a cancel to its outcome."
+    )
+    exchange = BinanceExchange(
+        settings.exchange(),
+        clock,
+        meter=PrometheusMeter(process.metrics),
+        spans=RequestSpans(process.telemetry, seconds),
+    )
     process.on_stop(exchange.close)
     lease = Lease(
         truth,
@@ -77,9 +89,14 @@ async def build(process: Process, settings: Settings) -> Servicers:
     )
     process.on_stop(lease.release)
     counters = Counters(process.metrics)
-    relay = OutboxRelay(database, bus, subjects.EVENTS.name)
+    relay = OutboxRelay(database, bus, subjects.EVENTS.name, telemetry=process.telemetry)
     store = PostgresStore(
-        truth, lease, settings.account, settings.exchange_venue, on_facts=relay.hand
+        truth,
+        lease,
+        settings.account,
+        settings.exchange_venue,
+        on_facts=relay.hand,
+        spans=spans,
     )
 
     notifications = Notifications(
@@ -98,19 +115,25 @@ async def build(process: Process, settings: Settings) -> Servicers:
             policy=policy,
             exchange=PointedExchange(exchange, reached) if settings.exec_risk_kill_at else exchange,
             store=PointedStore(store, reached) if settings.exec_risk_kill_at else store,
-            candles=consumers.BusCandles(bus),
+            candles=consumers.BusCandles(bus, on_published=spans.published),
             clock=clock,
             limits=settings.term(),
             gates=lambda: Gates(process.draining, process.maintenance),
             on_effects=on_effects,
             asked=asked.wait,
+            traces=spans,
         )
 
     leader = Leader(exchange=exchange, lease=lease, new_term=new_term)
+
+    def on_batch(batch: PredictionsArrived) -> None:
+        spans.arrived(batch)
+        leader.put(batch)
+
     await consumers.follow(
         bus,
         settings.account,
-        on_batch=leader.put,
+        on_batch=on_batch,
         on_observed=leader.round_observed,
         on_unreadable=lambda _: counters.error(),
     )
@@ -121,7 +144,7 @@ async def build(process: Process, settings: Settings) -> Servicers:
     process.spawn("outbox", relay.run())
     process.spawn("purge", purge_requests(database, clock))
     process.spawn("watch", _watch(process, leader, database, exchange))
-    views = LeaderViews(database, settings.account, clock, notifications, leader)
+    views = LeaderViews(database, settings.account, clock, notifications, leader, spans)
     servicer = ExecRiskServicer(
         process=process,
         views=views,

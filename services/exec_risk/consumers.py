@@ -13,6 +13,8 @@ from services.catalog.processes import EXEC_RISK
 from services.exec_risk.core.inputs import Prediction, PredictionsArrived, Signal
 from services.kit.bus import Bus, Message, Outgoing
 from services.kit.logs import get_logger
+from services.kit.telemetry import now
+from services.kit.trace_context import traceparent
 from services.trade import ids
 from services.trade.candle import Candle
 from services.trade.codec import CodecError, candle_to_pb, decimal_from_pb, time_from_pb
@@ -31,16 +33,23 @@ _ACTIONS = {*_SIDES, signal_pb2.ACTION_HOLD}
 class BusCandles:
     """The seam `CandleSink` on the bus."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(
+        self, bus: Bus, on_published: Callable[[Sequence[Candle], int, int], None] | None = None
+    ) -> None:
+        """`on_published` learns live candles, and when they were sent and stored (ns)."""
         self._bus = bus
+        self._on_published = on_published
 
     async def publish(self, candles: Sequence[Candle], *, history: bool) -> None:
         """Publish in order; of history only what the stream does not have yet."""
         if history:
             candles = await self._missing(candles)
+        began = now()
         for begin in range(0, len(candles), _HISTORY_BATCH):
             part = candles[begin : begin + _HISTORY_BATCH]
             await self._bus.publish_all([_outgoing(c, history=history) for c in part])
+        if self._on_published is not None and not history:
+            self._on_published(candles, began, now())
 
     async def _missing(self, candles: Sequence[Candle]) -> list[Candle]:
         if not candles:
@@ -55,12 +64,12 @@ class BusCandles:
 
 
 def _outgoing(candle: Candle, *, history: bool) -> Outgoing:
-    trace = ids.trace_id(candle.key)
     headers = {
         subjects.HEADER_TYPE: "candle",
         subjects.HEADER_SOURCE: EXEC_RISK.name,
         subjects.HEADER_TIME: str(candle.close_time),
-        subjects.HEADER_TRACE: f"00-{trace}-{ids.digest(candle.key, length=16)}-01",
+        # whether anything comes of it is not known yet: its flag stays down
+        subjects.HEADER_TRACE: traceparent(ids.trace_id(candle.key), ids.candle_span(candle.key)),
     }
     if history:
         headers[subjects.HEADER_HISTORY] = "1"

@@ -78,5 +78,5 @@ def carry_over(old: Book, new: Book) -> Book:
     new.time = max(old.time, new.time)
     new.gates, new.connected, new.in_sample = old.gates, old.connected, old.in_sample
     new.filters, new.leverage = dict(old.filters), dict(old.leverage)
-    new.prices = {**new.prices, **old.prices}
+    new.prices.update(old.prices)
     return new

@@ -8,11 +8,17 @@ from services.exec_risk import account_messages, trade_messages
 from services.exec_risk.core import effects as fx
 from services.exec_risk.fact_parts import Scope
 from services.kit.message import Outgoing
+from services.kit.trace_context import TraceContext, traceparent
 from services.trade import ids
 
 
-def encode(fact: fx.Fact | fx.AccountSnapshot, account: str, venue: str) -> Outgoing:
-    """Write a fact with a message id derived from what it names."""
+def encode(
+    fact: fx.Fact | fx.AccountSnapshot,
+    account: str,
+    venue: str,
+    place: TraceContext | None = None,
+) -> Outgoing:
+    """Write a fact with a message id derived from what it names, and where its trace stands."""
     message, key, time, trace, named = _ENCODERS[type(fact)](fact, Scope(account, venue))
     event_type = events.TYPES[type(message)]
     message_id = ids.digest(event_type, account, *named)
@@ -21,8 +27,10 @@ def encode(fact: fx.Fact | fx.AccountSnapshot, account: str, venue: str) -> Outg
         subjects.HEADER_SOURCE: EXEC_RISK.name,
         subjects.HEADER_TIME: str(time),
     }
-    if trace:
-        headers[subjects.HEADER_TRACE] = f"00-{trace}-{message_id[:16]}-01"
+    if place is not None:
+        headers[subjects.HEADER_TRACE] = place.header()
+    elif trace:
+        headers[subjects.HEADER_TRACE] = traceparent(trace, message_id[:16])
     return Outgoing(
         subjects.event(event_type, account, key), message.SerializeToString(), message_id, headers
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from services.exec_risk.leader import Leader
 from services.exec_risk.request_commands import command_of
+from services.exec_risk.step_spans import StepSpans
 from services.exec_risk.term import Term
 from services.exec_risk.views import Views
 from services.kit.clock import Clock
@@ -33,8 +34,9 @@ class LeaderViews(Views):
         clock: Clock,
         notifications: Notifications,
         leader: Leader,
+        spans: StepSpans | None = None,
     ) -> None:
-        super().__init__(database, account, clock, notifications)
+        super().__init__(database, account, clock, notifications, spans)
         self._leader = leader
 
     async def order(self, client_order_id: str) -> Order | None:
@@ -78,7 +80,8 @@ class LeaderViews(Views):
         self, term: Term, request_id: str, kind: str, arguments: dict[str, str], wait: float
     ) -> tuple[bool, dict[str, str]]:
         command = command_of(request_id, kind, arguments)
-        answer = await term.direct.ask(command, wait_seconds=wait)
+        with self._asking(request_id, kind):
+            answer = await term.direct.ask(command, wait_seconds=wait)
         return answer.ok, dict(answer.result)
 
     def _away(self) -> Term | None:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from services.exec_risk.book_reader import BookReader
 from services.exec_risk.commit_statement import COMMIT, Changes
 from services.exec_risk.core import effects as fx
-from services.exec_risk.core.inputs import Command
+from services.exec_risk.core.inputs import Command, SubmitExecution
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import Book
 from services.exec_risk.fact_messages import encode
 from services.exec_risk.request_commands import command_of
 from services.exec_risk.seams import StoreUnavailable, Switches
+from services.exec_risk.step_spans import StepSpans
 from services.kit import outbox
 from services.kit.db import TRANSIENT, Database
 from services.kit.lease import Lease
+from services.kit.telemetry import now
+from services.kit.trace_context import TraceContext, parse
 from services.trade.position import TradingState
 from services.trade.times import from_datetime
 
@@ -44,12 +48,14 @@ class PostgresStore:
         venue: str,
         *,
         on_facts: Callable[[Sequence[outbox.Row]], None] | None = None,
+        spans: StepSpans | None = None,
     ) -> None:
         self._database = database
         self._lease = lease
         self._account = account
         self._venue = venue
         self._on_facts = on_facts
+        self._spans = spans
 
     async def commit(self, changes: Sequence[fx.Change]) -> Switches | None:
         """Write all changes and their facts in one transaction bound to our token.
@@ -57,7 +63,8 @@ class PostgresStore:
         Fenced when the lease was superseded: nothing is written. StoreUnavailable when the
         outcome is not known; repeating is harmless.
         """
-        messages = [encode(c, self._account, self._venue) for c in _told(changes)]
+        began = now()
+        messages = [encode(c, self._account, self._venue, self._place(c)) for c in _told(changes)]
         arguments = [
             *Changes(self._account, changes).arguments(),
             *outbox.arguments(messages),
@@ -76,6 +83,8 @@ class PostgresStore:
         except TRANSIENT as error:
             raise StoreUnavailable(str(error)) from error
         self._lease.check(held=found[0]["yes"])
+        if self._spans is not None:
+            self._spans.committed(changes, began)
         if self._on_facts is not None:
             by_id = {m.message_id: m for m in messages}
             new = [(r["id"], by_id[r["message_id"]]) for r in found if r["id"] is not None]
@@ -105,7 +114,7 @@ class PostgresStore:
         """Read what operators asked and nobody has answered, oldest first."""
         try:
             found = await self._database.pool.fetch(
-                "select request_id, kind, arguments from requests"
+                "select request_id, kind, arguments, traceparent from requests"
                 # nobody waits for an older one any more: carrying it out would surprise
                 " where account = $1 and answered_at is null"
                 " and created_at > clock_timestamp() - $2::interval"
@@ -115,7 +124,20 @@ class PostgresStore:
             )
         except TRANSIENT as error:
             raise StoreUnavailable(str(error)) from error
-        return [command_of(r["request_id"], r["kind"], json.loads(r["arguments"])) for r in found]
+        return [self._command(row) for row in found]
+
+    def _command(self, row: Mapping[str, Any]) -> Command:
+        command = command_of(row["request_id"], row["kind"], json.loads(row["arguments"]))
+        place = parse(row["traceparent"] or "")
+        if self._spans is not None:
+            self._spans.asked(command.request_id, place)
+        if isinstance(command, SubmitExecution) and place is not None and place.sampled:
+            # what it opens goes on long after the call
+            return replace(command, trace_id=place.trace_id)
+        return command
+
+    def _place(self, change: fx.Change) -> TraceContext | None:
+        return None if self._spans is None else self._spans.place_of(change)
 
     async def load(self, policy: Policy) -> Book:
         """Read the account back as the last commit left it."""

@@ -25,6 +25,7 @@ from services.exec_risk.core.inputs import (
     EmergencyStop,
     FiltersRead,
     GatesChanged,
+    PricesHeard,
     RoundOpened,
     SetTradingState,
     SnapshotRead,
@@ -44,6 +45,7 @@ from services.exec_risk.pulse import Pulse
 from services.exec_risk.seams import CandleSink, Exchange, Store, Switches
 from services.exec_risk.sender import Sender
 from services.exec_risk.term_limits import TermLimits
+from services.exec_risk.traces import NoTraces, Traces
 from services.exec_risk.without_store import WithoutStore
 from services.kit.clock import Clock
 from services.kit.logs import get_logger
@@ -71,7 +73,9 @@ class Term:
         gates: Callable[[], Gates],
         on_effects: Callable[[list[Effect]], None],
         asked: Callable[[], Awaitable[None]] | None = None,
+        traces: Traces | None = None,
     ) -> None:
+        self._traces = traces or NoTraces()
         self._policy = policy
         self._exchange = exchange
         self._store = store
@@ -137,7 +141,7 @@ class Term:
         """Lead until cancelled or fenced. Point, candles and prices are the last that was heard."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keeper.run())
-            await self._start(point)
+            await self._start(point, prices)
             group.create_task(self._publisher.run(self.trader.book, point))
             group.create_task(
                 self._pulse.run(
@@ -171,7 +175,7 @@ class Term:
             log.error("steps_not_kept", steps=self._keeper.waiting)
         await self._sender.close()
 
-    async def _start(self, point: PointReached | None) -> None:
+    async def _start(self, point: PointReached | None, prices: Sequence[PriceReport]) -> None:
         """Read what is stored, compare with the exchange, repair, protect."""
         book = await self._letters.until_stored(lambda: self._store.load(self._policy))
         self._core.begin(book)
@@ -179,7 +183,8 @@ class Term:
             book.time = max(book.time, point.time)
             self._pace.lockstep = point.lockstep
         filters, snapshot = await read(self._exchange, self._clock, self._fills_since)
-        await self._step([GatesChanged(self._gates_now()), FiltersRead(filters)])
+        heard = PricesHeard(tuple(prices))
+        await self._step([heard, GatesChanged(self._gates_now()), FiltersRead(filters)])
         await self._latch_again()
         await self._step([SnapshotRead(snapshot, START)])
 
@@ -232,7 +237,8 @@ class Term:
                 self._without.act(actions, step, lockstep=self._pace.lockstep)
         if signed_at is not None:
             for action in actions:
-                self._sender.carry_out(action, signed_at)
+                with self._traces.acting(action):
+                    self._sender.carry_out(action, signed_at)
                 # a request is on its way before the next one is signed
                 await asyncio.sleep(0)
         if effects:
@@ -259,7 +265,7 @@ class Term:
         self._wake.set()
 
     def _handled(self, event: Event) -> list[Effect]:
-        trader = self.trader
+        trader, began = self.trader, self._traces.began()
         last_round = trader.book.last_round
         if isinstance(event, CandleClosed):
             self._publisher.add(event.candle)
@@ -278,6 +284,7 @@ class Term:
             effects += trader.handle(opened, event.candle.close_time)
         if trader.book.last_round != last_round:
             self._pace.decided()
+        self._traces.handled(event, effects, trader.book, began)
         return effects
 
     def _note_ready(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -12,12 +13,15 @@ from typing import Any
 
 import asyncpg
 
+from services.catalog.subjects import HEADER_TRACE
 from services.exec_risk import execution_rows, rows
 from services.exec_risk.commit_statement import ANSWERS_CHANNEL
+from services.exec_risk.step_spans import StepSpans
 from services.kit.clock import Clock
 from services.kit.db import TRANSIENT, Database
 from services.kit.errors import AlreadyExists, InvalidArgument, Unavailable
 from services.kit.notify import Bell, Notifications
+from services.kit.trace_context import outgoing_headers
 from services.trade.execution import Execution
 from services.trade.order import Order
 from services.trade.position import Position, SafetyLevel, TradingState
@@ -60,8 +64,14 @@ class Views:
     """Reads of one account."""
 
     def __init__(
-        self, database: Database, account: str, clock: Clock, notifications: Notifications
+        self,
+        database: Database,
+        account: str,
+        clock: Clock,
+        notifications: Notifications,
+        spans: StepSpans | None = None,
     ) -> None:
+        self._spans = spans
         self._database = database
         self._account = account
         self._clock = clock
@@ -178,15 +188,20 @@ class Views:
         """
         bell = self._notifications.bell(f"{self._account}:{request_id}")
         try:
-            await self._ask(request_id, kind, arguments)
-            return await self._answer(request_id, bell, wait_seconds)
+            with self._asking(request_id, kind):
+                await self._ask(request_id, kind, arguments)
+                return await self._answer(request_id, bell, wait_seconds)
         finally:
             self._notifications.drop(bell)
+
+    def _asking(self, request_id: str, kind: str) -> AbstractContextManager[None]:
+        return nullcontext() if self._spans is None else self._spans.asking(request_id, kind)
 
     async def _ask(self, request_id: str, kind: str, arguments: dict[str, str]) -> None:
         row = await self._row(
             "with asked as ("
-            "insert into requests (account, request_id, kind, arguments) values ($1, $2, $3, $4)"
+            "insert into requests (account, request_id, kind, arguments, traceparent)"
+            " values ($1, $2, $3, $4, $6)"
             # who asks again keeps an unanswered request alive; the leader leaves old ones alone
             " on conflict (account, request_id) do update set created_at ="
             " case when requests.answered_at is null then clock_timestamp()"
@@ -198,6 +213,7 @@ class Views:
             kind,
             json.dumps(arguments, sort_keys=True),
             ANSWERS_CHANNEL,
+            outgoing_headers().get(HEADER_TRACE),
         )
         assert row is not None  # noqa: S101 - the statement returns its row
         if row["kind"] != kind or json.loads(row["arguments"]) != arguments:

@@ -91,11 +91,11 @@ class Bus:
         """True while the connection is up."""
         return bool(self.client.is_connected)
 
-    async def declare(self, streams: Sequence[Stream]) -> None:
+    async def declare(self, streams: Sequence[Stream], replicas: int = 1) -> None:
         """Create the streams, or bring existing ones to these limits: the operator's right."""
         context = self.client.jetstream(timeout=5)
         for stream in streams:
-            config = stream_config(stream)
+            config = stream_config(stream, replicas)
             try:
                 await context.stream_info(stream.name)
                 await context.update_stream(config)

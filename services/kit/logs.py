@@ -7,15 +7,15 @@ import sys
 from typing import Any
 
 import structlog
-from opentelemetry import trace
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+from services.kit.trace_context import current
 
 
 def _trace_ids(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    context = trace.get_current_span().get_span_context()
-    if context.is_valid and "trace_id" not in event:
-        event["trace_id"] = f"{context.trace_id:032x}"
-        event["span_id"] = f"{context.span_id:016x}"
+    here = current()
+    if here is not None and "trace_id" not in event:
+        event["trace_id"], event["span_id"] = here.trace_id, here.span_id
     return event
 
 

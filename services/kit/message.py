@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from services.catalog.subjects import HEADER_MESSAGE_ID, HEADER_TIME, HEADER_TYPE
-from services.kit.telemetry import trace_id_of
+from services.kit.trace_context import trace_id_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,19 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import asyncpg
 
+from services.catalog.subjects import HEADER_TRACE, HEADER_TYPE
 from services.kit.bus import Bus, BusUnavailable
 from services.kit.db import TRANSIENT, Database
 from services.kit.logs import get_logger
 from services.kit.message import Outgoing
+from services.kit.telemetry import SpanKind, Telemetry, now
+from services.kit.trace_context import TraceContext, sampled_context_of, span_id_of
 
 log = get_logger(__name__)
 
@@ -86,7 +90,10 @@ async def put(connection: asyncpg.Connection, messages: Sequence[Outgoing]) -> N
 class OutboxRelay:
     """Publishes the outbox of one schema: what it is handed, and, one relay of all, the rest."""
 
-    def __init__(self, database: Database, bus: Bus, stream: str) -> None:
+    def __init__(
+        self, database: Database, bus: Bus, stream: str, *, telemetry: Telemetry | None = None
+    ) -> None:
+        self._telemetry = telemetry
         self._database = database
         self._bus = bus
         self._stream = stream
@@ -161,7 +168,13 @@ class OutboxRelay:
     async def _publish(self, rows: Sequence[Row]) -> None:
         if not rows:
             return
-        sequences = await self._bus.publish_all([message for _, message in rows])
+        began = now()
+        below = [_below(message) for _, message in rows]
+        sequences = await self._bus.publish_all([message for message, _, _ in below])
+        if self._telemetry is not None:
+            for message, place, parent in below:
+                if place is not None:
+                    _write_span(self._telemetry, message, place, parent, began)
         self._marks.update(zip((row for row, _ in rows), sequences, strict=True))
         self.published += len(rows)
         self._sent.set()
@@ -230,3 +243,40 @@ class OutboxRelay:
 
 def _message(row: asyncpg.Record) -> Outgoing:
     return Outgoing(row["subject"], row["data"], row["message_id"], json.loads(row["headers"]))
+
+
+def _below(message: Outgoing) -> tuple[Outgoing, TraceContext | None, TraceContext | None]:
+    """Return a message whose header names the span of its publication, that span and its parent.
+
+    The span's id follows from the message's, so that sending again repeats it.
+    """
+    parent = sampled_context_of(message.headers)
+    if parent is None:
+        return message, None, None
+    place = parent.child(span_id_of("send", message.message_id))
+    headers = {**message.headers, HEADER_TRACE: place.header()}
+    return replace(message, headers=headers), place, parent
+
+
+def _write_span(
+    telemetry: Telemetry,
+    message: Outgoing,
+    place: TraceContext,
+    parent: TraceContext | None,
+    began: int,
+) -> None:
+    telemetry.write(
+        f"send quantum.events.{message.headers.get(HEADER_TYPE, '')}",
+        place,
+        parent=parent,
+        start=began,
+        end=now(),
+        kind=SpanKind.PRODUCER,
+        attributes={
+            "messaging.system": "nats",
+            "messaging.operation.type": "send",
+            "messaging.operation.name": "publish",
+            "messaging.destination.name": message.subject,
+            "messaging.message.id": message.message_id,
+        },
+    )

@@ -9,8 +9,8 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfi
 from services.catalog.subjects import Stream
 
 
-def stream_config(stream: Stream) -> StreamConfig:
-    """Return the configuration of a stream.
+def stream_config(stream: Stream, replicas: int = 1) -> StreamConfig:
+    """Return the configuration of a stream that so many servers hold.
 
     Direct reads stay off: their answer is a stored message, whole, under whatever subject the
     asker names, also one that it may not publish to or one of the server's own interface.
@@ -26,6 +26,7 @@ def stream_config(stream: Stream) -> StreamConfig:
         max_bytes=stream.max_bytes,
         duplicate_window=stream.duplicate_window_seconds,
         allow_direct=False,
+        num_replicas=replicas,
     )
 
 

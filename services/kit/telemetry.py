@@ -1,88 +1,161 @@
-"""Traces: W3C trace context through gRPC and JetStream, exported by OTLP when asked."""
+"""Spans: written when they have ended, with their true times, and exported by OTLP when asked.
+
+A span is written after the fact, so that what leads to nothing costs nothing and what turns out to
+matter is there whole. Names and attributes follow OpenTelemetry's semantic conventions.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
-from opentelemetry import context, trace
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, TraceFlags
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from services.catalog.subjects import HEADER_TRACE
+from services.kit.trace_context import TraceContext, current, within
 
-_PROPAGATOR = TraceContextTextMapPropagator()
+__all__ = ["Attributes", "Draft", "SpanKind", "Telemetry", "now"]
+
+Attributes = Mapping[str, str | int | float | bool]
+
+_EXPORT_EVERY_MS = 500
+_EXPORT_SECONDS = 2.0
+_WAITING = 8192
+"""Spans that wait for the exporter; more than that are dropped, nobody waits for them."""
+_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
+
+
+def now() -> int:
+    """Wall time in nanoseconds, as spans carry it."""
+    return time.time_ns()
+
+
+@dataclass(slots=True)
+class Draft:
+    """A span that is still open."""
+
+    place: TraceContext
+    attributes: dict[str, str | int | float | bool] = field(default_factory=dict)
+    error: str = ""
 
 
 class Telemetry:
-    """The tracer of one process."""
+    """Writes the spans of one process."""
 
-    def __init__(self, *, service: str, instance: str, version: str, endpoint: str) -> None:
-        self.provider = TracerProvider(
-            resource=Resource.create(
-                {
-                    "service.name": service,
-                    "service.instance.id": instance,
-                    "service.version": version,
-                }
+    def __init__(
+        self,
+        *,
+        service: str,
+        instance: str,
+        version: str,
+        endpoint: str = "",
+        processor: SpanProcessor | None = None,
+    ) -> None:
+        """Export to the OTLP/gRPC endpoint, or hand spans to a processor; neither: drop them."""
+        self._resource = Resource.create(
+            {
+                "service.name": service,
+                "service.instance.id": instance,
+                "service.version": version,
+            }
+        )
+        self._scope = InstrumentationScope("services.kit", version)
+        self._processor = processor
+        if processor is None and endpoint:
+            exporter = OTLPSpanExporter(
+                endpoint=endpoint,
+                insecure=not endpoint.startswith("https:"),
+                timeout=_EXPORT_SECONDS,
+            )
+            self._processor = BatchSpanProcessor(
+                exporter, max_queue_size=_WAITING, schedule_delay_millis=_EXPORT_EVERY_MS
+            )
+
+    @property
+    def writes(self) -> bool:
+        """False when spans go nowhere."""
+        return self._processor is not None
+
+    def write(
+        self,
+        name: str,
+        place: TraceContext,
+        *,
+        parent: TraceContext | None = None,
+        start: int,
+        end: int,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Attributes | None = None,
+        error: str = "",
+    ) -> None:
+        """Write a span that began and ended (nanoseconds); `error` says why it failed."""
+        if self._processor is None:
+            return
+        self._processor.on_end(
+            ReadableSpan(
+                name=name,
+                context=_context(place),
+                parent=None if parent is None else _context(parent),
+                resource=self._resource,
+                attributes=attributes,
+                kind=kind,
+                status=Status(StatusCode.ERROR, error) if error else Status(),
+                start_time=start,
+                end_time=max(start, end),
+                instrumentation_scope=self._scope,
             )
         )
-        if endpoint:
-            exporter = OTLPSpanExporter(endpoint=endpoint, insecure=endpoint.startswith("http:"))
-            self.provider.add_span_processor(BatchSpanProcessor(exporter))
-        self.tracer = self.provider.get_tracer(service)
 
     @contextmanager
-    def span(self, name: str, headers: Mapping[str, str] | None = None) -> Iterator[Span]:
-        """Do something as a span; child of the trace in `headers`, else of the current one."""
-        parent = _PROPAGATOR.extract(headers) if headers else None
-        with self.tracer.start_as_current_span(name, context=parent) as span:
-            yield span
+    def span(
+        self,
+        name: str,
+        *,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Attributes | None = None,
+        parent: TraceContext | None = None,
+    ) -> Iterator[Draft | None]:
+        """Do something as a child of `parent`, else of where we are; None where nothing is written.
+
+        An exception makes it a failed span and goes on.
+        """
+        above = parent or current()
+        if above is None or not above.sampled:
+            with within(above):
+                yield None
+            return
+        draft = Draft(above.child(), dict(attributes or {}))
+        began = now()
+        try:
+            with within(draft.place):
+                yield draft
+        except BaseException as error:
+            draft.error = draft.error or type(error).__name__
+            draft.attributes["error.type"] = type(error).__name__
+            raise
+        finally:
+            self.write(
+                name,
+                draft.place,
+                parent=above,
+                start=began,
+                end=now(),
+                kind=kind,
+                attributes=draft.attributes,
+                error=draft.error,
+            )
 
     def close(self) -> None:
-        """Send what is left."""
-        self.provider.shutdown()
+        """Send what is left, for at most a few seconds."""
+        if self._processor is not None:
+            self._processor.shutdown()
 
 
-def current_trace_id() -> str:
-    """Return the trace id of what is being done, 32 hexadecimal characters, or ''."""
-    found = trace.get_current_span().get_span_context()
-    return f"{found.trace_id:032x}" if found.is_valid else ""
-
-
-def traceparent(trace_id: str, span_id: str = "", *, sampled: bool = False) -> str:
-    """Return a W3C traceparent; the span id is taken from the trace id when not given."""
-    return f"00-{trace_id}-{span_id or trace_id[:16]}-{'01' if sampled else '00'}"
-
-
-def trace_id_of(headers: Mapping[str, str]) -> str:
-    """Return the trace id of message headers; '' when there is none or it is malformed."""
-    found = trace.get_current_span(_PROPAGATOR.extract(headers)).get_span_context()
-    return f"{found.trace_id:032x}" if found.is_valid else ""
-
-
-@contextmanager
-def in_trace(trace_id: str) -> Iterator[None]:
-    """Make logs and outgoing calls carry a trace id without recording a span."""
-    if not trace_id:
-        yield
-        return
-    span = NonRecordingSpan(
-        SpanContext(int(trace_id, 16), int(trace_id[:16], 16) or 1, False, TraceFlags(0))
-    )
-    token = context.attach(trace.set_span_in_context(span))
-    try:
-        yield
-    finally:
-        context.detach(token)
-
-
-def outgoing_headers() -> dict[str, str]:
-    """Return the header that carries the current trace; empty without one."""
-    headers: dict[str, str] = {}
-    _PROPAGATOR.inject(headers)
-    return {HEADER_TRACE: headers[HEADER_TRACE]} if HEADER_TRACE in headers else {}
+def _context(place: TraceContext) -> SpanContext:
+    return SpanContext(int(place.trace_id, 16), int(place.span_id, 16), False, _SAMPLED)

@@ -36,3 +36,18 @@ def client_order_id(account: str, decision: str, leg: str, number: int = 0) -> s
 def trace_id(candle_key: str) -> str:
     """Trace id (32 hexadecimal characters) of everything that follows from a candle."""
     return digest("trace", candle_key, length=32)
+
+
+def candle_span(candle_key: str) -> str:
+    """Id of the span (16 hexadecimal characters) of a candle's publication."""
+    return digest(candle_key, length=16)
+
+
+def signal_span(signal: str) -> str:
+    """Id of the span of a signal's publication: whoever acts on the signal is below it."""
+    return digest("span", "signal", signal, length=16)
+
+
+def judged_span(account: str, signal: str) -> str:
+    """Id of the span in which an account took in a signal: all it does about it is below."""
+    return digest("span", "judged", account, signal, length=16)

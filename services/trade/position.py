@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
 from services.trade.order import Fill, Side
+from services.trade.values import with_values
 
 
 class PositionSide(StrEnum):
@@ -153,23 +154,25 @@ class Position:
         ValueError when an exit fill is larger than what is held: a reduce-only order cannot do
         that, so the caller must reconcile with the exchange.
         """
-        changed = replace(
-            self, commission=self.commission + fill.commission, version=self.version + 1
-        )
+        commission, version = self.commission + fill.commission, self.version + 1
         cost = fill.price * fill.quantity
         if fill.side is self.side.entry_side:
-            return replace(
-                changed,
+            return with_values(
+                self,
                 entry_quantity=self.entry_quantity + fill.quantity,
                 entry_cost=self.entry_cost + cost,
+                commission=commission,
+                version=version,
             )
         if fill.quantity > self.quantity:
             raise ValueError(
                 f"{self.symbol}: exit fill {fill.trade_id} of {fill.quantity} exceeds the held"
                 f" {self.quantity}"
             )
-        return replace(
-            changed,
+        return with_values(
+            self,
             exit_quantity=self.exit_quantity + fill.quantity,
             exit_cost=self.exit_cost + cost,
+            commission=commission,
+            version=version,
         )

@@ -15,6 +15,7 @@ from services.kit.clock import Clock, SystemClock
 from services.kit.logs import get_logger
 from services.kit.process import Process
 from services.kit.server import Servicers
+from services.kit.telemetry import Telemetry
 from services.trade.times import from_datetime, timeframe_ms
 from services.venue.core.engine import Engine
 from services.venue.core.rules import VenueRules
@@ -78,7 +79,7 @@ async def build(process: Process) -> Servicers:
     settings = process.settings
     if not isinstance(settings, VenueSettings):
         raise TypeError(f"the venue needs VenueSettings, not {type(settings).__name__}")
-    running = start_venue(settings, clock=process.clock)
+    running = start_venue(settings, clock=process.clock, telemetry=process.telemetry)
     try:
         venue = await running.__aenter__()
     except (RecordingError, JournalError, OSError) as error:
@@ -97,7 +98,10 @@ async def build(process: Process) -> Servicers:
 
 @asynccontextmanager
 async def start_venue(
-    settings: VenueSettings, *, clock: Clock | None = None
+    settings: VenueSettings,
+    *,
+    clock: Clock | None = None,
+    telemetry: Telemetry | None = None,
 ) -> AsyncIterator[RunningVenue]:
     """Run a venue until the block is left."""
     clock = clock or SystemClock()
@@ -115,7 +119,7 @@ async def start_venue(
             speed=settings.venue_speed,
         )
         host = FaultHost(exchange, clock)
-        server, paper = _server(settings, exchange, clockwork, clock, host)
+        server, paper = _server(settings, exchange, clockwork, clock, host, telemetry)
         runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         stepping = asyncio.create_task(clockwork.run(paper), name="venue-steps")
@@ -210,6 +214,7 @@ def _server(
     clockwork: Clockwork,
     clock: Clock,
     host: FaultHost,
+    telemetry: Telemetry | None,
 ) -> tuple[HttpServer, PaperClock]:
     def wall_ms() -> int:
         return from_datetime(clock.now())
@@ -245,6 +250,7 @@ def _server(
         symbols=lambda: sorted(exchange.market.symbols),
         wall_ms=host.wall_ms,
         limit_ms=lambda: wall_ms() + exchange.time,
+        telemetry=telemetry,
     )
     return server, paper
 

@@ -117,6 +117,8 @@ def test_what_the_image_holds_is_enough_to_run(tmp_path: Path) -> None:
         "import services.analytics.app, services.venue.app, services.ctl.healthcheck;"
         "from services.ctl import policy; from services.ctl.render import descriptor;"
         "policy.load(); descriptor.contracts();"
+        "from services.ctl.render import gateway, transport; gateway.OPENAPI.read_text();"
+        "assert transport.PIECES.is_dir();"
         "assert Path(qt.__file__).is_relative_to(sys.argv[1]), qt.__file__"
     )
     done = subprocess.run(

@@ -130,7 +130,7 @@ def test_nobody_is_let_in_without_a_certificate_but_at_two_ports() -> None:
         for port, one in document["spec"].get("portLevelMtls", {}).items()
     }
     assert excepted == {
-        ("gateway", str(ports.TLS_INGRESS), "DISABLE"),
+        ("gateway", str(ports.INGRESS_TLS), "DISABLE"),
         *((workload(key), str(ports.METRICS), "PERMISSIVE") for key in called()),
     }
 

@@ -14,8 +14,8 @@ import yaml
 from services.catalog import ports
 from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, PROCESSES, SERVICES, process
 from services.ctl import policy
-from services.ctl.render import kubernetes
 from services.ctl.render.cluster_names import APP, NAMESPACE, NATS, POSTGRES, workload
+from services.ctl.render.pieces import DUMPER
 from tests.support.cluster import (
     KUBERNETES,
     OVERLAYS,
@@ -95,7 +95,7 @@ def test_the_guides_milliseconds_are_no_quantity() -> None:
 
 def test_no_secret_stands_in_the_manifests(documents: tuple[Document, ...]) -> None:
     assert not of_kind(documents, "Secret")
-    text = yaml.safe_dump_all(documents)
+    text = yaml.dump_all(documents, Dumper=DUMPER)
     assert not re.search(r"PRIVATE KEY|SU[A-Z0-9]{56}|postgresql://\w+:", text)
 
 
@@ -103,11 +103,6 @@ def test_everything_lies_in_the_one_namespace(documents: tuple[Document, ...]) -
     for document in documents:
         if document["kind"] != "Namespace":
             assert document["metadata"]["namespace"] == NAMESPACE, named(document)
-
-
-def test_the_rendered_part_is_fresh() -> None:
-    for name, text in kubernetes.render(TABLE).items():
-        assert (KUBERNETES / "base" / "rendered" / name).read_text() == text, "run make gen"
 
 
 def test_every_service_of_the_catalog_runs_under_its_name(
@@ -200,7 +195,7 @@ def test_every_claim_secret_and_account_is_declared_or_documented(
 
 def secrets(documents: tuple[Document, ...]) -> set[str]:
     """Return the names of all secrets that something refers to."""
-    text = yaml.safe_dump_all(documents, default_flow_style=True, width=10**6)
+    text = yaml.dump_all(documents, Dumper=DUMPER, default_flow_style=True, width=10**6)
     found = set(re.findall(r"secretName: ([\w-]+)", text))
     found |= set(re.findall(r"(?:secretKeyRef|secretRef): \{(?:[^}]*, )?name: ([\w-]+)", text))
     cluster = of_kind(documents, "Cluster")[POSTGRES]["spec"]

@@ -122,7 +122,7 @@ def test_k8s_mode_builds_the_image_and_applies_the_overlay_that_asks_for_it() ->
     named = {name for name, resource in found.resources.items() if resource.kind == "k8s"}
     assert named == set(deployed)
     forwarded = found.resources["gateway"].port_forwards
-    public = [ports.INGRESS, ports.TLS_INGRESS, *(service.health_port for service in SERVICES)]
+    public = [ports.INGRESS, ports.INGRESS_TLS, *(service.health_port for service in SERVICES)]
     assert sorted(forwarded) == sorted(public)
 
 

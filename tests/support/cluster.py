@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from services.ctl.render.pieces import DUMPER, LOADER
+
 ROOT = Path(__file__).resolve().parents[2]
 KUBERNETES = ROOT / "mesh" / "kubernetes"
 KUBECTL = Path(sys.executable).with_name("kubectl")
@@ -27,7 +29,7 @@ def build(overlay: str) -> tuple[Document, ...]:
     )
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr
-    return tuple(yaml.safe_load_all(done.stdout))
+    return tuple(yaml.load_all(done.stdout, LOADER))
 
 
 def named(document: Document) -> str:
@@ -73,7 +75,7 @@ def decode(*documents: Document) -> list[str]:
     """Let kubectl read the documents into its types, quantities included; return its complaints."""
     done = subprocess.run(
         [KUBECTL, "set", "env", "--local", "-f", "-", "A=b", "-o", "name"],
-        input=yaml.safe_dump_all(documents),
+        input=yaml.dump_all(documents, Dumper=DUMPER),
         capture_output=True,
         text=True,
     )

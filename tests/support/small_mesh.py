@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,8 @@ class SmallMesh:
     authority: Authority
     certificates: Delivery
     outbound: Path
+    caller: EnvoyServer
+    connection_seconds: float
     replicas: dict[str, Replica] = field(default_factory=dict)
 
     def tell(self, names: Sequence[str] | None = None) -> None:
@@ -122,8 +125,7 @@ class SmallMesh:
                 outbound="",
                 admin=f"127.0.0.1:{admin}",
                 credentials=Credentials(self.folder / "c" / EXEC_RISK.key),
-                # new handshakes all the time: that is when certificates are looked at
-                connection_seconds=0.5,
+                connection_seconds=self.connection_seconds,
             ),
             self.rules,
         )
@@ -203,8 +205,13 @@ async def under_load(
 
 
 @contextlib.asynccontextmanager
-async def small_mesh(replicas: int = 2) -> AsyncIterator[SmallMesh]:
-    """Run the caller's sidecar and so many replicas."""
+async def small_mesh(
+    replicas: int = 2, connection_seconds: float = 0.5
+) -> AsyncIterator[SmallMesh]:
+    """Run the caller's sidecar and so many replicas.
+
+    Connections are short-lived: certificates are looked at when a new one is made.
+    """
     with tempfile.TemporaryDirectory(prefix="qt-mesh-") as name:
         folder = Path(name)
         table = rules(folder)
@@ -214,9 +221,8 @@ async def small_mesh(replicas: int = 2) -> AsyncIterator[SmallMesh]:
         )
         certificates.tend()
         outbound = folder / "analytics.out"
-        mesh = SmallMesh(folder, table, authority, certificates, outbound)
-        mesh.tell()
         admin = free_port()
+        endpoints.write(folder, EXEC_RISK.key, [])
         bootstrap = render(
             folder / "analytics.yaml",
             Sidecar(
@@ -233,11 +239,14 @@ async def small_mesh(replicas: int = 2) -> AsyncIterator[SmallMesh]:
         )
         log = folder / "analytics.log"
         caller = EnvoyServer(bootstrap=bootstrap, port=admin, log=log, name="analytics")
+        mesh = SmallMesh(
+            folder, table, authority, certificates, outbound, caller, connection_seconds
+        )
         try:
             async with running(caller):
                 await asyncio.gather(*(mesh.add(f"r{n}") for n in range(1, replicas + 1)))
                 mesh.tell()
-                await eventually(lambda: _all_answer(mesh), 20)
+                await eventually(partial(all_answer, mesh), 20)
                 yield mesh
         finally:
             for replica in mesh.replicas.values():
@@ -245,7 +254,8 @@ async def small_mesh(replicas: int = 2) -> AsyncIterator[SmallMesh]:
                 replica.sidecar.kill()
 
 
-async def _all_answer(mesh: SmallMesh) -> bool:
+async def all_answer(mesh: SmallMesh) -> bool:
+    """Tell whether every replica gets calls."""
     seen = set()
     async with mesh.through() as channel:
         for _ in range(20):

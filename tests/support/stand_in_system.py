@@ -21,22 +21,24 @@ def program(key: str) -> tuple[str, ...]:
     return (sys.executable, str(PROGRAM), key)
 
 
-def supervisor(home: Home, speed: float | None = None) -> Supervisor:
+def supervisor(home: Home, speed: float | None = None, *, mesh: bool = True) -> Supervisor:
     """Make a supervisor of stand-ins on free ports."""
     home.create()
     topology = Topology(
         home=home,
         addresses=Addresses.load(home, AUTO),
-        options=Options(market=Market("generated"), speed=speed),
+        options=Options(market=Market("generated"), speed=speed, mesh=mesh),
         program=program,
     )
     return Supervisor(home=home, topology=topology)
 
 
 @contextlib.asynccontextmanager
-async def running(home: Home, speed: float | None = None) -> AsyncIterator[Supervisor]:
+async def running(
+    home: Home, speed: float | None = None, *, mesh: bool = True
+) -> AsyncIterator[Supervisor]:
     """Start it, yield it, and stop it whatever happens."""
-    made = supervisor(home, speed)
+    made = supervisor(home, speed, mesh=mesh)
     try:
         await made.start()
         yield made

@@ -27,7 +27,12 @@ Trusted = Annotated[
 
 
 def streams(
-    url: Url = "nats://127.0.0.1:4222", nkey_file: Seed = None, ca_file: Trusted = None
+    url: Url = "nats://127.0.0.1:4222",
+    nkey_file: Seed = None,
+    ca_file: Trusted = None,
+    replicas: Annotated[
+        int, typer.Option(min=1, max=5, help="Servers that hold each message; 3 in a cluster.")
+    ] = 1,
 ) -> None:
     """Create the streams of the bus, or bring existing ones to their declared limits.
 
@@ -38,7 +43,7 @@ def streams(
     """
     login = BusLogin(OPERATOR, nkey_file, ca_file)
     try:
-        asyncio.run(asyncio.wait_for(declare(url, login), WAIT_SECONDS))
+        asyncio.run(asyncio.wait_for(declare(url, login, replicas), WAIT_SECONDS))
     except BadLogin as error:
         raise Refused(str(error)) from None
     except TimeoutError:

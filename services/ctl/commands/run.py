@@ -13,24 +13,60 @@ from typing import Annotated
 import typer
 
 from services.catalog.processes import process
+from services.ctl import policy
+from services.ctl.policy import GATEWAY
 from services.ctl.servers.command import Command, ServerFailed
 from services.ctl.servers.free import LOOPBACK, free_port
+from services.ctl.settings import GatewaySettings
+from services.ctl.supervisor.addresses import WELL_KNOWN
 from services.ctl.supervisor.container import MeshSettings, behind_sidecar
+from services.ctl.supervisor.front_door import DoorSettings, FrontDoor
 from services.ctl.supervisor.home import Refused
 from services.ctl.supervisor.probes import HealthProbe
 from services.ctl.supervisor.topology import ROOT, python_program
 from services.ctl.supervisor.unit import Unit
 from services.ctl.supervisor.watch import Watch
+from services.kit import settings
+
+TEND_SECONDS = 1.0
 
 
 def run(
-    service: Annotated[str, typer.Argument(help="ai, exec_risk, analytics or venue.")],
+    service: Annotated[str, typer.Argument(help="ai, exec_risk, analytics, venue or gateway.")],
 ) -> None:
     """Run one service, restart it when it hangs or dies; settings come from the environment.
 
     Example: NATS_URL=nats://127.0.0.1:4222 qt run ai
     """
-    asyncio.run(keep(behind_sidecar(_unit(service), MeshSettings())))
+    if service == GATEWAY:
+        asyncio.run(_gateway())
+    else:
+        asyncio.run(keep(behind_sidecar(_unit(service), MeshSettings())))
+
+
+async def _gateway() -> None:
+    door = FrontDoor(
+        settings=DoorSettings(),
+        mesh=MeshSettings(),
+        gateway=settings.load(GatewaySettings),
+        policy=policy.load(),
+        ports=WELL_KNOWN,
+    )
+    unit = await asyncio.to_thread(door.unit)
+    tending = asyncio.create_task(_tend(door), name="credentials")
+    try:
+        await keep([unit])
+    finally:
+        tending.cancel()
+
+
+async def _tend(door: FrontDoor) -> None:
+    while True:
+        await asyncio.sleep(TEND_SECONDS)
+        try:
+            await asyncio.to_thread(door.tend)
+        except OSError as error:
+            sys.stderr.write(f"qt: credentials of the gateway: {error}\n")
 
 
 def _unit(service: str) -> Unit:

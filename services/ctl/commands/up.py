@@ -99,6 +99,7 @@ async def _foreground(request: Request) -> None:
             speed=request.speed,
             pace=request.pace,
             mesh=request.mesh,
+            collector=settings.load(settings.ProcessSettings).otel_exporter_otlp_endpoint,
             gateway=settings.load(GatewaySettings),
         )
         topology = Topology(home=home, addresses=addresses, options=options)
@@ -154,8 +155,8 @@ def _detached(request: Request) -> None:
             start_new_session=True,
         )
     asyncio.run(_until_running(home, running, log))
-    endpoints = read_json(home.endpoints_file)["gateway"]
-    for line in screen.where(endpoints, str(home.logs)):
+    endpoints = read_json(home.endpoints_file)
+    for line in screen.where(endpoints["gateway"], str(home.logs), endpoints["traces_told"]):
         typer.echo(line)
 
 

@@ -23,5 +23,7 @@ def files(policy: Policy) -> Mapping[str, str]:
             f"# {variables}.\n{bus.authorization(policy)}"
         ),
         "mesh/postgres/roles.sql": roles.script(policy),
+        "mesh/postgres/cluster.sql": roles.cluster_script(policy),
         "mesh/postgres/pg_hba.conf": roles.access(policy, tls=True),
+        "mesh/postgres/pg_ident.conf": roles.superusers(policy),
     }

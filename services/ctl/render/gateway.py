@@ -14,6 +14,7 @@ from services.catalog.processes import SERVICES, Process
 from services.ctl.policy import Policy
 from services.ctl.render import authentication, descriptor, endpoints, listeners
 from services.ctl.render.pieces import DUMPER, piece
+from services.ctl.render.tracing import Tracing
 from services.ctl.settings import GatewaySettings
 from services.ctl.supervisor.home import write_whole
 
@@ -32,6 +33,7 @@ def render(
     policy: Policy,
     settings: GatewaySettings,
     transport: Transport | None = None,
+    tracing: Tracing | None = None,
 ) -> Path:
     """Write bootstrap, descriptors and (empty, where absent) endpoints; return the bootstrap.
 
@@ -61,6 +63,8 @@ def render(
             *authentication.oidc_clusters(settings, system_ca),
         ],
     }
+    if tracing is not None:
+        tracing.trace(bootstrap, "gateway")
     target = folder / "bootstrap.yaml"
     write_whole(target, yaml.dump(bootstrap, Dumper=DUMPER, sort_keys=False))
     return target

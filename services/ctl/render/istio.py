@@ -42,11 +42,11 @@ def render(policy: Policy) -> list[Resource]:
         _resource("security", "PeerAuthentication", "all", {"mtls": {"mode": "STRICT"}}),
         *(_peers(key, ports.METRICS, "PERMISSIVE") for key in called()),
         # its callers have no certificate of the mesh: it asks them for a token
-        _peers(GATEWAY, ports.TLS_INGRESS, "DISABLE"),
+        _peers(GATEWAY, ports.INGRESS_TLS, "DISABLE"),
         # allows nothing: what no other policy allows is denied
         _resource("security", "AuthorizationPolicy", "nobody", {}),
         *(_callers(policy, key) for key in called()),
-        _anybody(GATEWAY, ports.TLS_INGRESS),
+        _anybody(GATEWAY, ports.INGRESS_TLS),
         *(_routes(policy, key) for key in called()),
         *(_cluster(key) for key in called()),
     ]

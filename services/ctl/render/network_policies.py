@@ -51,7 +51,7 @@ def _process(policy: Policy, identity: str) -> Rule:
     callees = [workload(call.callee) for call in policy.calls if call.caller == identity]
     ingress = [_rule("from", _pods(callers), ports.GRPC)] if callers else []
     if identity == GATEWAY:
-        ingress.append({"ports": [_port(ports.TLS_INGRESS)]})
+        ingress.append({"ports": [_port(ports.INGRESS_TLS)]})
     else:
         ingress.append(_rule("from", [_in_namespace(MONITORING)], ports.METRICS))
     egress = [_rule("to", [_in_namespace(MONITORING)], ports.OTLP)]

@@ -21,7 +21,7 @@ from google.protobuf.descriptor_pb2 import (
     MethodDescriptorProto,
 )
 
-from services.catalog.ports import INGRESS, TLS_INGRESS
+from services.catalog.ports import INGRESS, INGRESS_TLS
 from services.catalog.processes import SERVICES, VERSION
 from services.ctl import policy as policies
 from services.ctl.policy import OPEN, Policy
@@ -44,6 +44,12 @@ REFUSALS = {
 }
 
 
+def document() -> dict[str, Any]:
+    """Return the document as it is checked in."""
+    held: dict[str, Any] = json.loads(FILE.read_text())
+    return held
+
+
 def render(contracts: FileDescriptorSet, policy: Policy) -> str:
     """Return the document as JSON; the same contracts and table give the same bytes."""
     schemas = Schemas(contracts)
@@ -52,7 +58,7 @@ def render(contracts: FileDescriptorSet, policy: Policy) -> str:
         for verb, template in descriptor.rest_paths(service, method.name):
             operation = _operation(service, method, text, template, schemas, policy)
             paths.setdefault(template, {})[verb.lower()] = operation
-    document = {
+    made = {
         "openapi": "3.1.0",
         "info": {
             "title": "Quantum Trader",
@@ -62,7 +68,7 @@ def render(contracts: FileDescriptorSet, policy: Policy) -> str:
         },
         "servers": [
             {"url": f"http://localhost:{INGRESS}", "description": "This machine."},
-            {"url": f"https://localhost:{TLS_INGRESS}", "description": "TLS; takes a token."},
+            {"url": f"https://localhost:{INGRESS_TLS}", "description": "TLS; takes a token."},
         ],
         "tags": [{"name": s.path, "description": s.grpc_service} for s in SERVICES],
         "paths": dict(sorted(paths.items())),
@@ -85,7 +91,7 @@ def render(contracts: FileDescriptorSet, policy: Policy) -> str:
             "schemas": schemas.written(),
         },
     }
-    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(made, indent=1, ensure_ascii=False) + "\n"
 
 
 def _methods(

@@ -15,6 +15,8 @@ OWNER_CONNECTIONS = 80
 """Most connections of a service, all replicas together: one that runs wild leaves the others
 theirs. A replica opens eleven at the most; the server takes 200."""
 READER_CONNECTIONS = 10
+SUPERUSERS = "superuser"
+"""Map in `pg_ident.conf`."""
 
 _CREATE = """\
 select format('create database %I', name) from (values (:'database')) as wanted (name)
@@ -101,16 +103,36 @@ def script(policy: Policy) -> str:
 def access(policy: Policy, *, tls: bool) -> str:
     """Return `pg_hba.conf`: each role only to its database and with its password.
 
-    With TLS nothing is taken in plain text. The superuser comes through the server's own socket.
+    With TLS nothing is taken in plain text. Through the server's own socket its system user comes
+    as the superuser and, as the guide has it, as an operator.
     """
     kind = "hostssl" if tls else "host"
     lines = [
         "# Made from mesh/policy.yaml by `make gen`: do not edit.",
         "# type database user address method",
-        "local all postgres peer",
+        f"local all postgres peer map={SUPERUSERS}",
         *(f"{kind} {DATABASE} {role} all scram-sha-256" for role in login_roles(policy)),
+        *(f"local {DATABASE} {role} peer map={SUPERUSERS}" for role in policy.database.readers),
     ]
     return "\n".join([*lines, ""])
+
+
+def superusers(policy: Policy) -> str:
+    """Return `pg_ident.conf`: as whom the server's system user may come through its socket."""
+    lines = [
+        "# Made from mesh/policy.yaml by `make gen`: do not edit.",
+        "# map system-user role",
+        *(f"{SUPERUSERS} postgres {role}" for role in ("postgres", *policy.database.readers)),
+    ]
+    return "\n".join([*lines, ""])
+
+
+def cluster_script(policy: Policy) -> str:
+    """Return roles and schemas for the operator of a cluster, which sets the passwords itself."""
+    statements = [*role_statements(policy), *database_statements(policy)]
+    return "\n".join(
+        ["-- Made from mesh/policy.yaml by `make gen`: do not edit.", *_ended(statements), ""]
+    )
 
 
 def _ended(statements: Iterable[str]) -> list[str]:

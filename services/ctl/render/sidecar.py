@@ -19,6 +19,7 @@ from services.catalog.processes import Process, process
 from services.ctl.policy import ANY, Policy
 from services.ctl.render import descriptor
 from services.ctl.render.address import endpoint, listen
+from services.ctl.render.tracing import Tracing
 from services.ctl.render.transport import Credentials, piece
 from services.ctl.supervisor.home import write_whole
 
@@ -58,6 +59,7 @@ class Sidecar:
     peers: Mapping[str, Peer] = field(default_factory=dict)
     """By the callee's key."""
     connection_seconds: float = CONNECTION_SECONDS
+    tracing: Tracing | None = None
 
 
 def render(target: Path, sidecar: Sidecar, policy: Policy) -> Path:
@@ -75,6 +77,9 @@ def render(target: Path, sidecar: Sidecar, policy: Policy) -> Path:
     service = piece("cluster-service", address=json.dumps(endpoint(sidecar.service)))
     clusters = [service, *(_peer(sidecar, policy, callee) for callee in callees)]
     bootstrap["static_resources"] = {"listeners": listeners, "clusters": clusters}
+    if sidecar.tracing is not None:
+        # where a trace begins is not for a sidecar to say: health checks have none
+        sidecar.tracing.trace(bootstrap, f"{sidecar.process.name}.sidecar", begins=0)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_whole(target, yaml.safe_dump(bootstrap, sort_keys=False))
     return target

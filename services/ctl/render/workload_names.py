@@ -66,7 +66,7 @@ def _door() -> Resource:
             "ports": [
                 {
                     "name": "tls",
-                    "port": ports.TLS_INGRESS,
+                    "port": ports.INGRESS_TLS,
                     "targetPort": "tls",
                     "appProtocol": "tls",
                 }

@@ -22,7 +22,7 @@ SIDECAR_PORTS = ("mesh", "admin")
 WELL_KNOWN = dict(
     zip(
         PUBLIC,
-        (ports.INGRESS, *(service.health_port for service in SERVICES), ports.TLS_INGRESS),
+        (ports.INGRESS, *(service.health_port for service in SERVICES), ports.INGRESS_TLS),
         strict=True,
     )
 )
@@ -112,8 +112,11 @@ class Addresses:
             name: f"{'https' if name == 'tls' else 'http'}://{self.at(name)}" for name in PUBLIC
         }
 
-    def write(self, instances: Mapping[str, str]) -> dict[str, Any]:
-        """Write `endpoints.json` for this set of instances (name to service) and return it."""
+    def write(self, instances: Mapping[str, str], *, traces: str = "") -> dict[str, Any]:
+        """Write `endpoints.json` for this set of instances (name to service) and return it.
+
+        `traces` says in a line where people see traces.
+        """
         found: dict[str, Any] = {
             "ports": self.ports,
             "gateway": self.gateway(),
@@ -121,6 +124,8 @@ class Addresses:
             "nats": f"nats://{self.at('nats')}",
             "postgres": self.at("postgres"),
             "venue": f"http://{self.at('venue.http')}",
+            "traces": f"http://{self.at('traces.otlp')}",
+            "traces_told": traces,
             "instances": {
                 name: self._instance(name, service) for name, service in instances.items()
             },

@@ -33,6 +33,7 @@ class Home:
         self.endpoints_file = self.run / "endpoints.json"
         self.processes_file = self.run / "processes.json"
         self.supervisor_file = self.run / "supervisor.json"
+        self.spans_file = self.root / "traces" / "spans.sqlite"
 
     def create(self) -> None:
         """Make the folders; a place that cannot be written is refused."""

@@ -11,6 +11,7 @@ from services.ctl.policy import GATEWAY
 from services.ctl.render import endpoints
 from services.ctl.render.address import UNIX
 from services.ctl.render.sidecar import Sidecar, callees_of, render
+from services.ctl.render.tracing import Tracing
 from services.ctl.render.transport import Credentials
 from services.ctl.servers.envoy import EnvoyServer
 from services.ctl.supervisor import sockets
@@ -21,9 +22,10 @@ from services.ctl.supervisor.home import Home
 class Mesh:
     """What the topology asks when sidecars run."""
 
-    def __init__(self, home: Home, addresses: Addresses) -> None:
+    def __init__(self, home: Home, addresses: Addresses, tracing: Tracing | None = None) -> None:
         """From now on the addresses of services are those of the mesh."""
         self._home = home
+        self._tracing = tracing
         self._addresses = addresses
         self._policy = policy.load()
         self._sockets = sockets.folder(home)
@@ -61,6 +63,7 @@ class Mesh:
                 outbound=self._outbound(instance),
                 admin=self._addresses.at(admin),
                 credentials=Credentials(certificates_folder(self._home) / process.key),
+                tracing=self._tracing,
                 peers=dict.fromkeys(callees_of(process.key, self._policy), eds),
             ),
             self._policy,

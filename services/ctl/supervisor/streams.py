@@ -7,10 +7,10 @@ from services.kit.bus import Bus
 from services.kit.bus_login import BusLogin
 
 
-async def declare(url: str, login: BusLogin) -> None:
+async def declare(url: str, login: BusLogin, replicas: int = 1) -> None:
     """Create the streams, or bring existing ones to their declared limits."""
     bus = await Bus.connect(url, "streams", login)
     try:
-        await bus.declare(STREAMS)
+        await bus.declare(STREAMS, replicas)
     finally:
         await bus.close()

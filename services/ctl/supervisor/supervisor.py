@@ -262,7 +262,8 @@ class Supervisor:
     def _write_endpoints(self, units: Iterable[Unit]) -> None:
         instances = {unit.name: unit.service for unit in units}
         found: dict[str, Any] = self.topology.addresses.write(
-            {**instances, self.topology.venue().name: self.topology.venue().service}
+            {**instances, self.topology.venue().name: self.topology.venue().service},
+            traces=self.topology.traces_told,
         )
         endpoints.render(self.home.envoy, found)
 

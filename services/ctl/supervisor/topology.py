@@ -14,11 +14,15 @@ from services.ctl import policy
 from services.ctl.render import gateway
 from services.ctl.render.address import UNIX
 from services.ctl.render.bus import OPERATOR
+from services.ctl.render.tracing import Tracing
+from services.ctl.servers import jaeger
 from services.ctl.servers.command import Command
 from services.ctl.servers.envoy import EnvoyServer
 from services.ctl.servers.free import LOOPBACK
+from services.ctl.servers.jaeger import JaegerServer
 from services.ctl.servers.nats import NatsServer
 from services.ctl.servers.postgres import PostgresServer
+from services.ctl.servers.traces import TraceServer
 from services.ctl.settings import GatewaySettings
 from services.ctl.supervisor.addresses import Addresses
 from services.ctl.supervisor.child import HOME_MARK, UNIT_MARK
@@ -38,6 +42,7 @@ CONFIG_MARK = "QUANTUM_CONFIG"
 """In a server's environment: what its configuration was when it started."""
 SCALABLE = (AI.key, ANALYTICS.key, EXEC_RISK.key)
 
+Server = PostgresServer | NatsServer | EnvoyServer | TraceServer | JaegerServer
 Program = Callable[[str], tuple[str, ...]]
 """Arguments that start the process with this key."""
 
@@ -67,6 +72,8 @@ class Options:
     pace: str = "lockstep"
     mesh: bool = True
     """Whether services talk through sidecars, with mutual TLS."""
+    collector: str = ""
+    """OTLP collector that gets every span too; Jaeger, where it is found, when empty."""
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
 
 
@@ -88,9 +95,10 @@ class Topology:
         self._program = program
         self._build = build_id()
         self._secrets = home.secrets()
+        self._tracing = Tracing(LOOPBACK, addresses.port("traces.otlp"))
+        self.mesh = Mesh(home, addresses, self._tracing) if options.mesh else None
         self.policy = policy.load()
         self.credentials = Credentials(home, self.policy, options.gateway)
-        self.mesh = Mesh(home, addresses) if options.mesh else None
         self.identities = home.identities()
         self.postgres = PostgresServer(
             directory=home.root / "postgres",
@@ -103,13 +111,42 @@ class Topology:
             log=home.logs / "nats.log",
             identities=self.identities,
         )
+        self.jaeger = None if options.collector else self._found_jaeger()
+        collector = f"http://{LOOPBACK}:{self.jaeger.otlp}" if self.jaeger else options.collector
+        self.traces = TraceServer(
+            file=home.spans_file,
+            port=addresses.port("traces.otlp"),
+            log=home.logs / "traces.log",
+            forward=collector,
+        )
+
+    def _found_jaeger(self) -> JaegerServer | None:
+        binary = jaeger.found()
+        if binary is None:
+            return None
+        return JaegerServer(
+            binary=binary,
+            otlp=self.addresses.port("jaeger.otlp"),
+            port=self.addresses.port("jaeger.page"),
+            log=self.home.logs / "jaeger.log",
+        )
 
     def backing(self) -> list[Unit]:
-        """PostgreSQL and NATS."""
+        """PostgreSQL, NATS, the trace store, and Jaeger where it is found."""
         return [
             self._server_unit(self.postgres, f"{LOOPBACK}:{self.postgres.port}", BACKING),
             self._server_unit(self.nats, self.nats.url, BACKING),
+            self._server_unit(self.traces, self.traces.url, BACKING),
+            *([self._server_unit(self.jaeger, self.jaeger.url, BACKING)] if self.jaeger else []),
         ]
+
+    @property
+    def traces_told(self) -> str:
+        """Where people see traces, in a line."""
+        if self.jaeger is not None:
+            return f"{self.jaeger.url} (Jaeger), `qt trace --last-order`"
+        passed = f"passed on to {self.traces.forward}" if self.traces.forward else jaeger.HOW_TO_GET
+        return f"`qt trace --last-order`; {passed}"
 
     def gateway(self) -> Unit:
         """Envoy with the rendered bootstrap."""
@@ -122,6 +159,7 @@ class Topology:
             policy=self.policy,
             settings=self._options.gateway,
             transport=self.mesh.transport if self.mesh else None,
+            tracing=self._tracing,
         )
         server = EnvoyServer(bootstrap=bootstrap, port=admin, log=self.home.logs / "gateway.log")
         return self._server_unit(server, f"http://{self.addresses.at('ingress')}", DOOR)
@@ -210,6 +248,7 @@ class Topology:
             UNIT_MARK: name,
             "SERVICE_INSTANCE": name,
             "NATS_URL": self.nats.url,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": self.traces.url,
             "BUILD_ID": self._build,
             "PYTHONUNBUFFERED": "1",
         }
@@ -243,9 +282,7 @@ class Topology:
             port=0 if grpc.startswith(UNIX) else self.addresses.port(f"{name}.grpc"),
         )
 
-    def _server_unit(
-        self, server: PostgresServer | NatsServer | EnvoyServer, address: str, stage: int
-    ) -> Unit:
+    def _server_unit(self, server: Server, address: str, stage: int) -> Unit:
         command = server.command()
         marks = {HOME_MARK: str(self.home.root), UNIT_MARK: server.name}
         # one that runs with an old configuration is not taken over

@@ -19,7 +19,7 @@ REFRESH_SECONDS = 0.5
 ACCOUNT_SECONDS = 10.0
 
 
-def where(endpoints: dict[str, str], logs: str) -> list[str]:
+def where(endpoints: dict[str, str], logs: str, traces: str) -> list[str]:
     """Return where everything is, for people."""
     health = ", ".join(f"{endpoints[key]}/health" for key in ("ai", "exec_risk", "analytics"))
     return [
@@ -27,6 +27,7 @@ def where(endpoints: dict[str, str], logs: str) -> list[str]:
         f"with TLS  {endpoints['tls']}  (takes a token: `qt token --role viewer`)",
         f"health    {health}",
         f"logs      {logs}  (`qt logs SERVICE -f`)",
+        f"traces    {traces}",
         "stop      Ctrl-C here, or `qt down`",
     ]
 
@@ -71,7 +72,8 @@ def _screen(supervisor: Supervisor, feed: Feed) -> Group:
     if supervisor.phase == "running":
         endpoints = supervisor.topology.addresses
         gateway = endpoints.gateway()
-        parts += [Text(line) for line in where(gateway, str(supervisor.home.logs))]
+        told = supervisor.topology.traces_told
+        parts += [Text(line) for line in where(gateway, str(supervisor.home.logs), told)]
         held = [position for position in feed.positions if position.status == "open"]
         parts += [
             Text(tables.account_line(feed.account) if feed.account else "", "bold"),
@@ -109,7 +111,8 @@ class _Plain:
         if self._supervisor.phase == "running" and not self._told_where:
             self._told_where = True
             addresses = self._supervisor.topology.addresses
-            self._print_all(where(addresses.gateway(), str(self._supervisor.home.logs)))
+            told = self._supervisor.topology.traces_told
+            self._print_all(where(addresses.gateway(), str(self._supervisor.home.logs), told))
         while self._feed.lines:
             self._print(self._feed.lines.popleft())
         self._until_account -= REFRESH_SECONDS

@@ -20,7 +20,7 @@ from services.exec_risk.core.facts import (
 from services.exec_risk.core.inputs import EmergencyStop, ResetEmergency
 from services.exec_risk.core.order_kinds import LIVE_ON_EXCHANGE
 from services.exec_risk.core.state import Book
-from services.trade.order import OrderPurpose, OrderState
+from services.trade.order import OrderState
 from services.trade.position import ExitReason, TradingState
 
 EMERGENCY, CRITICAL = "EMERGENCY", "CRITICAL"
@@ -61,9 +61,7 @@ def sweep(book: Book) -> None:
     A protective stop rests until its position is closed. An order whose outcome is not known yet
     is left until it is: the sweep after its answer finds it.
     """
-    for order in book.live_orders():
-        if order.purpose is not OrderPurpose.ENTRY:
-            continue
+    for order in book.orders.entries:
         if order.state is OrderState.INTENT:
             orders.move(book, order, OrderState.CANCELED, "emergency_stop")
         elif order.state in LIVE_ON_EXCHANGE:
@@ -124,7 +122,7 @@ def reset(book: Book, command: ResetEmergency) -> None:
 
 
 def _open_entries(book: Book) -> int:
-    return sum(o.purpose is OrderPurpose.ENTRY for o in book.live_orders())
+    return len(book.orders.entries)
 
 
 def _halt(book: Book, reason: str, by: str, request_id: str) -> None:

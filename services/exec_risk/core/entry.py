@@ -33,6 +33,7 @@ class Entry:
     stop_asked: Decimal | None = None
     """Distance that a caller asks for; None: by the policy."""
     take_asked: Decimal | None = None
+    room: dict[str, Decimal] | None = None
 
     @property
     def policy(self) -> Policy:
@@ -91,7 +92,12 @@ class Entry:
         return self.size
 
     def rooms(self) -> dict[str, Decimal]:
-        """Return what each limit leaves for this entry, in USD, by the rule's name."""
+        """Return what each limit leaves for this entry, in USD, by its rule's name; once."""
+        if self.room is None:
+            self.room = self._rooms()
+        return self.room
+
+    def _rooms(self) -> dict[str, Decimal]:
         book, policy, side = self.book, self.policy, self.signal.side
         capacity = exposure.capacity(book, self.equity)
         risk, symbol = policy.risk, self.signal.symbol

@@ -13,7 +13,7 @@ FAILED = (OrderState.REJECTED, OrderState.UNKNOWN)
 
 def slots_used(book: Book) -> int:
     """Return open positions plus symbols with a live entry order and no position yet."""
-    pending = {o.symbol for o in book.live_orders() if o.purpose is OrderPurpose.ENTRY}
+    pending = {o.symbol for o in book.orders.entries}
     pending |= {e.symbol for e in book.executing.entering()}
     return len(pending | set(book.positions))
 
@@ -21,7 +21,7 @@ def slots_used(book: Book) -> int:
 def entries_today(book: Book) -> int:
     """Return positions opened this UTC day plus entries on their way to one."""
     held = {p.position_id for p in book.positions.values()}
-    pending = {o.position_id for o in book.live_orders() if o.purpose is OrderPurpose.ENTRY}
+    pending = {o.position_id for o in book.orders.entries}
     pending |= {e.position_id for e in book.executing.entering()}
     return book.days.get(utc_day(book.time), Day("")).opened + len(pending - held)
 

@@ -8,7 +8,6 @@ entries stops what is left of an entry; nothing stops what makes a position smal
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from decimal import Decimal
 
 from services.exec_risk.core import execution_life as life
@@ -29,6 +28,7 @@ from services.trade.order import (
     OrderPurpose,
     OrderState,
 )
+from services.trade.values import with_values
 
 _UNKNOWN_GATES = ("exchange", "equity")
 """Gates that mean something is not known just now: what is left waits, its deadline stays."""
@@ -49,16 +49,14 @@ def begin(book: Book, execution: Execution) -> None:
 
 def work(book: Book) -> None:
     """Bring every working execution one step on; called after each event."""
-    working = [e.execution_id for e in book.executing.working]
-    if working:
-        isolation.each(book, working, _advance)
+    isolation.each(book, [e.execution_id for e in book.executing.working], _advance)
 
 
 def tell(book: Book) -> None:
     """Report each execution that changed in this step, once."""
     for execution_id, cause in book.executing.untold.items():
         execution = book.executing.all[execution_id]
-        execution = replace(execution, version=execution.version + 1)
+        execution = with_values(execution, version=execution.version + 1)
         book.executing.put(execution)
         book.emit(ExecutionChanged(execution, cause, book.trace(execution.position_id)))
     book.executing.untold.clear()
@@ -81,7 +79,8 @@ def stop(book: Book, execution: Execution, reason: str, cause: str) -> None:
 def _advance(book: Book, execution_id: str) -> None:
     """Judge what ended, ask what stops it, then do what its strategy says."""
     execution = judged(book, book.executing.all[execution_id])
-    living = [o for o in book.orders.live if o.execution_id == execution_id]
+    siblings = book.orders.of(execution.position_id)
+    living = [o for o in siblings if o.execution_id == execution_id and not o.state.final]
     if execution.sends:
         why = stopped_by(book, execution)
         if why:

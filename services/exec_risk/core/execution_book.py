@@ -42,6 +42,11 @@ class ExecutionBook:
             self._working[execution.execution_id] = execution
 
     @property
+    def busy(self) -> bool:
+        """True while an execution is not final."""
+        return bool(self._working)
+
+    @property
     def working(self) -> list[Execution]:
         """Executions that are not final, oldest first."""
         return list(self._working.values())

@@ -6,11 +6,10 @@ for the end of what is under way. Only then is the execution over.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from services.exec_risk.core.lifecycle import IllegalTransition
 from services.trade.execution import Execution, ExecutionPhase, ExecutionState
 from services.trade.order import Fill
+from services.trade.values import with_values
 
 P, S = ExecutionPhase, ExecutionState
 
@@ -67,8 +66,4 @@ def with_fill(execution: Execution, fill: Fill) -> Execution:
 
 def changed(execution: Execution, *, time: int, **values: object) -> Execution:
     """Return the execution with other values; its version rises when it is told."""
-    return replace(
-        execution,
-        updated_time=max(time, execution.updated_time),
-        **values,  # type: ignore[arg-type]
-    )
+    return with_values(execution, updated_time=max(time, execution.updated_time), **values)

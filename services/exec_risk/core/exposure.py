@@ -14,7 +14,7 @@ from services.exec_risk.core import safety
 from services.exec_risk.core.clusters import cluster_of
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import Book
-from services.trade.order import OrderPurpose, Side
+from services.trade.order import Side
 
 
 def limit(book: Book) -> Decimal:
@@ -70,9 +70,7 @@ def _held(book: Book, wanted: Callable[[str], bool]) -> Decimal:
 
 def _pending(book: Book, side: Side, wanted: Callable[[str], bool]) -> Decimal:
     ordered = (
-        book.pending_notional(o)
-        for o in book.orders.live
-        if o.purpose is OrderPurpose.ENTRY and o.side is side and wanted(o.symbol)
+        book.pending_notional(o) for o in book.orders.entries if o.side is side and wanted(o.symbol)
     )
     unsent = (
         book.unsent_notional(e)

@@ -80,11 +80,16 @@ def ride_of(book: Book, position: Position) -> Ride:
     """Return what decides where a position's stop stands; AbsurdDistance when it is not known."""
     filters = book.filters.get(position.symbol)
     plan = book.plans.get(position.position_id)
+    known = book.rides.get(position.symbol)
+    if known is not None and known[0] is position and known[1] is plan and known[2] is filters:
+        return known[3]
     entry = position.entry_price
     if filters is None or plan is None or entry is None or not usable(entry):
         raise AbsurdDistance(f"filters, plan or entry price of {position.symbol} are not known")
     cost = costs.certain(book)
-    return Ride(position.side, entry, plan.stop_fraction, plan.atr_fraction, cost, filters)
+    ride = Ride(position.side, entry, plan.stop_fraction, plan.atr_fraction, cost, filters)
+    book.rides[position.symbol] = (position, plan, filters, ride)
+    return ride
 
 
 def progress_of(book: Book, position: Position) -> Progress:

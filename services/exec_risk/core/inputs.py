@@ -8,6 +8,7 @@ from decimal import Decimal
 from services.exec_risk.core.exchange_events import (
     ExchangeSnapshot,
     OrderReport,
+    PriceReport,
     RequestOutcome,
 )
 from services.exec_risk.core.policy import Gates
@@ -108,6 +109,13 @@ class SnapshotRead:
 
     snapshot: ExchangeSnapshot
     cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class PricesHeard:
+    """The last prices that were heard before a term began, which an earlier one was told."""
+
+    prices: tuple[PriceReport, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +246,7 @@ class SubmitExecution:
     max_slippage: Decimal | None = None
     stop_fraction: Decimal | None = None
     take_fraction: Decimal | None = None
+    trace_id: str = ""
 
     def notional(self, price: Decimal, leverage: int) -> Decimal:
         """Return the notional in USD that is asked for."""
@@ -277,6 +286,7 @@ Input = (
     | LeverageAnswered
     | SnapshotRead
     | VerifyDue
+    | PricesHeard
     | FiltersRead
     | Tick
     | ProtectionOverdue

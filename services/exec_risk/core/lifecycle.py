@@ -7,10 +7,10 @@ been. FILLED follows only from fills.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 
 from services.trade.order import Fill, Order, OrderState
+from services.trade.values import with_values
 
 S = OrderState
 
@@ -58,7 +58,7 @@ def advance(order: Order, target: OrderState, *, time: int, reason: str = "") ->
         raise IllegalTransition(f"{order.client_order_id}: {order.state} -> {target}")
     if target is OrderState.FILLED and order.filled_quantity <= 0:
         raise IllegalTransition(f"{order.client_order_id}: FILLED without a fill")
-    return replace(
+    return with_values(
         order,
         state=target,
         updated_time=max(time, order.updated_time),
@@ -69,19 +69,19 @@ def advance(order: Order, target: OrderState, *, time: int, reason: str = "") ->
 
 def with_fill(order: Order, fill: Fill) -> Order:
     """Return the order with a fill added. A fill is never refused, whatever the state."""
-    filled = order.filled_quantity + fill.quantity
-    changed = replace(
+    filled, state = order.filled_quantity + fill.quantity, order.state
+    if not state.final:
+        whole = filled >= order.quantity
+        state = OrderState.FILLED if whole else OrderState.PARTIALLY_FILLED
+    return with_values(
         order,
+        state=state,
         filled_quantity=filled,
         filled_cost=order.filled_cost + fill.price * fill.quantity,
         exchange_order_id=order.exchange_order_id or fill.exchange_order_id,
         updated_time=max(fill.time, order.updated_time),
         version=order.version + 1,
     )
-    if order.state.final:
-        return changed
-    target = OrderState.FILLED if filled >= order.quantity else OrderState.PARTIALLY_FILLED
-    return replace(changed, state=target)
 
 
 def outstanding(order: Order) -> Decimal:

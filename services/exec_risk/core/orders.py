@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 
 from services.exec_risk.core import lifecycle
@@ -19,6 +18,7 @@ from services.trade.order import (
     Side,
     TimeInForce,
 )
+from services.trade.values import with_values
 
 LEGS = {
     OrderPurpose.ENTRY: "entry",
@@ -137,7 +137,7 @@ def apply_report(book: Book, order: Order, report: OrderReport, cause: str) -> O
     step back in the order's life are late and change nothing.
     """
     if report.exchange_order_id and not order.exchange_order_id:
-        order = replace(order, exchange_order_id=report.exchange_order_id)
+        order = with_values(order, exchange_order_id=report.exchange_order_id)
         book.orders[order.client_order_id] = order
     if order.state.final:
         return order

@@ -11,9 +11,12 @@ _UNTOLD = (OrderState.INTENT, OrderState.SUBMITTED, OrderState.UNKNOWN, OrderSta
 
 def refused_in_a_row(book: Book, position_id: str, purpose: OrderPurpose) -> list[Order]:
     """Return a position's refused orders of a purpose since the last that was taken."""
-    mine = [o for o in book.orders.values() if o.position_id == position_id]
-    # what an execution was refused never holds up the closing of a position
-    mine = [o for o in mine if o.purpose is purpose and not o.execution_id]
+    mine = [
+        o
+        for o in book.orders.of(position_id)
+        # what an execution was refused never holds up the closing of a position
+        if o.purpose is purpose and not o.execution_id
+    ]
     taken = max((o.updated_time for o in mine if o.state not in _UNTOLD), default=-1)
     return [o for o in mine if o.state is OrderState.REJECTED and o.updated_time >= taken]
 

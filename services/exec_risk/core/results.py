@@ -53,11 +53,16 @@ class Results:
     """The last closed trades, oldest first."""
 
     trades: list[ClosedTrade] = field(default_factory=list)
+    _kelly: dict[tuple[int, int], Decimal | None] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+    """Fractions of these trades, by window and least number."""
 
     def add(self, trade: ClosedTrade) -> None:
         """Take a result in; the same position counts once."""
         if trade in self.trades[-KEPT:]:
             return
+        self._kelly.clear()
         insort(self.trades, trade)
         today = day_start(self.trades[-1].closed_time)
         while len(self.trades) > KEPT and self.trades[0].closed_time < today:
@@ -65,6 +70,7 @@ class Results:
 
     def drop(self, position_id: str) -> None:
         """Take a result back: its position is open again."""
+        self._kelly.clear()
         self.trades = [t for t in self.trades if t.position_id != position_id]
 
     def losses_in_a_row(self) -> int:
@@ -83,6 +89,12 @@ class Results:
         W is the share of winners, B the average winner's gain over the average loser's loss (J. L.
         Kelly, 1956), net of costs. None with fewer than `least` trades.
         """
+        asked = (window, least)
+        if asked not in self._kelly:
+            self._kelly[asked] = self._kelly_of(window, least)
+        return self._kelly[asked]
+
+    def _kelly_of(self, window: int, least: int) -> Decimal | None:
         gains = [t.gain for t in self.trades[-window:]]
         if len(gains) < max(least, 1):
             return None

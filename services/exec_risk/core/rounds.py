@@ -28,7 +28,8 @@ def round_at(book: Book, time: int) -> Round | None:
 def candle_closed(book: Book, candle: Candle) -> None:
     """Take a close as the symbol's price and into its round."""
     time = candle.close_time
-    book.time = max(book.time, time)
+    if time > book.time:
+        book.time = time
     known = book.prices.get(candle.symbol)
     if known is None or known[1] <= time:
         book.prices[candle.symbol] = (candle.close, time)
@@ -36,7 +37,8 @@ def candle_closed(book: Book, candle: Candle) -> None:
     found = round_at(book, time)
     if found is not None:
         found.closes[candle.symbol] = candle.close
-    following.candle_closed(book, candle)
+    if candle.symbol in book.positions:
+        following.candle_closed(book, candle)
 
 
 def opened(book: Book, time: int, symbols: tuple[str, ...]) -> None:
@@ -50,14 +52,14 @@ def opened(book: Book, time: int, symbols: tuple[str, ...]) -> None:
 def answered(book: Book, batch: PredictionsArrived) -> None:
     """Take the answers to candles; the first answer to a candle counts."""
     book.in_sample = batch.in_sample
-    times = []
+    times = sorted({prediction.round_time for prediction in batch.predictions})
+    found = {time: round_at(book, time) for time in times}
     for prediction in batch.predictions:
-        found = round_at(book, prediction.round_time)
-        if found is not None:
+        belongs = found[prediction.round_time]
+        if belongs is not None:
             key = (prediction.symbol, prediction.timeframe)
-            found.answers.setdefault(key, prediction)
-            times.append(found.time)
-    for time in sorted(set(times)):
+            belongs.answers.setdefault(key, prediction)
+    for time in times:
         if time in book.rounds:
             _decide_when_due(book, book.rounds[time])
 
@@ -89,14 +91,15 @@ def _decide(book: Book, found: Round) -> None:
     now = max(found.time, book.time)
     isolation.each(book, signals, lambda b, signal: entries.consider(b, signal, now))
     exits.leave_by_rule(book, found.time)
-    if found.missing:
-        text = f"round {found.time}: no answer for {', '.join(found.missing)}"
+    missing = found.missing
+    if missing:
+        text = f"round {found.time}: no answer for {', '.join(missing)}"
         book.alert("LOW", "PREDICTIONS_MISSING", text)
     book.emit(
         RoundDecided(
             time=found.time,
             symbols=found.symbols or (),
-            missing=found.missing,
+            missing=missing,
             signal_ids=tuple(s.signal_id for s in signals),
             equity=equity,
             wallet_balance=wallet,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from services.exec_risk.core.counted import Counted
 from services.exec_risk.core.effects import AccountSnapshot, Effect, EntryPlan, StoreDay
 from services.exec_risk.core.exchange_events import OrderReport
 from services.exec_risk.core.execution_book import ExecutionBook
@@ -14,7 +15,8 @@ from services.exec_risk.core.order_book import Orders
 from services.exec_risk.core.periods import Day, Round
 from services.exec_risk.core.policy import Gates, Policy
 from services.exec_risk.core.results import Results
-from services.exec_risk.core.trailing import Progress
+from services.exec_risk.core.trailing import Progress, Ride
+from services.exec_risk.core.worth import Valuation
 from services.trade.execution import Execution
 from services.trade.filters import SymbolFilters
 from services.trade.order import Fill, Order, OrderPurpose
@@ -44,7 +46,7 @@ class Book:
     filters: dict[str, SymbolFilters] = field(default_factory=dict)
     leverage: dict[str, int] = field(default_factory=dict)
     """Leverage that a read-back has confirmed, by symbol."""
-    prices: dict[str, tuple[Decimal, int]] = field(default_factory=dict)
+    prices: Counted[str, tuple[Decimal, int]] = field(default_factory=Counted)
     """Last price and its market time, by symbol."""
     quotes: dict[str, Quote] = field(default_factory=dict)
     """Best bid and ask and funding rate, by symbol."""
@@ -54,7 +56,7 @@ class Book:
     safety: SafetyLevel = SafetyLevel.NORMAL
     safety_since: int = 0
     """Market time at which the safety level began."""
-    positions: dict[str, Position] = field(default_factory=dict)
+    positions: Counted[str, Position] = field(default_factory=Counted)
     """Open positions by symbol."""
     begun_time: int = 0
     """Market time of the first reading: its wallet holds what was filled and settled until then."""
@@ -82,6 +84,11 @@ class Book:
     at_rest: dict[str, tuple[object, ...]] = field(default_factory=dict, repr=False, compare=False)
     """What was seen, by symbol, when a position's protection lacked nothing: nothing of it is told
     or kept, the same sight only need not be looked at twice."""
+    rides: dict[str, tuple[Position, EntryPlan, SymbolFilters, Ride]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+    """What decides where a position's stop stands, by symbol, and what it was computed from."""
+    valuation: Valuation = field(default_factory=Valuation, repr=False, compare=False)
     exit_hold: set[str] = field(default_factory=set)
     """Positions whose exit was refused; tried again at the next tick."""
     drift: dict[str, tuple[Decimal, Decimal]] = field(default_factory=dict)
@@ -145,8 +152,7 @@ class Book:
 
     def unrealized(self) -> Decimal:
         """Return the open positions' profit at the last prices."""
-        found = (p.unrealized_pnl(self.mark(p)) for p in self.positions.values())
-        return sum(found, Decimal(0))
+        return self.valuation.of(self.positions, self.prices).unrealized
 
     def equity(self) -> Decimal | None:
         """Return wallet plus unrealised profit; None while the wallet is not known."""
@@ -170,7 +176,7 @@ class Book:
     def orders_of(self, position_id: str, purpose: OrderPurpose) -> list[Order]:
         """Return a position's live orders of one purpose, oldest first."""
         return [
-            o for o in self.orders.live if o.position_id == position_id and o.purpose is purpose
+            o for o in self.orders.of(position_id) if o.purpose is purpose and not o.state.final
         ]
 
     def reserved(self) -> Decimal:
@@ -179,9 +185,8 @@ class Book:
         It is derived from orders and executions themselves, so it cannot outlive them.
         """
         total = Decimal(0)
-        for order in self.live_orders():
-            if order.purpose is OrderPurpose.ENTRY:
-                total += self.pending_notional(order)
+        for order in self.orders.entries:
+            total += self.pending_notional(order)
         for execution in self.executing.entering():
             total += self.unsent_notional(execution)
         return total
@@ -203,19 +208,15 @@ class Book:
 
     def gross_exposure(self) -> Decimal:
         """Return the absolute notional of all open positions."""
-        found = (p.notional(self.mark(p)) for p in self.positions.values())
-        return sum(found, Decimal(0))
+        return self.valuation.of(self.positions, self.prices).gross
 
     def margin_used(self) -> Decimal:
         """Return the margin of positions and of entries on their way."""
-        total = Decimal(0)
-        for position in self.positions.values():
-            total += position.notional(self.mark(position)) / max(position.leverage, 1)
-        for order in self.live_orders():
-            if order.purpose is OrderPurpose.ENTRY:
-                plan = self.plans.get(order.position_id)
-                leverage = plan.leverage if plan else 1
-                total += self.pending_notional(order) / max(leverage, 1)
+        total = self.valuation.of(self.positions, self.prices).margin
+        for order in self.orders.entries:
+            plan = self.plans.get(order.position_id)
+            leverage = plan.leverage if plan else 1
+            total += self.pending_notional(order) / max(leverage, 1)
         for execution in self.executing.entering():
             plan = self.plans.get(execution.position_id)
             leverage = plan.leverage if plan else 1

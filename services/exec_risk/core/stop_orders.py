@@ -33,6 +33,7 @@ def keep_stop(book: Book, position: Position, stop: Decimal) -> bool:
 
     AbsurdDistance when such a stop cannot be meant; then nothing is sent.
     """
+    stop = _never_looser(book, position, stop)
     existing = _stops(book, position)
     standing = [o for o in existing if o.client_order_id not in book.cancelling]
     if not protected(book, position):
@@ -43,6 +44,17 @@ def keep_stop(book: Book, position: Position, stop: Decimal) -> bool:
         _place(book, position, stop, existing)
     _cancel_superseded(book, position)
     return fits
+
+
+def _never_looser(book: Book, position: Position, stop: Decimal) -> Decimal:
+    """Return the price of a stop that covers all and is tighter than the one that is wanted.
+
+    Another one at a looser price would be cancelled for it, and be wanted again, without an end.
+    """
+    best = live_stop(book, position)
+    if best is None or best.trigger_price is None or best.remaining < position.quantity:
+        return stop
+    return best.trigger_price if tighter(position.side, best.trigger_price, stop) else stop
 
 
 def _place(book: Book, position: Position, stop: Decimal, existing: list[Order]) -> None:

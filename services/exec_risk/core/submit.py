@@ -95,6 +95,7 @@ def _enter(book: Book, command: SubmitExecution) -> None:
             size.notional if size else None,
             size.quantity if size else None,
             entry.leverage if size else 0,
+            command.trace_id,
         )
     )
     if size is None:
@@ -146,6 +147,7 @@ def _begin_entry(book: Book, command: SubmitExecution, entry: Entry, size: Size)
         price=entry.price,
         decided_time=book.time,
         confidence=entry.signal.confidence,
+        trace_id=command.trace_id,
     )
     book.plans[position_id] = plan
     book.emit(StorePlan(plan))

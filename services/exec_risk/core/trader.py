@@ -53,6 +53,7 @@ from services.exec_risk.core.inputs import (
     OrderFound,
     PlaceAnswered,
     PredictionsArrived,
+    PricesHeard,
     ProtectionOverdue,
     ReconcileNow,
     ResetEmergency,
@@ -101,6 +102,7 @@ class Trader:
             VerifyDue: lambda _: book.emit(Reconcile(reconcile.VERIFY)),
             ReconcileNow: lambda e: reconcile.ask(book, e),
             SnapshotRead: lambda e: reconcile.apply_snapshot(book, e.snapshot, e.cause),
+            PricesHeard: lambda e: prices.heard(book, e.prices),
             SymbolsListed: lambda e: book.filters.update(e.filters),
             FiltersRead: lambda e: book.filters.update(e.filters),
             Tick: self._tick,
@@ -123,8 +125,10 @@ class Trader:
         self._handlers[type(event)](event)
         if self.book.latch is not None:
             emergency.sweep(self.book)
-        executing.work(self.book)
-        executing.tell(self.book)
+        if self.book.executing.busy:
+            executing.work(self.book)
+        if self.book.executing.untold:
+            executing.tell(self.book)
         effects, self.book.out = self.book.out, []
         return effects
 

@@ -6,7 +6,7 @@ no callback rate is ever sent (incident 3).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 
@@ -53,11 +53,12 @@ class Ride:
     cost: Decimal
     """Fraction of the notional that entering and leaving costs."""
     filters: SymbolFilters
+    first: Decimal = field(init=False)
+    """The first stop."""
 
-    @property
-    def first(self) -> Decimal:
-        """The first stop."""
-        return first_stop(self.side, self.entry, self.stop_fraction, self.filters)
+    def __post_init__(self) -> None:
+        stop = first_stop(self.side, self.entry, self.stop_fraction, self.filters)
+        object.__setattr__(self, "first", stop)
 
     def reward(self, price: Decimal) -> Decimal:
         """Return the profit at a price in R: per unit, whatever the size (incident 89)."""
@@ -98,9 +99,12 @@ def moved(progress: Progress, ride: Ride, policy: ProtectionPolicy) -> Progress:
     best = progress.best_price
     if best is None or ride.entry <= 0 or ride.stop_fraction <= 0:
         return progress
+    candidates = _candidates(best, ride, policy)
+    if not candidates:
+        return progress
     current = stop_of(progress, ride)
     found = progress
-    for stage, price in _candidates(best, ride, policy):
+    for stage, price in candidates:
         stands = stop_of(found, ride)
         if usable(price) and tighter(ride.side, price, stands):
             found = replace(found, stop_price=price, stage=stage)

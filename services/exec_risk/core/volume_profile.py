@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Context, Decimal
 
 from services.trade.candle import Candle
@@ -43,17 +43,19 @@ class VolumeProfile:
 
     def with_candle(self, candle: Candle) -> VolumeProfile:
         """Return the profile after a candle; one that is not newer changes nothing."""
-        if candle.close_time <= self.time:
+        time = candle.close_time
+        if time <= self.time:
             return self
-        hour = hour_of(candle.open_time)
-        known = self.hours[hour]
-        new = _towards(known, candle.volume) if known else candle.volume
-        return replace(
-            self,
-            volume=_towards(self.volume, candle.volume),
-            spread=_towards(self.spread, spread_of(candle)),
-            hours=(*self.hours[:hour], new, *self.hours[hour + 1 :]),
-            time=candle.close_time,
+        hour, hours = hour_of(candle.open_time), list(self.hours)
+        known = hours[hour]
+        hours[hour] = _towards(known, candle.volume) if known else candle.volume
+        return VolumeProfile(
+            self.symbol,
+            self.candle_ms,
+            _towards(self.volume, candle.volume),
+            _towards(self.spread, spread_of(candle)),
+            tuple(hours),
+            time,
         )
 
 

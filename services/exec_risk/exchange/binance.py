@@ -25,6 +25,7 @@ from services.exec_risk.exchange.limits import Use
 from services.exec_risk.exchange.markets import Markets
 from services.exec_risk.exchange.meter import LimitMeter, Unmetered
 from services.exec_risk.exchange.recovery import Recovery
+from services.exec_risk.exchange.request_spans import RequestSpans
 from services.exec_risk.exchange.requests import (
     ExchangeRefused,
     ExchangeUnavailable,
@@ -49,13 +50,22 @@ class BinanceExchange:
     ExchangeUnavailable; requests that change something never raise, they return an outcome."""
 
     def __init__(
-        self, settings: ExchangeSettings, clock: Clock, *, meter: LimitMeter | None = None
+        self,
+        settings: ExchangeSettings,
+        clock: Clock,
+        *,
+        meter: LimitMeter | None = None,
+        spans: RequestSpans | None = None,
     ) -> None:
+        self._spans = spans or RequestSpans()
         self._settings = settings
         self._clock = clock
         self._streams = Streams(settings, clock)
         self._client = build_client(
-            settings, on_event=self._streams.take, on_stream=self._streams.state
+            settings,
+            on_event=self._streams.take,
+            on_stream=self._streams.state,
+            telemetry=self._spans.telemetry,
         )
         self._time = ExchangeClock(clock, window_ms=settings.recv_window_ms)
         gate = Gate(
@@ -150,7 +160,8 @@ class BinanceExchange:
 
     async def place(self, order: Order, *, signed_at: int) -> RequestOutcome:
         """Send an order once, signed with the wall time (ms) of the write that allowed it."""
-        outcome = await self._orders.place(order, signed_at)
+        with self._spans.order("place order", order) as asked:
+            asked.outcome = outcome = await self._orders.place(order, signed_at)
         if isinstance(outcome, Accepted):
             self._streams.expect_echo(order.client_order_id)
         return outcome
@@ -160,7 +171,9 @@ class BinanceExchange:
 
         Signed with `signed_at` as `place` is; with the time of now where it is not given.
         """
-        return await self._orders.cancel(order, signed_at)
+        with self._spans.order("cancel order", order) as asked:
+            asked.outcome = outcome = await self._orders.cancel(order, signed_at)
+        return outcome
 
     async def find(self, order: Order) -> OrderReport | None:
         """Ask for an order by its client order id; None when the exchange does not know it."""

@@ -9,7 +9,7 @@ import grpc
 from services.kit.interceptors.deadlines import DeadlineInterceptor
 from services.kit.interceptors.errors import ErrorInterceptor
 from services.kit.interceptors.metrics import MetricsInterceptor
-from services.kit.interceptors.tracing import tracing_interceptor
+from services.kit.interceptors.tracing import TracingInterceptor
 from services.kit.interceptors.validation import ValidationInterceptor
 from services.kit.metrics import Metrics
 from services.kit.telemetry import Telemetry
@@ -20,7 +20,7 @@ def interceptors(
 ) -> Sequence[grpc.aio.ServerInterceptor]:
     """Return the interceptors of a server in their order."""
     return [
-        tracing_interceptor(telemetry),
+        TracingInterceptor(telemetry),
         MetricsInterceptor(metrics),
         ErrorInterceptor(),
         DeadlineInterceptor(longest_call_seconds),

@@ -10,6 +10,7 @@ import grpc
 
 from services.kit.interceptors.wrap import Call, WrappingInterceptor
 from services.kit.metrics import Metrics
+from services.kit.trace_context import exemplar
 
 
 class MetricsInterceptor(WrappingInterceptor):
@@ -41,14 +42,17 @@ class MetricsInterceptor(WrappingInterceptor):
         try:
             yield
         except BaseException:
-            code = _code_name(call)
+            code = code_name(call)
             raise
         finally:
             self._handled.labels(service, method, code).inc()
-            self._seconds.labels(service, method).observe(time.perf_counter() - started)
+            self._seconds.labels(service, method).observe(
+                time.perf_counter() - started, exemplar(written=code not in ("OK", "CANCELLED"))
+            )
 
 
-def _code_name(call: Call) -> str:
+def code_name(call: Call) -> str:
+    """Return the name of the code that a call ended with; CANCELLED when nobody set one."""
     code = call.context.code()
     if isinstance(code, grpc.StatusCode):
         return code.name
@@ -56,3 +60,8 @@ def _code_name(call: Call) -> str:
         if candidate.value[0] == code and code:
             return candidate.name
     return "CANCELLED"
+
+
+def code_number(name: str) -> int:
+    """Return the number of a code."""
+    return int(grpc.StatusCode[name].value[0])

@@ -1,21 +1,72 @@
-"""Spans of calls, by OpenTelemetry's own interceptor; health checks make none."""
+"""Spans of calls. Whether one is written is decided at its end: a failed one always is."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters
+from services.catalog.subjects import HEADER_TRACE
+from services.kit.interceptors.metrics import code_name, code_number
+from services.kit.interceptors.wrap import Call, WrappingInterceptor
+from services.kit.telemetry import SpanKind, Telemetry, now
+from services.kit.trace_context import TraceContext, parse, within
 
-from services.kit.telemetry import Telemetry
+_SERVER_FAULTS = frozenset(
+    ("UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS")
+)
+"""Codes that make a server's span an error; others are the caller's own doing."""
+_NO_FAILURE = frozenset(("OK", "CANCELLED"))
 
 
-def tracing_interceptor(telemetry: Telemetry) -> Any:
-    """Return the interceptor. It would break `Health/Watch`, so health is filtered out."""
-    wanted = filters.negate(
-        filters.any_of(
-            filters.health_check(),
-            filters.service_prefix("grpc.reflection"),
+class TracingInterceptor(WrappingInterceptor):
+    """Continues the caller's trace, or begins one that is written only if the call fails."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+
+    def around(self, call: Call) -> AbstractAsyncContextManager[None]:
+        """Trace one call."""
+        return self._trace(call)
+
+    @asynccontextmanager
+    async def _trace(self, call: Call) -> AsyncIterator[None]:
+        parent = _parent(call.context)
+        place = parent.child() if parent else TraceContext.new(sampled=False)
+        began, code = now(), "OK"
+        try:
+            with within(place):
+                yield
+        except BaseException:
+            code = code_name(call)
+            raise
+        finally:
+            if place.sampled or code not in _NO_FAILURE:
+                self._write(call, place, parent, began, code)
+
+    def _write(
+        self, call: Call, place: TraceContext, parent: TraceContext | None, began: int, code: str
+    ) -> None:
+        _, service, method = call.method.split("/")
+        self._telemetry.write(
+            f"{service}/{method}",
+            place,
+            parent=parent,
+            start=began,
+            end=now(),
+            kind=SpanKind.SERVER,
+            attributes={
+                "rpc.system": "grpc",
+                "rpc.service": service,
+                "rpc.method": method,
+                "rpc.grpc.status_code": code_number(code),
+            },
+            error=code if code in _SERVER_FAULTS else "",
         )
-    )
-    make: Any = aio_server_interceptor
-    return make(tracer_provider=telemetry.provider, filter_=wanted)
+
+
+def _parent(context: Any) -> TraceContext | None:
+    for key, value in context.invocation_metadata() or ():
+        if key == HEADER_TRACE and isinstance(value, str):
+            return parse(value)
+    return None

@@ -314,7 +314,8 @@ def read(rows: Rows, policy: Policy) -> Book:
             book.commissions[fill.client_order_id] = paid + fill.commission
     book.seen_funding = {key: paid.time for key, paid in rows.funding.items()}
     book.days = {d.day: replace(d) for d in rows.days.values()}
-    book.prices, book.quotes = dict(rows.marks), dict(rows.quotes)
+    book.prices.update(rows.marks)
+    book.quotes = dict(rows.quotes)
     book.safety, book.safety_since = rows.safety
     for execution in rows.executions.values():
         book.executing.put(execution)

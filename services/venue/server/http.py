@@ -9,6 +9,8 @@ from urllib.parse import parse_qsl
 from aiohttp import WSMsgType, web
 
 from services.kit.logs import get_logger
+from services.kit.telemetry import SpanKind, Telemetry
+from services.kit.trace_context import sampled_context_of
 from services.venue.core.faults import PAPER_POINT
 from services.venue.core.rejections import Rejection
 from services.venue.server.calls import Call, Routes, Security
@@ -22,6 +24,9 @@ from services.venue.server.sockets import ListenKey, Socket, encode
 from services.venue.server.streams import Message, Streams, known_streams
 
 log = get_logger(__name__)
+
+_FAULT = 500
+"""From this status on it is the server that failed."""
 
 
 class HttpServer:
@@ -42,7 +47,9 @@ class HttpServer:
         symbols: Callable[[], list[str]],
         wall_ms: Callable[[], int],
         limit_ms: Callable[[], int],
+        telemetry: Telemetry | None = None,
     ) -> None:
+        self._telemetry = telemetry
         self._routes = routes
         self._keys = keys
         self._limits = limits
@@ -71,6 +78,22 @@ class HttpServer:
         return app
 
     async def _rest(self, request: web.Request) -> web.Response:
+        place = sampled_context_of(request.headers)
+        if place is None or self._telemetry is None:
+            return await self._answer(request)
+        name = f"{request.method} {request.path}"
+        with self._telemetry.span(name, kind=SpanKind.SERVER, parent=place) as draft:
+            answer = await self._answer(request)
+            if draft is not None:
+                draft.attributes |= {
+                    "http.request.method": request.method,
+                    "url.path": request.path,
+                    "http.response.status_code": answer.status,
+                }
+                draft.error = str(answer.status) if answer.status >= _FAULT else ""
+            return answer
+
+    async def _answer(self, request: web.Request) -> web.Response:
         query = request.rel_url.raw_query_string
         body = await request.text() if request.can_read_body else ""
         call = Call(dict(parse_qsl(query) + parse_qsl(body)))

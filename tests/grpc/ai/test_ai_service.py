@@ -182,7 +182,7 @@ async def test_without_a_verified_model_health_answers_and_says_why(
     assert liveness.status == health_pb2.HealthCheckResponse.SERVING
 
 
-async def test_a_drain_ends_the_streams(serve: Any, free_port: int) -> None:
+async def test_a_drain_ends_the_streams(serve: Any, bus: Bus, free_port: int) -> None:
     running = await serve(free_port)
     await eventually(lambda: is_ready(running))
     stream = running.ai.StreamSignals(pb.StreamSignalsRequest())

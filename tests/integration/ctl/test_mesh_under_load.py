@@ -5,13 +5,23 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from functools import partial
 
 import grpc
 import pytest
 import pytest_asyncio
 
 from tests.support.eventually import eventually
-from tests.support.small_mesh import READ, WRITE, SmallMesh, ask, call, small_mesh, under_load
+from tests.support.small_mesh import (
+    READ,
+    WRITE,
+    SmallMesh,
+    all_answer,
+    ask,
+    call,
+    small_mesh,
+    under_load,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -85,8 +95,7 @@ async def test_calls_are_spread_evenly(mesh: SmallMesh) -> None:
             lambda: sum(len(r.begun) for r in mesh.replicas.values()) > before + 1000, 60
         )
 
-    # an ejection by what went before has ended by then
-    await asyncio.sleep(4)
+    await eventually(partial(all_answer, mesh), 30)
     # calls of equal length: else the machine decides, by which process it lets run
     answered = await under_load(mesh, enough, callers=16, seconds=0.05)
     share = answered["r1"] / answered.total()
@@ -98,6 +107,8 @@ async def test_a_call_that_was_not_sent_is_sent_to_another_and_one_that_was_is_n
 ) -> None:
     """Money moves by such calls: a second one must come from who asked, not from a proxy."""
     lost, kept = mesh.replicas["r1"], mesh.replicas["r2"]
+    # an ejection by what went before has ended then
+    await eventually(partial(all_answer, mesh), 30)
     async with mesh.through() as channel:
         slow = [asyncio.create_task(call(channel, WRITE, 3)) for _ in range(12)]
         begun = set(lost.begun)

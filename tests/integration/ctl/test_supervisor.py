@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -17,20 +20,14 @@ from services.ctl.servers.command import ServerFailed
 from services.ctl.supervisor.child import HOME_MARK, strays
 from services.ctl.supervisor.home import Home, read_json
 from services.ctl.supervisor.supervisor import Supervisor
-from services.ctl.supervisor.watch import State
+from services.ctl.supervisor.watch import State, Watch
 from services.kit.db_login import Login
 from tests.support.eventually import eventually
 from tests.support.stand_in_system import running
 
 SERVICES = {"ai-1", "ai-2", "exec_risk", "analytics"}
-EVERYTHING = {
-    "postgres",
-    "nats",
-    "venue",
-    "gateway",
-    *SERVICES,
-    *(f"{s}.sidecar" for s in SERVICES),
-}
+SIDECARS = {f"{service}.sidecar" for service in SERVICES}
+EVERYTHING = {"postgres", "nats", "traces", "venue", "gateway", *SERVICES, *SIDECARS}
 
 
 @pytest.fixture
@@ -135,10 +132,41 @@ async def test_a_bad_setting_ends_the_start_with_its_line(home: Home, tmp_path: 
     assert strays(home.root, set()) == []
 
 
-async def test_scale_adds_and_removes_replicas_behind_the_gateway(home: Home) -> None:
-    async with running(home) as supervisor:
+def restarted(watch: Watch) -> bool:
+    return watch.restarts == 1 and watch.state is State.READY
+
+
+@contextlib.asynccontextmanager
+async def calls_without_a_failure(home: Home) -> AsyncIterator[None]:
+    """Read through the gateway without pause; fail when any answer is not 200."""
+    ingress = read_json(home.endpoints_file)["gateway"]["ingress"]
+    ended = asyncio.Event()
+    failed: list[tuple[int, str]] = []
+    made = 0
+
+    async def call() -> None:
+        nonlocal made
+        while not ended.is_set():
+            status, text = await get(f"{ingress}/v1/ai/health")
+            made += 1
+            if status != 200:
+                failed.append((status, text))
+            await asyncio.sleep(0.01)
+
+    caller = asyncio.create_task(call())
+    yield
+    ended.set()
+    await caller
+    assert made > 50 and failed == []
+
+
+async def test_scale_adds_and_removes_replicas_and_their_sidecars_under_load(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN_DRAIN", "1.5")
+    async with running(home) as supervisor, calls_without_a_failure(home):
         await supervisor.scale("ai", 3)
-        assert "ai-3" in pids(supervisor)
+        assert {"ai-3", "ai-3.sidecar"} <= pids(supervisor).keys()
         file = home.envoy / "eds" / "ai.json"
         assert file.read_text().count("port_value") == 3
         await supervisor.scale("ai", 1)
@@ -150,25 +178,20 @@ async def test_a_restart_leaves_no_call_without_an_answer(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STAND_IN_DRAIN", "1.5")
-    async with running(home) as supervisor:
-        ingress = read_json(home.endpoints_file)["gateway"]["ingress"]
-        ended = asyncio.Event()
-        failed: list[tuple[int, str]] = []
-        made = 0
+    async with running(home) as supervisor, calls_without_a_failure(home):
+        for name in ("ai-1", "ai-2.sidecar"):
+            supervisor.restart(name)
+            await eventually(partial(restarted, supervisor.watches[name]), 30)
 
-        async def call() -> None:
-            nonlocal made
-            while not ended.is_set():
-                status, text = await get(f"{ingress}/v1/ai/health")
-                made += 1
-                if status != 200:
-                    failed.append((status, text))
-                await asyncio.sleep(0.01)
 
-        caller = asyncio.create_task(call())
-        supervisor.restart("ai-1")
-        await eventually(lambda: supervisor.watches["ai-1"].restarts == 1, 10)
-        await eventually(lambda: supervisor.watches["ai-1"].state is State.READY, 20)
-        ended.set()
-        await caller
-        assert made > 50 and failed == []
+async def test_without_a_mesh_services_listen_on_the_loopback_and_have_no_sidecar(
+    home: Home,
+) -> None:
+    async with running(home, mesh=False) as supervisor:
+        assert {row.name for row in supervisor.rows()} == EVERYTHING - SIDECARS
+        endpoints = read_json(home.endpoints_file)
+        for instance in endpoints["instances"].values():
+            assert instance["mesh"] == instance["grpc"]
+            assert instance["grpc"].startswith("127.0.0.1:")
+        status, _ = await get(endpoints["gateway"]["ai"] + "/health")
+        assert status == 200

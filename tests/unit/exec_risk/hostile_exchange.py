@@ -68,9 +68,11 @@ class HostileExchange:
     def settle(self) -> None:
         """Answer everything well until nothing is left to be told."""
         self.kind = True
+        before = len(self.desk.effects)
         for _ in range(12):
             while self.told:
                 self._deliver()
+                assert len(self.desk.effects) < before + 5_000, "what is asked for has no end"
             self.desk.time += 70 * MINUTE
             self._snapshot()
             self._tick()

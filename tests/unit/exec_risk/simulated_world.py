@@ -182,7 +182,7 @@ class MemoryStore:
         for execution in truth.executions.values():
             book.executing.put(execution)
         book.executing.volumes = dict(truth.volumes)
-        book.positions = {p.symbol: p for p in truth.positions.values() if p.open}
+        book.positions.update({p.symbol: p for p in truth.positions.values() if p.open})
         book.progress = dict(truth.progress)
         book.seen_fills = {k: f.time for k, f in truth.fills.items()}
         book.days = {d.day: replace(d) for d in truth.days.values()}

@@ -1,0 +1,111 @@
+"""Spans of the candles that made a signal; all others leave none.
+
+Their ids follow from candle and signal, so that a second answer to the same candle repeats them and
+whoever handles the signal can name its parent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from services.ai.core.answers import Answer
+from services.ai.core.signals import Signal
+from services.catalog import subjects
+from services.kit.telemetry import SpanKind, Telemetry
+from services.kit.trace_context import TraceContext, span_id_of
+from services.trade.candle import Candle
+from services.trade.ids import signal_span, trace_id
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Wall times of one batch, in nanoseconds."""
+
+    received: int
+    asked: int
+    """When the models were asked; the replica's own reading may have been waited for before."""
+    predicted: int
+    published: int
+
+
+def sent(signal: Signal) -> TraceContext:
+    """Return the span of a signal's publication, as its message carries it."""
+    return TraceContext(trace_id(signal.candle.key), signal_span(signal.signal_id), sampled=True)
+
+
+def write(
+    telemetry: Telemetry,
+    answers: Sequence[Answer],
+    parents: Mapping[str, TraceContext],
+    moments: Moments,
+    rows: int,
+) -> None:
+    """Write the spans of the answers that made a signal; `parents` by candle key."""
+    if not telemetry.writes:
+        return
+    for answer in answers:
+        if answer.signal is not None:
+            parent = parents.get(answer.signal.candle.key)
+            _write_one(telemetry, answer.signal, parent, moments, rows)
+
+
+def _write_one(
+    telemetry: Telemetry,
+    signal: Signal,
+    parent: TraceContext | None,
+    moments: Moments,
+    rows: int,
+) -> None:
+    candle = signal.candle
+    send = sent(signal)
+    handling = send.child(span_id_of("answer", candle.key))
+    telemetry.write(
+        "process quantum.market.candle",
+        handling,
+        parent=parent,
+        start=moments.received,
+        end=moments.published,
+        kind=SpanKind.CONSUMER,
+        attributes={
+            "messaging.system": "nats",
+            "messaging.operation.type": "process",
+            "messaging.operation.name": "process",
+            "messaging.destination.name": _subject(candle),
+            "messaging.message.id": candle.key,
+            "messaging.consumer.group.name": subjects.AI_WORK_CONSUMER,
+            "quantum.symbol": candle.symbol,
+        },
+    )
+    telemetry.write(
+        "inference",
+        handling.child(span_id_of("inference", candle.key)),
+        parent=handling,
+        start=moments.asked,
+        end=moments.predicted,
+        attributes={
+            "quantum.model.version": signal.model_version,
+            "quantum.rows": rows,
+            "quantum.action": signal.action.value,
+            "quantum.confidence": signal.confidence,
+        },
+    )
+    telemetry.write(
+        "send quantum.live.signal.generated",
+        send,
+        parent=handling,
+        start=moments.predicted,
+        end=moments.published,
+        kind=SpanKind.PRODUCER,
+        attributes={
+            "messaging.system": "nats",
+            "messaging.operation.type": "send",
+            "messaging.operation.name": "publish",
+            "messaging.destination.name": subjects.signal(candle.symbol),
+            "messaging.message.id": signal.signal_id,
+        },
+    )
+
+
+def _subject(candle: Candle) -> str:
+    return subjects.candle(candle.venue, candle.timeframe, candle.symbol)

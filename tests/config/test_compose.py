@@ -1,0 +1,191 @@
+"""The compose files, as Compose itself reads them: names, ports, limits, secrets."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+import yaml
+
+from services.catalog import ports
+from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, PROCESSES, SERVICES
+from services.ctl import policy
+from services.ctl.__main__ import app
+from services.ctl.commands.setup import NAMES
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE = Path(sys.executable).with_name("docker-compose")
+TABLE = policy.load()
+FILES = {"plain": ("compose.yaml",), "prod": ("compose.yaml", "compose.prod.yaml")}
+OURS = {*(p.name for p in PROCESSES), "gateway", "setup", "certificates", "streams"}
+MIGRATIONS = {"migrate-exec-risk", "migrate-analytics"}
+ONCE = {"setup", "streams", *MIGRATIONS}
+GIB = 1024**3
+
+
+@cache
+def read(kind: str) -> dict[str, Any]:
+    files = [part for name in FILES[kind] for part in ("-f", str(ROOT / name))]
+    done = subprocess.run(
+        [COMPOSE, *files, "config", "--no-env-resolution"],
+        capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", "HOME": "/"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    found: dict[str, Any] = yaml.safe_load(done.stdout)
+    return found
+
+
+@pytest.fixture(params=sorted(FILES))
+def services(request: pytest.FixtureRequest) -> dict[str, Any]:
+    found: dict[str, Any] = read(request.param)["services"]
+    return found
+
+
+def test_names_are_the_guides_and_the_catalogs(services: dict[str, Any]) -> None:
+    assert {process.name for process in PROCESSES} <= set(services)
+    named = {n: s["container_name"] for n, s in services.items() if "container_name" in s}
+    assert named == {"postgres": "quantum_trader_postgres", "nats": "quantum_trader_nats"}
+    # servers show certificates for the names by which clients call them
+    for server, names in NAMES.items():
+        assert {server, named[server]} <= set(names)
+
+
+def test_what_is_scaled_has_no_name_and_no_port_of_its_own(services: dict[str, Any]) -> None:
+    for service in SERVICES:
+        assert "ports" not in services[service.name]
+        assert "container_name" not in services[service.name]
+        # the name by which the gateway finds replicas that are not ready too
+        aliases = services[service.name]["networks"]["inside"]["aliases"]
+        assert aliases == [f"{service.name}-replicas"]
+
+
+def test_published_ports_are_the_guides_and_only_the_tls_door_leaves_the_machine(
+    services: dict[str, Any],
+) -> None:
+    found = {
+        int(port["published"]): (name, port.get("host_ip"))
+        for name, service in services.items()
+        for port in service.get("ports", [])
+    }
+    wanted = {
+        ports.INGRESS: "gateway", ports.INGRESS_TLS: "gateway", ports.PROMETHEUS: "prometheus",
+        ports.GRAFANA: "grafana", ports.JAEGER: "jaeger", ports.NATS: "nats",
+        ports.POSTGRES: "postgres", 9093: "alertmanager",
+        **{service.health_port: "gateway" for service in SERVICES},
+    }  # fmt: skip
+    assert {port: name for port, (name, _) in found.items()} == wanted
+    assert [port for port, (_, host) in found.items() if host != "127.0.0.1"] == [ports.INGRESS_TLS]
+
+
+def test_every_container_is_locked_down(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert "privileged" not in service, name
+        assert not any(v["source"].endswith("docker.sock") for v in service.get("volumes", []))
+        if "cap_add" in service:
+            assert name == "setup", "it alone hands files over"
+
+
+def test_every_container_that_stays_says_how_it_is(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        if name in ONCE:
+            assert service["restart"] == "no"
+        else:
+            assert service["restart"] == "unless-stopped"
+            own = name == "paper-venue"  # the image's own check asks it for liveness
+            assert own or service["healthcheck"]["test"], name
+    for service in SERVICES:
+        told = services[service.name]["healthcheck"]["test"]
+        assert told == ["CMD", "python", "-m", "services.ctl.healthcheck", service.grpc_service]
+
+
+def test_every_dependency_is_one_that_can_come_true(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        for needed, how in service.get("depends_on", {}).items():
+            wanted = "service_completed_successfully" if needed in ONCE else "service_healthy"
+            assert how["condition"] == wanted, f"{name} needs {needed}"
+
+
+def test_every_command_is_one_that_the_image_has(services: dict[str, Any]) -> None:
+    known = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    for name in OURS:
+        command = services[name]["command"]
+        assert command[0] in known, name
+        if command[0] == "run":
+            assert command[1] in {*(p.key for p in PROCESSES), "gateway"}
+    for name in MIGRATIONS:
+        assert services[name]["entrypoint"][-1] == "migrate"
+
+
+def test_services_listen_on_a_socket_that_only_their_sidecar_reaches(
+    services: dict[str, Any],
+) -> None:
+    for service in SERVICES:
+        environment = services[service.name]["environment"]
+        assert environment["GRPC_ADDRESS"].startswith("unix:/tmp/")
+        assert environment["MESH_CERTIFICATES"] == "/run/secrets/mesh"
+
+
+def mounted(service: dict[str, Any]) -> dict[str, str]:
+    return {v["target"]: v["source"] for v in service.get("volumes", [])}
+
+
+def test_each_secret_is_a_file_that_its_owner_alone_is_given(services: dict[str, Any]) -> None:
+    keepers = {"setup", "certificates"}
+    for key, name in ((s.key, s.name) for s in SERVICES):
+        own = key.replace("_", "-")
+        assert mounted(services[name])["/run/secrets/quantum"] == f"secrets-{own}"
+        assert mounted(services[name])["/run/secrets/mesh"] == f"certificates-{own}"
+        users = {n for n, s in services.items() if f"secrets-{own}" in mounted(s).values()}
+        assert users - keepers == {name, f"migrate-{own}"} & set(services)
+    for name, service in services.items():
+        if name not in keepers:
+            for volume in service.get("volumes", []):
+                if volume["source"].startswith(("secrets-", "certificates-")):
+                    assert volume["read_only"] is True, name
+        for variable in service.get("environment") or {}:
+            secret = any(word in variable for word in ("PASSWORD", "SECRET", "SEED"))
+            # Grafana's first password is the guide's; it listens on this machine alone
+            assert not secret or variable.endswith("_FILE") or name == "grafana", variable
+
+
+def test_only_who_must_leaves_the_inner_network(services: dict[str, Any]) -> None:
+    for kind in FILES:
+        assert read(kind)["networks"]["inside"]["internal"] is True
+    outside = {n for n, s in services.items() if "outside" in (s.get("networks") or {})}
+    published = {n for n, s in services.items() if s.get("ports")}
+    assert outside - published == {EXEC_RISK.name, "paper-venue"}
+
+
+def test_limits_in_production_are_the_guides() -> None:
+    found = read("prod")["services"]
+    wanted = {
+        AI.name: (8, 16, 4, 8),
+        EXEC_RISK.name: (4, 8, 2, 4),
+        ANALYTICS.name: (4, 8, 2, 4),
+    }
+    for name, (cpus, memory, least_cpus, least_memory) in wanted.items():
+        resources = found[name]["deploy"]["resources"]
+        assert float(resources["limits"]["cpus"]) == cpus
+        assert int(resources["limits"]["memory"]) == memory * GIB
+        assert float(resources["reservations"]["cpus"]) == least_cpus
+        assert int(resources["reservations"]["memory"]) == least_memory * GIB
+    assert not any("build" in service for service in found.values())
+    for name, service in found.items():
+        assert name in ONCE | {"certificates"} or service["deploy"]["resources"]["limits"], name
+
+
+def test_a_wrong_key_is_noticed(tmp_path: Path) -> None:
+    wrong = tmp_path / "compose.yaml"
+    text = (ROOT / "compose.yaml").read_text()
+    wrong.write_text(text.replace("    stop_signal:", "    stop_sgnal:"))
+    done = subprocess.run([COMPOSE, "-f", wrong, "config", "-q"], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "stop_sgnal" in done.stderr

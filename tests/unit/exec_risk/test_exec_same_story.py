@@ -1,0 +1,97 @@
+"""However often and whenever the core is told of it, one story leads to the same trades."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from services.exec_risk.core import effects as fx
+from services.exec_risk.core.execution_policy import ExecutionPolicy
+from services.exec_risk.core.policy import Policy
+from services.exec_risk.core.risk_policy import RiskPolicy
+from services.trade.execution import ExecutionStrategy
+from services.trade.order import Order
+from tests.unit.exec_risk.told_theatre import Theatre
+
+POINTS = 60
+STRATEGIES = (
+    ExecutionStrategy.MARKET,
+    ExecutionStrategy.LIMIT,
+    ExecutionStrategy.TWAP,
+    ExecutionStrategy.ICEBERG,
+)
+
+
+def policy_of(strategy: ExecutionStrategy) -> Policy:
+    """Limits tight enough that results, losses and exposure refuse something."""
+    return Policy(
+        cooldown_ms=60_000,
+        max_positions=2,
+        max_exposure_usd=Decimal(9_000),
+        risk=RiskPolicy(
+            cautious_losses=2,
+            emergency_losses=4,
+            cautious_drawdown=Decimal("0.0005"),
+            defensive_drawdown=Decimal("0.001"),
+            relax_ms=120_000,
+            kelly_min_trades=4,
+        ),
+        execution=ExecutionPolicy(entry_strategy=strategy, slices=3),
+    )
+
+
+def essence(theatre: Theatre) -> list[object]:
+    """What is compared: decisions, orders as they were decided, fills, positions, levels."""
+    return [found for effect in theatre.effects for found in _compared(effect)]
+
+
+def _compared(effect: fx.Effect) -> Iterator[object]:
+    if isinstance(effect, (fx.RiskDecided, fx.RoundDecided, fx.FillRecorded)):
+        yield effect
+    elif isinstance(effect, fx.OrderChanged) and effect.previous is None:
+        yield _decided(effect.order)
+    elif isinstance(effect, (fx.PositionOpened, fx.PositionClosed)):
+        yield type(effect), replace(effect.position, version=0)
+    elif isinstance(effect, fx.SafetyLevelChanged):
+        yield effect
+
+
+def _decided(order: Order) -> tuple[object, ...]:
+    return (
+        order.client_order_id, order.symbol, order.side, order.type, order.purpose,
+        order.quantity, order.price, order.trigger_price, order.decided_time,
+    )  # fmt: skip
+
+
+def told(strategy: ExecutionStrategy, seed: int, other: int, **extras: float) -> Theatre:
+    """Tell a seed's story with disturbances."""
+    theatre = Theatre(policy_of(strategy), seed, extras, other)
+    theatre.play(POINTS)
+    return theatre
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("kind", ["tick", "reading", "twice", "restart"])
+@settings(max_examples=4, deadline=None)
+@example(seed=12, other=12)  # a term began without quotes and priced a limit order by the last
+@given(seed=st.integers(0, 10**6), other=st.integers(0, 10**6))
+def test_a_story_told_otherwise_leads_to_the_same_trades(
+    strategy: ExecutionStrategy, kind: str, seed: int, other: int
+) -> None:
+    """Design section 9: extra ticks and readings, events told twice, restarts change nothing."""
+    plain = told(strategy, seed, other)
+    disturbed = told(strategy, seed, other, **{kind: 0.05})
+    assert essence(disturbed) == essence(plain)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_stories_trade(strategy: ExecutionStrategy) -> None:
+    """A story without a trade would prove nothing."""
+    effects = [e for seed in range(4) for e in told(strategy, seed, 0).effects]
+    for kind in (fx.PositionClosed, fx.SafetyLevelChanged, fx.FillRecorded):
+        assert sum(isinstance(e, kind) for e in effects) >= 4, kind
