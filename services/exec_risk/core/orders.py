@@ -123,9 +123,12 @@ def lost(book: Book, order: Order, reason: str) -> None:
 
 
 def cancel(book: Book, order: Order) -> None:
-    """Ask for the cancel of a live order, once at a time."""
+    """Ask for the cancel of a live order, once at a time, and not when its end was told."""
+    told = book.announced.get(order.client_order_id)
     if order.state.final or order.client_order_id in book.cancelling:
         return
+    if told is not None and told.state.final:
+        return  # it is refused for sure, until the fills that the end announces have come
     book.cancelling.add(order.client_order_id)
     book.emit(Cancel(order))
 
