@@ -5,6 +5,7 @@ from __future__ import annotations
 from quantum.ai.v1 import ai_service_pb2_grpc
 
 from services.ai.consumers import CandleAnswerer
+from services.ai.core.watch import ModelWatch
 from services.ai.inference import Inference
 from services.ai.live_consumer import LiveAnswers
 from services.ai.measures import Measures
@@ -35,10 +36,12 @@ def make_build(settings: Settings) -> Build:
         process.spawn("models", slot.keep())
         inference = Inference(workers=settings.ai_num_workers)
         process.on_stop(inference.close)
-        live = LiveAnswers(capacity=settings.ai_cache_size, measures=measures)
+        watch = ModelWatch()
+        live = LiveAnswers(capacity=settings.ai_cache_size, measures=measures, watch=watch)
         process.on_drain(live.close)
         answerer = CandleAnswerer(
             slot=slot,
+            watch=watch,
             inference=inference,
             components=process.components,
             measures=measures,

@@ -103,6 +103,10 @@ def _check_shapes(session: ort.InferenceSession, manifest: Manifest) -> None:
     expected = {"window": ("tensor(float)", [manifest.window, len(COLUMNS)])}
     if inputs != expected:
         raise ArtifactRefused(f"inputs are {inputs}, the manifest says {expected}")
+    knobs = {i.name: (i.type, list(i.shape)) for i in session.get_overridable_initializers()}
+    known = {name: ("tensor(float)", [models]) for name in ("weights", "temperature")}
+    if knobs != known:
+        raise ArtifactRefused(f"run-time inputs are {knobs}, not {known}")
     outputs = {o.name: list(o.shape)[1:] for o in session.get_outputs()}
     shapes = dict(zip(OUTPUTS, ([], [features], [], [models, 3], [3]), strict=True))
     if outputs != shapes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from quantum.ai.v1 import ai_service_pb2, signal_pb2
@@ -11,6 +11,7 @@ from services.ai.core.answers import Batch
 from services.ai.core.ensemble import Action, Prediction, Vote
 from services.ai.core.manifest import Manifest
 from services.ai.core.signals import MODEL_SOURCE, Signal, id_of
+from services.ai.core.watch import Change
 from services.trade.codec import decimal_to_pb, time_to_pb
 
 _ACTIONS = {
@@ -99,8 +100,8 @@ def signal_to_pb(signal: Signal) -> signal_pb2.Signal:
     )
 
 
-def models_to_pb(manifest: Manifest) -> list[ai_service_pb2.Model]:
-    """Write the members of an artifact."""
+def models_to_pb(manifest: Manifest, weights: Sequence[float]) -> list[ai_service_pb2.Model]:
+    """Write the members of an artifact with their effective weights."""
     return [
         ai_service_pb2.Model(
             name=name,
@@ -111,8 +112,19 @@ def models_to_pb(manifest: Manifest) -> list[ai_service_pb2.Model]:
             trained_to=time_to_pb(manifest.trained_to),
             metrics=manifest.metrics.get(name, {}),
         )
-        for name, weight in zip(manifest.models, manifest.weights, strict=True)
+        for name, weight in zip(manifest.models, weights, strict=True)
     ]
+
+
+def change_to_pb(change: Change, version: str) -> signal_pb2.ModelWeightChanged:
+    """Write a change of a model's weight."""
+    return signal_pb2.ModelWeightChanged(
+        model=change.model,
+        model_version=version,
+        weight=change.weight,
+        reason=change.reason,
+        effective_from=time_to_pb(change.effective_from),
+    )
 
 
 def _vote_to_pb(vote: Vote) -> signal_pb2.ModelVote:

@@ -10,20 +10,25 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 from google.protobuf.message import DecodeError
 from quantum.market.v1 import market_pb2
 
 from services.ai import signal_spans
 from services.ai.artifact import LoadedModel
-from services.ai.codec import batch_to_pb, signal_to_pb
+from services.ai.codec import batch_to_pb, change_to_pb, signal_to_pb
 from services.ai.core.answers import Answer, Batch, Policy, Question, answer, ask, batches
+from services.ai.core.ensemble import ModelOutput
+from services.ai.core.manifest import Manifest
+from services.ai.core.watch import ModelWatch
 from services.ai.core.windows import Insert, Windows
 from services.ai.inference import Inference
 from services.ai.measures import Measures
 from services.ai.slot import ModelSlot
 from services.catalog import subjects
-from services.catalog.events import PREDICTION, SIGNAL_GENERATED
+from services.catalog.events import MODEL_WEIGHT_CHANGED, PREDICTION, SIGNAL_GENERATED
 from services.catalog.processes import AI
 from services.kit.bus import Bus, Delivery, Follower, Message, Outgoing, Worker
 from services.kit.clock import Clock
@@ -33,7 +38,7 @@ from services.kit.telemetry import Telemetry, now
 from services.kit.trace_context import context_of, traceparent, within
 from services.trade.candle import Candle
 from services.trade.codec import CodecError, candle_from_pb
-from services.trade.ids import trace_id
+from services.trade.ids import digest, trace_id
 
 log = get_logger(__name__)
 
@@ -47,6 +52,8 @@ _MAX_DELIVER = 50
 """Items come again while a replica is behind, so that is no sign of poison for long."""
 _PARALLEL = 2
 """Batches in hand: one is read or written while the models run on the other."""
+_LATE_SECONDS = 2.0
+"""A run of all models that took longer is counted; answers that it makes too late are stale."""
 _RECENT = 10_000
 """Candles that the follower has read and the worker need not read again."""
 
@@ -72,6 +79,7 @@ class CandleAnswerer:
         self,
         *,
         slot: ModelSlot,
+        watch: ModelWatch,
         inference: Inference,
         components: Components,
         measures: Measures,
@@ -85,6 +93,7 @@ class CandleAnswerer:
         """True once the stored candles were read."""
         self._bus: Bus | None = None
         self._slot = slot
+        self._watch = watch
         self._inference = inference
         self._components = components
         self._measures = measures
@@ -204,13 +213,16 @@ class CandleAnswerer:
         """Predict all items in one run and store the answers."""
         manifest = model.manifest
         policy = self._slot.policy(manifest)
-        questions = [ask(item.candle, self.windows, manifest, policy) for item in items]
+        questions = [
+            ask(item.candle, self.windows, manifest, policy, self._watch) for item in items
+        ]
         asked = now()
         answers = await self._predict(questions, model, policy)
         predicted = now()
         found = batches(answers, manifest)
         assert self._bus is not None  # noqa: S101 - work comes from the bus
-        await self._bus.publish_all([message for batch in found for message in messages(batch)])
+        stored = [message for batch in found for message in messages(batch)]
+        await self._bus.publish_all([*stored, *self._changes(manifest)])
         self._measures.published.labels(PREDICTION).inc(len(found))
         if any(a.signal is not None for a in answers):
             moments = signal_spans.Moments(received_at, asked, predicted, now())
@@ -231,9 +243,46 @@ class CandleAnswerer:
     async def _predict(
         self, questions: Sequence[Question], model: LoadedModel, policy: Policy
     ) -> list[Answer]:
-        windows = [q.window for q in questions if q.window is not None]
-        outputs = await self._inference.predict(model.session, windows)
+        """Run the models once for each vector of weights: as a rule there is one."""
+        outputs: list[ModelOutput] = []
+        asked = [(q.weights, q.window) for q in questions if q.window is not None]
+        for weights, group in groupby(asked, itemgetter(0)):
+            windows = [window for _, window in group]
+            began = self._clock.monotonic()
+            outputs += await self._inference.predict(model.session, windows, weights)
+            self._time(self._clock.monotonic() - began)
+            self._slot.show(model.manifest, weights)
         return answer(questions, outputs, model.manifest, policy)
+
+    def _time(self, seconds: float) -> None:
+        self._measures.run_seconds.observe(seconds)
+        if seconds > _LATE_SECONDS:
+            self._measures.errors.labels("late_run").inc()
+            log.warning("late_model_run", seconds=round(seconds, 3))
+
+    def _changes(self, manifest: Manifest) -> list[Outgoing]:
+        """Tell of models that were excluded or taken back; replicas say it under one id."""
+        found = []
+        for change in self._watch.take_changes():
+            self._measures.weight_changes.labels(change.model, change.reason).inc()
+            self._measures.published.labels(MODEL_WEIGHT_CHANGED).inc()
+            log.warning("model_weight_changed", **change._asdict())
+            key = digest(manifest.version, change.model, str(change.effective_from), length=28)
+            headers = {
+                subjects.HEADER_TYPE: MODEL_WEIGHT_CHANGED,
+                subjects.HEADER_SOURCE: AI.name,
+                subjects.HEADER_TIME: str(change.effective_from),
+            }
+            message = change_to_pb(change, manifest.version)
+            found.append(
+                Outgoing(
+                    subjects.model_weight_changed(change.model),
+                    message.SerializeToString(deterministic=True),
+                    f"mwc-{key}",
+                    headers,
+                )
+            )
+        return found
 
     def _count(self, answers: Sequence[Answer]) -> None:
         for reason, times in Counter(a.prediction.hold_reason for a in answers).items():

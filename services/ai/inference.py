@@ -37,15 +37,37 @@ def padded(windows: Floats) -> Floats:
     return np.concatenate([windows, np.repeat(windows[-1:], missing, axis=0)])
 
 
-def predict(session: ort.InferenceSession, windows: Sequence[Floats]) -> list[ModelOutput]:
-    """Return the artifact's output for each window [T, 5]. Blocks; no order is lost."""
+def knobs(weights: Sequence[float] | None) -> dict[str, Floats]:
+    """Return the run-time weights as the graph reads them; ValueError when they are no shares.
+
+    The graph itself would answer NaN to weights that are none. When no model is left the
+    artifact's own weights stand: nobody trades by them.
+    """
+    if weights is None or not any(weights):
+        return {}
+    found = np.array(weights, dtype=np.float32)
+    if not np.isfinite(found).all() or found.min() < 0 or abs(float(found.sum()) - 1) > 1e-3:
+        raise ValueError(f"weights {tuple(weights)} are not shares of 1")
+    return {"weights": found}
+
+
+def predict(
+    session: ort.InferenceSession,
+    windows: Sequence[Floats],
+    weights: Sequence[float] | None = None,
+) -> list[ModelOutput]:
+    """Return the artifact's output for each window [T, 5]. Blocks; no order is lost.
+
+    `weights` are the effective shares of the models, the artifact's own when not given.
+    """
+    chosen_weights = knobs(weights)
     outputs: list[ModelOutput] = []
     for start in range(0, len(windows), LARGEST_RUN):
         chosen = windows[start : start + LARGEST_RUN]
         stacked = np.stack(chosen)
-        if stacked.dtype != np.float32:
+        if stacked.dtype != np.float32:  # stacking has made the byte order the machine's
             raise TypeError(f"windows are {stacked.dtype}, not float32")
-        found = session.run(list(_ASKED), {"window": padded(stacked)})
+        found = session.run(list(_ASKED), {"window": padded(stacked), **chosen_weights})
         valid, atr, member_probs, probs = (column.tolist() for column in found)
         outputs += [
             ModelOutput(
@@ -66,15 +88,18 @@ class Inference:
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="inference")
 
     async def predict(
-        self, session: ort.InferenceSession, windows: Sequence[Floats]
+        self,
+        session: ort.InferenceSession,
+        windows: Sequence[Floats],
+        weights: Sequence[float] | None = None,
     ) -> list[ModelOutput]:
-        """Return the outputs of the windows, in order."""
+        """Return the outputs of the windows, in order, by one vector of weights."""
         if not windows:
             return []
         loop = asyncio.get_running_loop()
         parts = [
             loop.run_in_executor(
-                self._executor, predict, session, windows[start : start + LARGEST_RUN]
+                self._executor, predict, session, windows[start : start + LARGEST_RUN], weights
             )
             for start in range(0, len(windows), LARGEST_RUN)
         ]

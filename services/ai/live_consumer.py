@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 from quantum.ai.v1 import signal_pb2
 
+from services.ai.core.watch import ModelWatch, Said
 from services.ai.measures import Measures
 from services.catalog import subjects
 from services.kit.bus import Bus, Message
@@ -37,8 +38,9 @@ class Last:
 class LiveAnswers:
     """What every replica together has said: each one shows the whole."""
 
-    def __init__(self, *, capacity: int, measures: Measures) -> None:
+    def __init__(self, *, capacity: int, measures: Measures, watch: ModelWatch) -> None:
         self._capacity = capacity
+        self._watch = watch
         self._measures = measures
         self._last: dict[Key, Last] = {}
         self._subscribers: set[asyncio.Queue[signal_pb2.Signal | None]] = set()
@@ -65,6 +67,10 @@ class LiveAnswers:
             signal = signals.get(prediction.signal_id)
             last = Last(prediction, signal, (time.seconds, time.nanos))
             self._keep((batch.venue, prediction.symbol, prediction.timeframe), last)
+            if prediction.votes:
+                said = [Said(v.model, v.p_down, v.p_up, v.weight) for v in prediction.votes]
+                close = time.seconds * 1000 + time.nanos // 1_000_000
+                self._watch.observe(batch.model_version, prediction.timeframe, close, said)
         if message.sequence > self._started_at:
             for made in batch.signals:
                 self._send(made)

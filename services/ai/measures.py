@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from services.ai.core.ensemble import HoldReason
-from services.catalog.events import PREDICTION, SIGNAL_GENERATED
+from services.catalog.events import MODEL_WEIGHT_CHANGED, PREDICTION, SIGNAL_GENERATED
 from services.kit.metrics import Metrics
 
-ERROR_KINDS = ("bad_candle", "conflicting_candle", "answer_failed", "bad_prediction")
+ERROR_KINDS = ("bad_candle", "conflicting_candle", "answer_failed", "bad_prediction", "late_run")
 
 
 class Measures:
@@ -26,6 +26,14 @@ class Measures:
         self.latency = metrics.histogram(
             "signal_latency_seconds", "From receiving a candle to its answer being stored."
         )
+        self.run_seconds = metrics.histogram(
+            "model_run_seconds", "One run of all models on a batch, from asking to having."
+        )
+        self.weight_changes = metrics.counter(
+            "model_weight_changes_total",
+            "Models excluded or taken back, by reason.",
+            ["model", "reason"],
+        )
         self.candles = metrics.counter("candles_received_total", "Candles followed.")
         for action in ("BUY", "SELL"):
             self.signals.labels(action)
@@ -33,5 +41,5 @@ class Measures:
             self.predictions.labels(reason.value)
         for kind in ERROR_KINDS:
             self.errors.labels(kind)
-        for event_type in (PREDICTION, SIGNAL_GENERATED):
+        for event_type in (PREDICTION, SIGNAL_GENERATED, MODEL_WEIGHT_CHANGED):
             self.published.labels(event_type)

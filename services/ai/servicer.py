@@ -104,7 +104,7 @@ class AiServicer(rpc.AiServiceServicer):
                 reason="NO_MODEL",
                 metadata={"models": "; ".join(self._process.components.reasons())},
             )
-        return pb.ListModelsResponse(models=models_to_pb(manifest))
+        return pb.ListModelsResponse(models=models_to_pb(manifest, self._slot.weights))
 
     def _status(self) -> str:
         if self._process.components.ready or self._answerer.warm:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from services.ai.core.ensemble import SHARES
 from services.kit.settings import ProcessSettings
 
 SHIPPED_MODELS = Path(__file__).parent / "models"
@@ -14,6 +15,10 @@ SHIPPED_MODELS = Path(__file__).parent / "models"
 
 def _none_when_empty(value: object) -> object:
     return None if value == "" else value
+
+
+def _share(value: object) -> object:
+    return SHARES.get(value.upper(), value) if isinstance(value, str) else value
 
 
 class Settings(ProcessSettings):
@@ -27,8 +32,9 @@ class Settings(ProcessSettings):
     """Threads that run the models; one is enough for 20,000 candles a second."""
     ai_cache_size: int = Field(default=1000, ge=1)
     """Most series (symbol and timeframe) whose last prediction is kept for reads."""
-    signal_share: float = Field(default=0.05, ge=0, le=1)
-    """Share of candles that may become signals, by the artifact's out-of-sample quantiles."""
+    signal_share: Annotated[float, BeforeValidator(_share)] = Field(default=0.05, ge=0, le=1)
+    """Share of candles that may become signals, by the artifact's out-of-sample quantiles, or
+    the name of a safety level: NORMAL, AGGRESSIVE, SAFE, CRITICAL."""
     signal_ttl_seconds: int = Field(default=300, ge=1)
     """Market time after a candle's close until its signal expires."""
     min_confidence_threshold: Annotated[

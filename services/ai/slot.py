@@ -53,8 +53,11 @@ class ModelSlot:
         self.loaded: LoadedModel | None = None
         self.changed = asyncio.Event()
         """Set whenever the slot was filled or emptied."""
+        self._shown: tuple[str, tuple[float, ...]] = ("", ())
         self._weights = metrics.gauge(
-            "model_weight", "Share of a model in the loaded ensemble.", ["model"]
+            "model_weight",
+            "Effective share of a model in the ensemble; 0 when excluded.",
+            ["model"],
         )
         metrics.gauge("models_loaded", "1 while a verified artifact answers.").set_function(
             lambda: float(self.loaded is not None)
@@ -70,6 +73,20 @@ class ModelSlot:
         """Return what decides besides the models."""
         gate = make_gate(manifest, self._gate.share, self._gate.floor)
         return Policy(gate=gate, ttl_ms=self._gate.ttl_seconds * 1000)
+
+    def show(self, manifest: Manifest, weights: tuple[float, ...]) -> None:
+        """Export the effective weights."""
+        if self._shown == (manifest.version, weights):
+            return
+        self._shown = (manifest.version, weights)
+        self._weights.clear()
+        for name, weight in zip(manifest.models, weights, strict=True):
+            self._weights.labels(name).set(weight)
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Effective weights of the loaded artifact's models, as they were used last."""
+        return self._shown[1]
 
     async def keep(self) -> None:
         """Load, and look again every two seconds, for ever."""
@@ -89,9 +106,7 @@ class ModelSlot:
             self._empty(str(refusal))
             return
         self.loaded = found
-        self._weights.clear()
-        for name, weight in zip(found.manifest.models, found.manifest.weights, strict=True):
-            self._weights.labels(name).set(weight)
+        self.show(found.manifest, found.manifest.weights)
         self._components.set(COMPONENT, True)
         self.changed.set()
         log.info("model_loaded", version=found.manifest.version, sha256=found.manifest.sha256)
@@ -101,6 +116,7 @@ class ModelSlot:
         if self.loaded is not None or reason not in "".join(self._components.reasons()):
             log.error("model_refused", reason=reason)
         self.loaded = None
+        self._shown = ("", ())
         self._weights.clear()
         self._components.set(COMPONENT, False, reason)
         self.changed.set()

@@ -10,6 +10,7 @@ from quantum.ops.v1 import operations_service_pb2
 
 SIGNAL_GENERATED = "signal.generated"
 PREDICTION = "prediction"
+MODEL_WEIGHT_CHANGED = "model.weight_changed"
 SERVICE_HEARTBEAT = "service.heartbeat"
 ORDER_CHANGED = "order.changed"
 FILL_RECORDED = "fill.recorded"
@@ -34,6 +35,7 @@ ROUND_OBSERVED = "round.observed"
 MESSAGES: dict[str, type[Message]] = {
     SIGNAL_GENERATED: signal_pb2.Signal,
     PREDICTION: signal_pb2.PredictionBatch,
+    MODEL_WEIGHT_CHANGED: signal_pb2.ModelWeightChanged,
     SERVICE_HEARTBEAT: operations_service_pb2.ServiceHeartbeat,
     ORDER_CHANGED: exec_risk_pb2.OrderChanged,
     FILL_RECORDED: exec_risk_pb2.FillRecorded,

@@ -85,6 +85,11 @@ def prediction(venue: str, timeframe: str) -> str:
     return f"quantum.live.prediction.{venue}.{timeframe}"
 
 
+def model_weight_changed(model: str) -> str:
+    """Subject on which ai tells that a model was excluded or takes part again."""
+    return f"quantum.live.model.weight_changed.{model}"
+
+
 def heartbeat(service: str) -> str:
     """Subject of heartbeats of a process, by its name."""
     return f"quantum.live.service.heartbeat.{service}"

@@ -20,6 +20,7 @@ from services.ai.core.ensemble import (
 )
 from services.ai.core.manifest import Manifest
 from services.ai.core.signals import Signal, expiry_of, make_signal
+from services.ai.core.watch import ModelWatch
 from services.ai.core.windows import Floats, SeriesKey, Windows
 from services.trade.candle import Candle
 from services.trade.ids import digest
@@ -42,6 +43,8 @@ class Question:
     window: Floats | None
     reason: HoldReason = HoldReason.NONE
     stale: bool = False
+    weights: tuple[float, ...] = ()
+    """Effective shares of the models; 0 is an excluded one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +73,25 @@ class Batch:
         return "prd-" + digest("prediction", self.model_version, *keys, length=28)
 
 
-def ask(candle: Candle, windows: Windows, manifest: Manifest, policy: Policy) -> Question:
-    """Return what to ask about a candle that the windows have seen."""
+def ask(
+    candle: Candle,
+    windows: Windows,
+    manifest: Manifest,
+    policy: Policy,
+    watch: ModelWatch | None = None,
+) -> Question:
+    """Return what to ask about a candle that the windows have seen.
+
+    `watch` knows which models are excluded; without it none is.
+    """
     if candle.timeframe != manifest.timeframe:
         return Question(candle, None, HoldReason.OTHER_TIMEFRAME)
     window = windows.window(SeriesKey.of(candle), candle.open_time, manifest.window)
     if window is None:
         return Question(candle, None, HoldReason.NOT_WARM)
     stale = windows.newest_close(candle.venue) > expiry_of(candle, policy.ttl_ms)
-    return Question(candle, window, stale=stale)
+    weights = watch.weights(manifest, candle.close_time) if watch else manifest.weights
+    return Question(candle, window, stale=stale, weights=weights)
 
 
 def answer(
@@ -98,7 +111,7 @@ def answer(
                 question.candle,
                 next(remaining),
                 manifest.models,
-                manifest.weights,
+                question.weights or manifest.weights,
                 policy.gate,
                 stale=question.stale,
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from math import isfinite
+from math import inf, isfinite
 
 from services.ai.core.manifest import Manifest
 from services.trade.candle import Candle
@@ -46,7 +46,17 @@ class Gate:
     threshold: float
     """Least confidence."""
     min_agreement: float = 0.75
-    """Least share of the voting weight that must be on the advised side."""
+    """Least share of the models that must vote for the advised side; an excluded one does not."""
+    wild_threshold: float | None = None
+    """Least confidence in high volatility; the common one when not set."""
+    wild_from: float = inf
+    """ATR, as a fraction of price, at which high volatility begins."""
+
+    def least(self, atr_fraction: float) -> float:
+        """Return the least confidence for a window."""
+        if self.wild_threshold is None or atr_fraction < self.wild_from:
+            return self.threshold
+        return self.wild_threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +98,7 @@ class Prediction:
     probabilities: tuple[float, float, float] = (0.0, 0.0, 0.0)
     votes: tuple[Vote, ...] = ()
     agreement: float = 0.0
-    """Share of the voting weight on the likelier side."""
+    """Share of the models that vote for the likelier side; an excluded one votes for none."""
     atr_fraction: float = 0.0
     hold_reason: HoldReason = HoldReason.NONE
 
@@ -96,6 +106,10 @@ class Prediction:
     def score(self) -> float:
         """Margin between the two directions, 0 to 1."""
         return abs(self.probabilities[UP] - self.probabilities[DOWN])
+
+
+SHARES = {"NORMAL": 0.05, "AGGRESSIVE": 0.10, "SAFE": 0.01, "CRITICAL": 0.0}
+"""Share of candles that may become signals, by safety level."""
 
 
 def threshold_for(manifest: Manifest, share: float) -> float:
@@ -119,9 +133,16 @@ def threshold_for(manifest: Manifest, share: float) -> float:
 
 
 def make_gate(manifest: Manifest, share: float, floor: float | None) -> Gate:
-    """Return the gate for a share of candles; `floor` is an absolute least besides."""
-    threshold = threshold_for(manifest, share)
-    return Gate(threshold if floor is None else max(threshold, floor))
+    """Return the gate for a share of candles; `floor` is an absolute least besides.
+
+    High volatility halves the share.
+    """
+    least = 0.0 if floor is None else floor
+    return Gate(
+        threshold=max(threshold_for(manifest, share), least),
+        wild_threshold=max(threshold_for(manifest, share / 2), least),
+        wild_from=manifest.high_volatility_atr,
+    )
 
 
 def hold(candle: Candle, reason: HoldReason) -> Prediction:
@@ -138,7 +159,10 @@ def decide(
     *,
     stale: bool = False,
 ) -> Prediction:
-    """Return the answer to a candle. Confidence is the models' own; nothing raises it."""
+    """Return the answer to a candle. Confidence is the models' own; nothing raises it.
+
+    A model of weight 0 is excluded: it is shown, and does not vote.
+    """
     if not output.valid or not _sane(output):
         return hold(candle, HoldReason.INVALID_WINDOW)
     down, _, up = output.probabilities
@@ -147,9 +171,10 @@ def decide(
         Vote(name, p[DOWN], p[FLAT], p[UP], weight)
         for name, p, weight in zip(models, output.model_probabilities, weights, strict=True)
     )
-    agreement = sum([vote.weight for vote in votes if vote.side is side]) / sum(weights)
+    agreement = sum([vote.weight > 0.0 and vote.side is side for vote in votes]) / len(votes)
     confidence = min(1.0, max(down, up))
-    reason = _hold_reason(side, confidence, agreement, gate, stale=stale)
+    least = gate.least(output.atr_fraction)
+    reason = _hold_reason(side, confidence >= least, agreement >= gate.min_agreement, stale=stale)
     return Prediction(
         candle=candle,
         action=Action.HOLD if reason else side,
@@ -162,14 +187,12 @@ def decide(
     )
 
 
-def _hold_reason(
-    side: Action, confidence: float, agreement: float, gate: Gate, *, stale: bool
-) -> HoldReason:
+def _hold_reason(side: Action, sure: bool, agreed: bool, *, stale: bool) -> HoldReason:
     if stale:
         return HoldReason.STALE
-    if side is Action.HOLD or agreement < gate.min_agreement:
+    if side is Action.HOLD or not agreed:
         return HoldReason.SPLIT_VOTE
-    if confidence < gate.threshold:
+    if not sure:
         return HoldReason.BELOW_THRESHOLD
     return HoldReason.NONE
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -43,6 +44,8 @@ class Manifest:
     metrics: Mapping[str, Mapping[str, float]]
     """Walk-forward metrics by model name, `ensemble` among them."""
     golden_tolerance: float
+    high_volatility_atr: float = math.inf
+    """ATR, as a fraction of price, from which on a window counts as wild."""
 
     def in_sample(self, open_time: int, close_time: int) -> bool:
         """Tell whether a candle overlaps the range that training has seen."""
@@ -81,6 +84,7 @@ def _manifest(raw: Mapping[str, Any]) -> Manifest:
         confidence_quantiles=tuple(quantiles),
         metrics=_metrics(raw["metrics"]["walk_forward"]),
         golden_tolerance=float(raw["golden_tolerance"]),
+        high_volatility_atr=float(raw.get("high_volatility_atr", math.inf)),
     )
 
 
@@ -97,6 +101,8 @@ def _check(manifest: Manifest) -> None:
         raise BadManifest(f"weights {manifest.weights} are not shares of 1")
     if not _descending([confidence for _, confidence in manifest.confidence_quantiles]):
         raise BadManifest("confidence quantiles do not fall with the share")
+    if not manifest.high_volatility_atr > 0:
+        raise BadManifest(f"high volatility begins at {manifest.high_volatility_atr}")
     if manifest.window <= 0 or manifest.trained_from >= manifest.trained_to:
         raise BadManifest("window or training range is empty")
 

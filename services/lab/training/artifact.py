@@ -33,15 +33,16 @@ class ArtifactRefused(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """One model of the ensemble as a graph features -> margins [N, 3]."""
+class Part:
+    """One model of the ensemble as a graph from outputs of the features graph to margins [N, 3]."""
 
     name: str
     model: onnx.ModelProto
     weight: float
+    temperature: float = 1.0
 
 
-def join(features: onnx.ModelProto, members: Sequence[Member]) -> onnx.ModelProto:
+def join(features: onnx.ModelProto, members: Sequence[Part]) -> onnx.ModelProto:
     """Return the whole graph, checked by ONNX's checker and shape inference."""
     nodes = list(features.graph.node)
     initialisers = list(features.graph.initializer)
@@ -51,15 +52,17 @@ def join(features: onnx.ModelProto, members: Sequence[Member]) -> onnx.ModelProt
         initialisers.extend(prefixed.graph.initializer)
     head, constants = _head([member.name for member in members])
     nodes.extend(head)
-    weights = np.array([member.weight for member in members], dtype=np.float32)
-    knobs = {"weights": weights, "temperature": np.ones(len(members), dtype=np.float32)}
+    knobs = {
+        "weights": np.array([member.weight for member in members], dtype=np.float32),
+        "temperature": np.array([member.temperature for member in members], dtype=np.float32),
+    }
     initialisers += constants
     initialisers += [numpy_helper.from_array(array, name) for name, array in knobs.items()]
     inputs = list(features.graph.input) + [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, [len(members)]) for name in knobs
     ]
     outputs = [
-        *features.graph.output,
+        *(output for output in features.graph.output if output.name in OUTPUTS),
         helper.make_tensor_value_info("model_probs", TensorProto.FLOAT, ["N", len(members), 3]),
         helper.make_tensor_value_info("probs", TensorProto.FLOAT, ["N", 3]),
     ]

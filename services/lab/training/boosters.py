@@ -103,12 +103,4 @@ def fit_xgboost(features: Floats, labels: npt.NDArray[np.int64], plan: BoosterPl
 
 
 FITS: tuple[Fit, ...] = (fit_lightgbm, fit_xgboost)
-"""The members of the ensemble, in the artifact's order."""
-
-
-def fit_all(features: Floats, labels: npt.NDArray[np.int64], plan: BoosterPlan) -> list[Fitted]:
-    """Fit every member; ValueError when a class is missing from the labels."""
-    missing = set(range(trees.CLASSES)) - set(np.unique(labels).tolist())
-    if missing:
-        raise ValueError(f"no row of class {sorted(missing)}; take more data or a lower barrier")
-    return [fit(features, labels, plan) for fit in FITS]
+"""Both, in the artifact's order."""

@@ -6,6 +6,7 @@ import gzip
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,11 +41,36 @@ class Series:
     """[L, 5] open, high, low, close, volume."""
 
 
+class Inputs(NamedTuple):
+    """What the graph computes of windows, and what the models read of it."""
+
+    features: Floats
+    """[N, F]: what the trees read."""
+    series: Floats
+    """[N, 5, T]: what the networks read, with the level."""
+    level: Floats
+    """[N, 4]"""
+
+    def take(self, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Inputs:
+        """Return the chosen rows."""
+        return Inputs(*(column[chosen] for column in self))
+
+
+class Read(NamedTuple):
+    """One pass of the features graph over windows."""
+
+    valid: npt.NDArray[np.bool_]
+    features: Floats
+    atr_fraction: Floats
+    series: Floats
+    level: Floats
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Training rows of one or more symbols."""
 
-    features: Floats
+    inputs: Inputs
     atr_fraction: Floats
     labels: npt.NDArray[np.int64]
     moves: npt.NDArray[np.float64]
@@ -56,13 +82,18 @@ class Rows:
     def take(self, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Rows:
         """Return the chosen rows."""
         return Rows(
-            self.features[chosen],
+            self.inputs.take(chosen),
             self.atr_fraction[chosen],
             self.labels[chosen],
             self.moves[chosen],
             self.times[chosen],
             self.symbols[chosen],
         )
+
+    @property
+    def features(self) -> Floats:
+        """Features [N, F]."""
+        return self.inputs.features
 
 
 def candle_files(path: Path) -> list[Path]:
@@ -110,21 +141,22 @@ class FeatureReader:
 
     def read(
         self, bars: npt.NDArray[np.float32], ends: npt.NDArray[np.int64], progress: Progress
-    ) -> tuple[npt.NDArray[np.bool_], Floats, Floats]:
-        """Return (valid, features, atr_fraction) of the windows that end at bars `ends`."""
+    ) -> Read:
+        """Return what the graph says of the windows that end at bars `ends`."""
         parts = list(self._batches(bars, ends, progress))
-        valid, features, atr = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return valid[: ends.size], features[: ends.size], atr[: ends.size]
+        columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return Read(*(column[: ends.size] for column in columns))
 
     def _batches(
         self, bars: npt.NDArray[np.float32], ends: npt.NDArray[np.int64], progress: Progress
-    ) -> Iterator[tuple[npt.NDArray[np.bool_], Floats, Floats]]:
+    ) -> Iterator[tuple[npt.NDArray[Any], ...]]:
         views = np.lib.stride_tricks.sliding_window_view(bars, WINDOW, axis=0)
         for start in range(0, ends.size, BATCH):
             chosen = ends[start : start + BATCH]
             padded = np.pad(chosen, (0, BATCH - chosen.size), mode="edge")
             windows = views[padded - WINDOW + 1].transpose(0, 2, 1)
-            yield self._session.run(None, {"window": np.ascontiguousarray(windows)})
+            found = self._session.run(list(Read._fields), {"window": np.ascontiguousarray(windows)})
+            yield tuple(found)
             progress(int(chosen.size))
 
 
@@ -136,18 +168,18 @@ def make_rows(
     ends = np.arange(WINDOW - 1, length - rule.horizon, every, dtype=np.int64)
     if not ends.size:
         raise BadData(f"{series.symbol}: {length} candles are too few for one row")
-    valid, features, atr = reader.read(series.bars.astype(np.float32), ends, progress)
-    ends, features, atr = ends[valid], features[valid], atr[valid]
-    labels, moves = label_moves(series.bars[:, 0], series.bars[:, 3], ends, atr, rule)
+    read = reader.read(series.bars.astype(np.float32), ends, progress)
+    inputs = Inputs(read.features, read.series, read.level).take(read.valid)
+    ends, atr = ends[read.valid], read.atr_fraction[read.valid]
+    labels, moves = label_moves(series.bars, ends, atr, rule)
     times = series.times[ends] + timeframe_ms(series.timeframe)
-    return Rows(features, atr, labels, moves, times, np.full(ends.size, series.symbol))
+    return Rows(inputs, atr, labels, moves, times, np.full(ends.size, series.symbol))
 
 
 def join_rows(parts: list[Rows]) -> Rows:
     """Return the rows of several symbols in the order of time, then symbol."""
-    columns = [
-        np.concatenate([getattr(part, name) for part in parts])
-        for name in ("features", "atr_fraction", "labels", "moves", "times", "symbols")
-    ]
-    order = np.lexsort((columns[5], columns[4]))
-    return Rows(*(column[order] for column in columns))
+    names = ("atr_fraction", "labels", "moves", "times", "symbols")
+    columns = [np.concatenate([getattr(part, name) for part in parts]) for name in names]
+    order = np.lexsort((columns[4], columns[3]))
+    inputs = Inputs(*map(np.concatenate, zip(*(part.inputs for part in parts), strict=True)))
+    return Rows(inputs.take(order), *(column[order] for column in columns))

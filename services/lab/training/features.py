@@ -15,6 +15,7 @@ import onnx
 
 from services.lab.training import kernels
 from services.lab.training.graph import GraphWriter, Node, type_bool
+from services.lab.training.series import CHANNELS, LEVELS, network_level, network_series
 from services.lab.training.validity import valid_windows
 
 WINDOW = 128
@@ -81,7 +82,10 @@ class _Bars:
 
 
 def build_features() -> onnx.ModelProto:
-    """Return the graph: window -> valid [N], features [N, F], atr_fraction [N]."""
+    """Return the graph: window -> valid [N], features [N, F], atr_fraction [N], and for networks
+
+    series [N, 5, T] and level [N, 4].
+    """
     g = GraphWriter("features")
     window = g.input("window", ["N", WINDOW, COLUMNS])
     valid = valid_windows(g, window, WINDOW)
@@ -96,6 +100,17 @@ def build_features() -> onnx.ModelProto:
     g.output(g.op.Where(rows, joined, g.scalar(0.0)), "features", ["N", len(FEATURES)])
     atr = g.op.Where(rows, bars.atr, g.scalar(0.0))
     g.output(g.op.Reshape(atr, g.ints(-1)), "atr_fraction", ["N"])
+    deviations = [_deviation(g, bars.changes, n) for n in DEVIATION_BARS]
+    series = network_series(
+        g,
+        [bars.open, bars.high, bars.low, bars.close],
+        bars.last,
+        bars.volume,
+        deviations[-1],
+        WINDOW,
+    )
+    g.output(series, "series", ["N", len(CHANNELS), WINDOW])
+    g.output(network_level(g, [*deviations, bars.atr]), "level", ["N", LEVELS])
     return g.model()
 
 

@@ -1,9 +1,11 @@
-"""Labels: does the price move beyond costs and noise within the horizon, and which way?
+"""Labels: which barrier does the price touch first within the horizon, if any?
 
 For a window that ends with bar t: entry at the open of bar t + 1 (where an order decided at the
-close of t fills first), exit at the close of bar t + horizon. The move counts when it is larger
-than `barrier = max(cost, atr_multiple x ATR of the window)`: costs alone would call almost every
-bar of a wild symbol a move and almost none of a calm one. Classes: 0 down, 1 flat, 2 up.
+close of t fills first), then bars t + 1 to t + horizon are followed along the path that fills are
+made on: open, low and high (low first when the bar closed up), close. The barriers lie
+`max(cost, atr_multiple x ATR of the window)` above and below the entry: costs alone would call
+almost every bar of a wild symbol a move and almost none of a calm one. Classes: 0 down (the lower
+barrier came first), 1 flat (neither came), 2 up.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import numpy.typing as npt
 
 DOWN, FLAT, UP = 0, 1, 2
 CLASS_NAMES = ("down", "flat", "up")
+_OPEN, _HIGH, _LOW, _CLOSE = range(4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class LabelRule:
     horizon: int = 15
     cost: float = 0.0012
     """Two taker fees of 5 bp and 1 bp of slippage on each side."""
-    atr_multiple: float = 1.5
+    atr_multiple: float = 2.0
 
     @property
     def purge(self) -> int:
@@ -33,21 +36,32 @@ class LabelRule:
 
 
 def label_moves(
-    opens: npt.NDArray[np.float64],
-    closes: npt.NDArray[np.float64],
+    bars: npt.NDArray[np.float64],
     ends: npt.NDArray[np.int64],
     atr_fraction: npt.NDArray[np.float32],
     rule: LabelRule,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Return (labels, moves) of the windows that end at bars `ends`.
+    """Return (labels, moves) of the windows that end at rows `ends` of `bars` [L, 5].
 
-    ValueError when a label would need bars beyond the data.
+    A move is the return of a long entry that leaves at the barrier, or at the horizon's close
+    when neither barrier came; that of a short is its negative. ValueError when a label would need
+    bars beyond the data.
     """
-    if ends.size and int(ends.max()) + rule.horizon >= closes.size:
+    if ends.size and int(ends.max()) + rule.horizon >= bars.shape[0]:
         raise ValueError(f"a label needs {rule.horizon} bars after its window")
-    moves = closes[ends + rule.horizon] / opens[ends + 1] - 1.0
+    entry = bars[ends + 1, _OPEN]
     barrier = np.maximum(rule.cost, rule.atr_multiple * atr_fraction.astype(np.float64))
+    upper, lower = entry * (1 + barrier), entry * (1 - barrier)
     labels = np.full(ends.size, FLAT, dtype=np.int64)
-    labels[moves > barrier] = UP
-    labels[moves < -barrier] = DOWN
+    undecided = np.ones(ends.size, dtype=np.bool_)
+    for step in range(1, rule.horizon + 1):
+        bar = bars[ends + step]
+        touches_up, touches_down = bar[:, _HIGH] >= upper, bar[:, _LOW] <= lower
+        both_up = bar[:, _CLOSE] <= bar[:, _OPEN]  # it closed down, so its high came first
+        rises = touches_up & (~touches_down | both_up)
+        labels[undecided & rises] = UP
+        labels[undecided & touches_down & ~rises] = DOWN
+        undecided &= ~(touches_up | touches_down)
+    moves = bars[ends + rule.horizon, _CLOSE] / entry - 1.0
+    moves = np.where(labels == UP, barrier, np.where(labels == DOWN, -barrier, moves))
     return labels, moves

@@ -84,3 +84,25 @@ def all_scores(
         "direction_auc": direction_auc(probabilities, labels),
         "top_5_percent_gross_bp": top_share_gross(probabilities, moves, 0.05),
     }
+
+
+def best_temperature(probabilities: Probabilities, labels: Labels) -> float:
+    """Return the temperature, 0.7 to 1.5, at which the log-loss of these margins is least."""
+    logits = np.log(np.maximum(probabilities, 1e-12))
+    tried = np.round(np.arange(0.7, 1.501, 0.02), 2)
+    losses = []
+    for temperature in tried:
+        powers = np.exp(logits / temperature)
+        losses.append(log_loss(powers / powers.sum(axis=1, keepdims=True), labels))
+    return float(tried[int(np.argmin(losses))])
+
+
+def reliability(
+    probabilities: Probabilities, labels: Labels, bins: int = 10
+) -> list[tuple[float, float, int]]:
+    """Return (said, seen, rows) of equally filled bins of the confidence, ascending."""
+    side = advised_side(probabilities)
+    said = confidence(probabilities)
+    hit = (labels == side).astype(np.float64)
+    parts = np.array_split(np.argsort(said, kind="stable"), bins)
+    return [(float(said[p].mean()), float(hit[p].mean()), int(p.size)) for p in parts if p.size]

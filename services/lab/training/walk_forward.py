@@ -7,24 +7,22 @@ neighbouring windows share bars.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from services.lab.training import scores
-from services.lab.training.boosters import BoosterPlan, fit_all
-from services.lab.training.data import Floats, Rows
-from services.lab.training.features import FEATURES
+from services.lab.training.baselines import baselines
+from services.lab.training.data import Rows
+from services.lab.training.members import MemberPlan, fit_members, mean_of, predict_graph
 
-Predict = Callable[[Floats], scores.Probabilities]
-VOLATILITY_BINS = 20
-_VOLATILITY = FEATURES.index("deviation_30")
+ENSEMBLE = "ensemble"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +37,30 @@ class Fold:
 class Measured:
     """Out-of-sample predictions of all folds together."""
 
-    labels: scores.Labels
-    moves: npt.NDArray[np.float64]
+    rows: Rows
+    """The tested rows, in the order of the predictions."""
+    fold: npt.NDArray[np.int64]
+    """Number of each row's fold."""
     predictions: dict[str, scores.Probabilities]
-    """By name: prior, volatility_bins, logistic_regression, each model, ensemble."""
-    fold_log_loss: dict[str, list[float]]
+    """By name: the baselines, each model, the ensemble."""
 
     def table(self) -> dict[str, dict[str, float]]:
         """Return all scores of every name."""
         return {
-            name: scores.all_scores(p, self.labels, self.moves)
+            name: scores.all_scores(p, self.rows.labels, self.rows.moves)
             for name, p in self.predictions.items()
         }
+
+    def tables_by(
+        self, groups: npt.NDArray[np.int64] | npt.NDArray[np.str_]
+    ) -> dict[str, dict[str, dict[str, float]]]:
+        """Return a table for each group of rows: folds, symbols."""
+        found = {}
+        for group in np.unique(groups).tolist():
+            chosen = groups == group
+            part = {name: p[chosen] for name, p in self.predictions.items()}
+            found[str(group)] = Measured(self.rows.take(chosen), self.fold[chosen], part).table()
+        return found
 
 
 def folds(times: npt.NDArray[np.int64], count: int, gap_ms: int) -> Iterator[Fold]:
@@ -66,66 +76,59 @@ def folds(times: npt.NDArray[np.int64], count: int, gap_ms: int) -> Iterator[Fol
             yield Fold(train, test)
 
 
-def baselines(rows: Rows) -> dict[str, Predict]:
-    """Fit what every model must beat: the classes' shares, volatility bins, logistic regression."""
-    share = _shares(rows.labels)
-    volatility = rows.features[:, _VOLATILITY]
-    cuts = np.quantile(volatility, np.linspace(0, 1, VOLATILITY_BINS + 1)[1:-1])
-    bins = np.digitize(volatility, cuts)
-    table = np.stack([_shares(rows.labels[bins == b], share) for b in range(VOLATILITY_BINS)])
-    logistic = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
-    logistic.fit(rows.features.astype(np.float64), rows.labels)
-    return {
-        "prior": lambda f: np.tile(share, (f.shape[0], 1)),
-        "volatility_bins": lambda f: table[np.digitize(f[:, _VOLATILITY], cuts)],
-        "logistic_regression": lambda f: np.asarray(logistic.predict_proba(f.astype(np.float64))),
-    }
-
-
-def _shares(
-    labels: scores.Labels, prior: npt.NDArray[np.float64] | None = None
-) -> npt.NDArray[np.float64]:
-    counts = np.bincount(labels, minlength=3).astype(np.float64)
-    if prior is not None:
-        counts += prior
-    shares: npt.NDArray[np.float64] = counts / counts.sum()
-    return shares
-
-
-def ensemble(
-    members: dict[str, scores.Probabilities], weights: tuple[float, ...]
-) -> scores.Probabilities:
-    """Average members by weight."""
-    shares = np.array(weights).reshape(-1, 1, 1)
-    mean: scores.Probabilities = (shares * np.stack(list(members.values()))).sum(axis=0)
-    return mean
-
-
 def walk_forward(
     rows: Rows,
-    plan: BoosterPlan,
-    weights: tuple[float, ...],
+    plan: MemberPlan,
     count: int,
     gap_ms: int,
-    progress: Callable[[int], None],
+    kept: Path | None,
+    progress: Callable[[], None],
 ) -> Measured:
-    """Measure models and baselines on `count` steps; ValueError when no step has rows."""
-    collected: dict[str, list[scores.Probabilities]] = {}
-    losses: dict[str, list[float]] = {}
-    tested: list[npt.NDArray[np.int64]] = []
-    for fold in folds(rows.times, count, gap_ms):
-        past, future = rows.take(fold.train), rows.take(fold.test)
-        found = {name: predict(future.features) for name, predict in baselines(past).items()}
-        fitted = fit_all(past.features, past.labels, plan)
-        members = {model.name: model.predict(future.features) for model in fitted}
-        found |= members | {"ensemble": ensemble(members, weights)}
-        for name, probabilities in found.items():
-            collected.setdefault(name, []).append(probabilities)
-            losses.setdefault(name, []).append(scores.log_loss(probabilities, future.labels))
+    """Measure models and baselines on `count` steps; ValueError when no step has rows.
+
+    A fold that is found in the folder `kept` is not computed again.
+    """
+    parts: list[dict[str, scores.Probabilities]] = []
+    tested, numbers = [], []
+    for number, fold in enumerate(folds(rows.times, count, gap_ms)):
+        file = kept / f"fold-{number}.npz" if kept else None
+        found = _read(file, fold.test.size) if file else None
+        if found is None:
+            found = _measure(rows.take(fold.train), rows.take(fold.test), plan)
+            if file:
+                _write(file, found)
+        parts.append(found)
         tested.append(fold.test)
-        progress(1)
+        numbers.append(np.full(fold.test.size, number, dtype=np.int64))
+        progress()
     if not tested:
         raise ValueError(f"{rows.labels.size} rows are too few for a walk forward")
-    chosen = np.concatenate(tested)
-    joined = {name: np.concatenate(parts) for name, parts in collected.items()}
-    return Measured(rows.labels[chosen], rows.moves[chosen], joined, losses)
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return Measured(rows.take(np.concatenate(tested)), np.concatenate(numbers), joined)
+
+
+def _measure(past: Rows, future: Rows, plan: MemberPlan) -> dict[str, scores.Probabilities]:
+    found = {name: predict(future.features) for name, predict in baselines(past).items()}
+    fitted = fit_members(past.inputs, past.labels, plan, lambda: None)
+    members = {one.name: predict_graph(one.model, future.inputs) for one in fitted}
+    return found | members | {ENSEMBLE: mean_of(list(members.values()), plan.weights)}
+
+
+def _read(file: Path, rows: int) -> dict[str, scores.Probabilities] | None:
+    """Return a fold that an earlier run finished; one that cannot be read is made again."""
+    try:
+        with file.open("rb") as source, np.load(source, allow_pickle=False) as stored:
+            found = {name: np.asarray(stored[name]) for name in stored.files}
+    except (OSError, ValueError, BadZipFile):
+        return None
+    return found if found and all(p.shape == (rows, 3) for p in found.values()) else None
+
+
+def _write(file: Path, found: dict[str, scores.Probabilities]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_suffix(".part")
+    with unfinished.open("wb") as target:
+        np.savez_compressed(target, **found)  # type: ignore[arg-type]
+        target.flush()
+        os.fsync(target.fileno())
+    unfinished.replace(file)

@@ -16,7 +16,8 @@ from quantum.ai.v1 import ai_service_pb2_grpc as rpc
 from quantum.ai.v1 import signal_pb2
 
 from services.ai.app import make_build
-from services.ai.settings import Settings
+from services.ai.artifact import active_folder, load
+from services.ai.settings import SHIPPED_MODELS, Settings
 from services.catalog import subjects
 from services.catalog.processes import AI
 from services.kit.bus import Bus
@@ -155,7 +156,9 @@ async def test_the_models_are_listed_with_their_effective_weights(
     """Incident 96: the weights that are told are those that are used."""
     running = await serve(free_port)
     models = (await running.ai.ListModels(pb.ListModelsRequest(), timeout=5)).models
-    assert [(m.name, m.weight) for m in models] == [("lightgbm", 0.5), ("xgboost", 0.5)]
+    manifest = load(active_folder(SHIPPED_MODELS)).manifest
+    expected = list(zip(manifest.models, manifest.weights, strict=True))
+    assert [(m.name, m.weight) for m in models] == expected
     assert all(len(m.sha256) == 64 and m.metrics["log_loss"] > 0 for m in models)
 
 
@@ -179,7 +182,7 @@ async def test_without_a_verified_model_health_answers_and_says_why(
     assert liveness.status == health_pb2.HealthCheckResponse.SERVING
 
 
-async def test_a_drain_ends_the_streams(serve: Any, free_port: int) -> None:
+async def test_a_drain_ends_the_streams(serve: Any, bus: Bus, free_port: int) -> None:
     running = await serve(free_port)
     await eventually(lambda: is_ready(running))
     stream = running.ai.StreamSignals(pb.StreamSignalsRequest())

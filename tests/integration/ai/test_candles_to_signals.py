@@ -117,7 +117,7 @@ def rounds(count: int) -> tuple[list[Candle], list[list[Candle]]]:
 def expected_predictions(history: list[Candle], live: list[Candle]) -> dict[str, str]:
     """Return action by candle key, decided by the core alone."""
     model = load(active_folder(SHIPPED_MODELS))
-    policy = Policy(make_gate(model.manifest, 0.3, None), DAY_MS)
+    policy = Policy(make_gate(model.manifest, 0.8, None), DAY_MS)
     windows = Windows()
     for candle in history + live:
         windows.insert(candle)
@@ -135,7 +135,7 @@ async def test_two_replicas_share_the_work_and_one_dies(
     await publish_history(bus, history)
     # Every replica has to be warm before a kill can be in the middle of something.
     first, second = [
-        await start_replica(SIGNAL_SHARE="0.3", SIGNAL_TTL_SECONDS="86400") for _ in range(2)
+        await start_replica(SIGNAL_SHARE="0.8", SIGNAL_TTL_SECONDS="86400") for _ in range(2)
     ]
     await first.becomes_ready()
     await second.becomes_ready()
@@ -182,7 +182,9 @@ async def test_a_signal_carries_what_the_executor_needs(
         assert 0 < signal.confidence <= 1
         assert signal.atr_fraction > 0
         assert signal.ensemble_agreement >= 0.75
-        assert [vote.model for vote in signal.votes] == ["lightgbm", "xgboost"]
+        assert [vote.model for vote in signal.votes] == [
+            "lightgbm", "xgboost", "nhits", "patchtst",
+        ]  # fmt: skip
         assert not signal.in_sample
     within = {s.signal_id for batch in answers.batches for s in batch.signals}
     assert within == {s.signal_id for _, s in answers.signals}

@@ -51,13 +51,31 @@ def test_the_shipped_artifact_is_sound_and_small() -> None:
     }  # fmt: skip
 
 
+def test_every_shipped_artifact_loads() -> None:
+    """Incident 106: whatever lies there is loaded by the libraries that are installed."""
+    for folder in SHIPPED_MODELS.iterdir():
+        if folder.is_dir():
+            assert load(folder).manifest.version == folder.name
+
+
+def test_the_shipped_artifact_holds_the_four_models_with_their_default_shares() -> None:
+    manifest = load(SHIPPED).manifest
+    assert manifest.models == ("lightgbm", "xgboost", "nhits", "patchtst")
+    assert manifest.weights == (0.25, 0.25, 0.30, 0.20)
+    assert 0 < manifest.high_volatility_atr < 0.1
+
+
 def test_the_shipped_manifest_tells_how_it_was_made() -> None:
     manifest = json.loads((SHIPPED / "manifest.json").read_text())
     assert manifest["command"].startswith("qt models train")
     assert manifest["training"]["symbols"]
     assert manifest["metrics"]["held_out"]["scores"]["ensemble"]
     walked = manifest["metrics"]["walk_forward"]
-    assert {"prior", "volatility_bins", "logistic_regression"} <= set(walked)
+    assert {"always_hold", "last_direction", "volatility_bins", "logistic_regression"} <= set(
+        walked
+    )
+    assert manifest["metrics"]["walk_forward_trades"]["ensemble"]["trades"] > 0
+    assert manifest["calibration"]["ensemble"]["error"] < 0.05
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "golden.npz"])
@@ -132,6 +150,15 @@ def test_operators_of_foreign_domains_are_refused(folder: Path) -> None:
     model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
     replace(folder, "model.onnx", "sha256", model.SerializeToString())
     with pytest.raises(ArtifactRefused, match="foreign domains"):
+        load(folder)
+
+
+def test_weights_that_a_simplifier_froze_are_refused(folder: Path) -> None:
+    """The fourth silent trap: tools that drop overridable initialisers from the inputs."""
+    model = onnx.load_model_from_string((folder / "model.onnx").read_bytes())
+    del model.graph.input[1:]
+    replace(folder, "model.onnx", "sha256", model.SerializeToString())
+    with pytest.raises(ArtifactRefused, match="run-time inputs"):
         load(folder)
 
 

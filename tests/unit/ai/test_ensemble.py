@@ -100,6 +100,39 @@ def test_a_split_vote_holds_however_sure_one_side_is() -> None:
     assert prediction.agreement == 0.5
 
 
+SURE, AGAINST = (0.1, 0.1, 0.8), (0.5, 0.1, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("votes", "weights", "action"),
+    [
+        ((SURE, SURE, SURE, AGAINST), (0.25, 0.25, 0.3, 0.2), Action.BUY),
+        ((SURE, SURE, AGAINST, SURE), (0.25, 0.25, 0.3, 0.2), Action.BUY),
+        ((SURE, SURE, AGAINST, AGAINST), (0.25, 0.25, 0.3, 0.2), Action.HOLD),
+        ((SURE, SURE, SURE, AGAINST), (0.3, 0.3, 0.4, 0.0), Action.BUY),
+        ((SURE, SURE, AGAINST, SURE), (0.3, 0.3, 0.4, 0.0), Action.HOLD),
+        ((SURE, SURE, SURE, SURE), (0.5, 0.5, 0.0, 0.0), Action.HOLD),
+    ],
+)
+def test_three_of_four_models_must_vote_for_a_side_and_an_excluded_one_does_not_vote(
+    votes: tuple[Probabilities, ...], weights: tuple[float, ...], action: Action
+) -> None:
+    """Incident 96: two against two holds, however the shares of the models lie."""
+    total = tuple(sum(w * p[i] for w, p in zip(weights, votes, strict=True)) for i in range(3))
+    found = ModelOutput(True, 0.001, (total[0], total[1], total[2]), votes)
+    prediction = decide(candle(), found, ["a", "b", "c", "d"], weights, OPEN)
+    assert prediction.action is action
+    assert [vote.weight for vote in prediction.votes] == list(weights)
+
+
+@pytest.mark.parametrize(("atr", "action"), [(0.0199, Action.BUY), (0.02, Action.HOLD)])
+def test_high_volatility_halves_the_share(atr: float, action: Action) -> None:
+    gate = make_gate(manifest(high_volatility_atr=0.02), 0.1, None)
+    assert gate.least(0.0) == 0.45
+    assert gate.least(0.02) == threshold_for(manifest(), 0.05) == 0.5
+    assert told(output((0.1, 0.43, 0.47), atr=atr), gate).action is action
+
+
 def test_models_without_a_side_hold() -> None:
     prediction = told(output((0.25, 0.5, 0.25), (0.25, 0.5, 0.25)))
     assert prediction.action is Action.HOLD

@@ -48,6 +48,28 @@ def test_batches_are_padded_to_a_multiple_of_eight(rows: int, size: int) -> None
     assert padded(np.stack(WINDOWS[:rows])).shape == (size, 128, 5)
 
 
+def test_weights_of_a_run_are_those_that_are_asked_for() -> None:
+    only = [1.0] + [0.0] * (len(MODEL.manifest.models) - 1)
+    found = predict(MODEL.session, WINDOWS[:8], only)
+    for row, default in zip(found, ALONE, strict=False):
+        assert row.model_probabilities == default.model_probabilities
+        assert row.probabilities == pytest.approx(default.model_probabilities[0], abs=1e-7)
+    assert predict(MODEL.session, WINDOWS[:8], MODEL.manifest.weights) == ALONE[:8]
+    assert predict(MODEL.session, WINDOWS[:8], [0.0] * len(only)) == ALONE[:8]
+
+
+@pytest.mark.parametrize("weights", [(float("nan"), 1.0), (-1.0, 2.0), (0.4, 0.4), (2.0, 0.0)])
+def test_weights_that_are_no_shares_never_reach_the_graph(weights: tuple[float, ...]) -> None:
+    """The graph would answer NaN to a vector of NaN, with no error."""
+    with pytest.raises(ValueError, match="not shares of 1"):
+        predict(MODEL.session, WINDOWS[:8], weights)
+
+
+def test_numbers_of_the_other_byte_order_are_read_as_what_they_are() -> None:
+    """ONNX Runtime alone would accept and misread them."""
+    assert predict(MODEL.session, [WINDOWS[0].astype(">f4")]) == ALONE[:1]
+
+
 def test_windows_of_another_type_are_an_error() -> None:
     with pytest.raises(TypeError, match="not float32"):
         predict(MODEL.session, [WINDOWS[0].astype(np.float64)])

@@ -27,7 +27,8 @@ class Graph:
     def run(self, windows: Floats) -> tuple[npt.NDArray[np.bool_], Floats, Floats]:
         bars = windows.reshape(-1, 5)
         ends = np.arange(len(windows), dtype=np.int64) * WINDOW + WINDOW - 1
-        return self.reader.read(bars, ends, lambda _: None)
+        read = self.reader.read(bars, ends, lambda _: None)
+        return read.valid, read.features, read.atr_fraction
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,20 +16,27 @@ from services.lab.training import artifact, run
 from services.lab.training.boosters import BoosterPlan
 from services.lab.training.command import train
 from services.lab.training.labels import LabelRule
+from services.lab.training.members import TREES, MemberPlan, NetPlan, have_torch
+from services.lab.training.plan import TrainingPlan
 from tests.unit.lab.generated_series import generated_series, write_csv
 
-PLAN = run.TrainingPlan(
+PLAN = TrainingPlan(
     every=4,
     folds=2,
-    label=LabelRule(horizon=10, cost=0.0005),
-    boosters=BoosterPlan(rounds=6, leaves=7, min_rows_in_leaf=20),
+    label=LabelRule(horizon=10, cost=0.0005, atr_multiple=1.5),
+    members=MemberPlan(boosters=BoosterPlan(rounds=6, leaves=7, min_rows_in_leaf=20)),
 )
 
 
-def make(**changes: Any) -> run.Trained:
-    series = [generated_series(5000), generated_series(5000, seed=4, symbol="BBBUSDT")]
-    unseen = [generated_series(1500, seed=8, symbol="CCCUSDT")]
-    return run.train_artifact(series, unseen, PLAN, "test", lambda *_: None)
+def material() -> run.Material:
+    return run.Material(
+        [generated_series(5000), generated_series(5000, seed=4, symbol="BBBUSDT")],
+        [generated_series(1500, seed=8, symbol="CCCUSDT")],
+    )
+
+
+def make(plan: TrainingPlan = PLAN, kept: Path | None = None) -> run.Trained:
+    return run.train_artifact(material(), plan, "test", lambda *_: None, kept)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +64,10 @@ def test_the_service_loads_what_training_saved(trained: run.Trained, tmp_path: P
 
 def test_metrics_stand_beside_their_baselines(trained: run.Trained) -> None:
     walked = trained.manifest["metrics"]["walk_forward"]
-    assert {"prior", "volatility_bins", "logistic_regression", "ensemble"} <= set(walked)
+    assert {"always_hold", "last_direction", "volatility_bins", "logistic_regression"} <= set(
+        walked
+    )
+    assert "ensemble" in walked
     for found in walked.values():
         assert 0.5 < found["log_loss"] < 1.5
     quantiles = trained.manifest["confidence_quantiles"]
@@ -93,6 +103,8 @@ def test_weights_and_temperature_can_be_set_at_run_time(trained: run.Trained) ->
     assert np.array_equal(first["probs"], default["model_probs"][:, 0])
     mean = default["model_probs"].mean(axis=1)
     assert np.allclose(default["probs"], mean, atol=1e-6)
+    out = graph.run(windows, weights=np.array([0, 3], dtype=np.float32))
+    assert np.array_equal(out["probs"], default["model_probs"][:, 1])
     warm = graph.run(windows, temperature=np.array([9, 9], dtype=np.float32))
     assert warm["probs"].std() < default["probs"].std()
 
@@ -107,14 +119,18 @@ def command() -> Typer:
 def test_the_command_trains_shows_and_activates(command: Typer, tmp_path: Path) -> None:
     candles = write_csv(generated_series(4000), tmp_path / "AAAUSDT_1m.csv")
     out = tmp_path / "models"
-    options = "--every 6 --rounds 3 --leaves 5 --folds 2 --horizon 5 --activate"
-    result = CliRunner().invoke(
-        command, ["--data", str(candles), "--out", str(out), *options.split()]
-    )
+    options = "--every 6 --rounds 3 --leaves 5 --folds 2 --horizon 5 --barrier 1 --activate"
+    kept = tmp_path / "kept"
+    places = ["--data", str(candles), "--out", str(out), "--kept", str(kept)]
+    result = CliRunner().invoke(command, [*places, "--trees-only", *options.split()])
     assert result.exit_code == 0, result.output
     version = (out / "ACTIVE").read_text().strip()
     assert load(out / version).manifest.version == version
-    assert "baselines in log-loss" in result.output
+    assert "In log-loss the ensemble" in result.output
+    assert len(list(kept.glob("*/fold-*.npz"))) == 2
+    page = (out / version / "report.html").read_text()
+    assert page.count("<svg") >= 3
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
 
 
 def test_the_command_says_what_is_wrong_with_the_data(command: Typer, tmp_path: Path) -> None:
@@ -123,3 +139,34 @@ def test_the_command_says_what_is_wrong_with_the_data(command: Typer, tmp_path: 
     result = CliRunner().invoke(command, ["--data", str(broken), "--out", str(tmp_path)])
     assert result.exit_code == 1
     assert "cannot train" in result.output
+
+
+def test_a_stopped_training_goes_on_where_it_was(tmp_path: Path, trained: run.Trained) -> None:
+    """A finished fold is read, one cut short is made again, and the result is the same."""
+    make(kept=tmp_path)
+    (first,) = tmp_path.iterdir()
+    assert sorted(file.name for file in first.iterdir()) == ["fold-0.npz", "fold-1.npz"]
+    whole = (first / "fold-1.npz").read_bytes()
+    (first / "fold-1.npz").write_bytes(whole[: len(whole) // 2])
+    untouched = (first / "fold-0.npz").stat().st_mtime_ns
+    again = make(kept=tmp_path)
+    assert again.manifest == trained.manifest
+    assert (first / "fold-0.npz").stat().st_mtime_ns == untouched
+    assert (first / "fold-1.npz").stat().st_size == len(whole)
+    make(replace(PLAN, folds=1), kept=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2, "another plan must not read these folds"
+
+
+def test_the_four_models_are_one_artifact_that_needs_no_torch(tmp_path: Path) -> None:
+    if not have_torch():
+        pytest.skip("the extra [deep] is not installed")
+    members = MemberPlan(
+        models=("lightgbm", "xgboost", "nhits", "patchtst"),
+        boosters=BoosterPlan(rounds=4, leaves=5, min_rows_in_leaf=20),
+        networks=NetPlan(epochs=1, hidden=16, width=8),
+    )
+    made = make(replace(PLAN, members=members))
+    loaded = load(run.save(made, tmp_path))
+    assert loaded.manifest.models == members.models
+    assert loaded.manifest.weights == (0.25, 0.25, 0.30, 0.20)
+    assert members.models[:2] == TREES

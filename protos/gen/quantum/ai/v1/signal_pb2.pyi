@@ -201,6 +201,46 @@ class PredictionBatch(_message.Message):
 Global___PredictionBatch: _TypeAlias = PredictionBatch  # noqa: Y015
 
 @_typing.final
+class ModelWeightChanged(_message.Message):
+    """ModelWeightChanged (model.weight_changed) tells that a model was excluded from the ensemble or takes part again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_FROM_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Model name, for example "lightgbm"."""
+    model_version: _builtins.str
+    """Version of the model artifact."""
+    weight: _builtins.float
+    """Effective share in the ensemble, 0 to 1; 0 when it is excluded."""
+    reason: _builtins.str
+    """"near_constant", "one_sided" or "recovered"."""
+    @_builtins.property
+    def effective_from(self) -> _timestamp_pb2.Timestamp:
+        """Market time from which on it holds."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+        weight: _builtins.float = ...,
+        reason: _builtins.str = ...,
+        effective_from: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_from", b"effective_from"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_from", b"effective_from", "model", b"model", "model_version", b"model_version", "reason", b"reason", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelWeightChanged: _TypeAlias = ModelWeightChanged  # noqa: Y015
+
+@_typing.final
 class Signal(_message.Message):
     """Signal (signal.generated) advises to enter a position."""
 
@@ -246,7 +286,7 @@ class Signal(_message.Message):
     model_version: _builtins.str
     """Version of the model artifact."""
     ensemble_agreement: _builtins.float
-    """Share of the voting weight that agrees with the action, 0 to 1."""
+    """Share of the models that vote for the action, 0 to 1; an excluded model votes for none."""
     in_sample: _builtins.bool
     """True when the candle lies in the model's training range."""
     @_builtins.property

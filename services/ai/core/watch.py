@@ -1,0 +1,168 @@
+"""Which models may vote: a model that says the same whatever it sees is excluded.
+
+A function of the stored predictions and of market time alone, so that every replica, and a
+backtest, comes to the same weights. Market time is cut into blocks; what a model said in a block
+decides about it in the next, from two bars after the block's end on, when all answers are stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from services.ai.core.manifest import Manifest
+from services.trade.times import timeframe_ms
+
+BLOCK_BARS = 720
+"""Bars of a block: half a day of minutes, long enough for both sides to come."""
+LEAST_ROWS = 500
+"""Answers without which a block says nothing."""
+LARGEST_SHARE = 0.95
+"""A model with a larger share of its votes on one side is degenerate."""
+LEAST_DEVIATION = 1e-4
+"""A model whose probabilities spread less is near-constant."""
+_SETTLED_BARS = 2
+
+
+class Said(NamedTuple):
+    """What one model said of one candle."""
+
+    model: str
+    p_down: float
+    p_up: float
+    weight: float
+
+
+@dataclass(slots=True)
+class _Tally:
+    rows: int = 0
+    ups: int = 0
+    downs: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0, 0.0])
+    """Of p_down, p_up, and of their squares' distance to the first value."""
+    first: tuple[float, float] = (0.0, 0.0)
+
+    def add(self, p_down: float, p_up: float) -> None:
+        if not self.rows:
+            self.first = (p_down, p_up)
+        self.rows += 1
+        self.ups += p_up > p_down
+        self.downs += p_down > p_up
+        down, up = p_down - self.first[0], p_up - self.first[1]
+        sums = self.sums
+        sums[0] += down
+        sums[1] += up
+        sums[2] += down * down
+        sums[3] += up * up
+
+    @property
+    def degenerate(self) -> str:
+        """Why the model is degenerate; empty when it is not."""
+        deviations = [
+            max(0.0, self.sums[2 + i] / self.rows - (self.sums[i] / self.rows) ** 2) ** 0.5
+            for i in range(2)
+        ]
+        if max(deviations) < LEAST_DEVIATION:
+            return "near_constant"
+        return "one_sided" if max(self.ups, self.downs) > LARGEST_SHARE * self.rows else ""
+
+
+class Change(NamedTuple):
+    """A model whose share in the ensemble changed."""
+
+    model: str
+    weight: float
+    reason: str
+    """`near_constant`, `one_sided`, or `recovered`."""
+    effective_from: int
+    """Market time in milliseconds."""
+
+
+class ModelWatch:
+    """Follows the predictions of all replicas and tells the effective weights."""
+
+    def __init__(self, *, block_bars: int = BLOCK_BARS, least_rows: int = LEAST_ROWS) -> None:
+        self._bars, self._least = block_bars, least_rows
+        self._version = ""
+        self._step = 0
+        self._begun = 0
+        """Earliest close that was seen: a block that began before it was not seen whole."""
+        self._tallies: dict[int, dict[str, _Tally]] = {}
+        self._judged = -1
+        self._excluded: dict[str, str] = {}
+        """Reason by model."""
+        self._changes: list[Change] = []
+
+    def observe(self, version: str, timeframe: str, close_time: int, said: Iterable[Said]) -> None:
+        """Take what the models said of a candle that closed at a market time."""
+        if version != self._version:
+            self._begin(version, timeframe, close_time)
+        self._begun = min(self._begun, close_time)
+        tallies = self._tallies.setdefault(self._block(close_time), {})
+        for model, p_down, p_up, weight in said:
+            tally = tallies.get(model)
+            if tally is None:
+                tally = tallies[model] = _Tally()
+            tally.add(p_down, p_up)
+            if self._judged < 0 and weight == 0.0:
+                # Others, who saw the block before, have excluded it.
+                self._excluded.setdefault(model, "excluded_before")
+
+    def _begin(self, version: str, timeframe: str, close_time: int) -> None:
+        self._version, self._step, self._begun = version, timeframe_ms(timeframe), close_time
+        self._tallies.clear()
+        self._excluded.clear()
+        self._judged = -1
+
+    def _block(self, close_time: int) -> int:
+        """Return the block of a candle; one that closes at a block's end belongs to it."""
+        return (close_time - self._step) // (self._bars * self._step)
+
+    def weights(self, manifest: Manifest, close_time: int) -> tuple[float, ...]:
+        """Return the shares with which a candle that closed at a market time is answered.
+
+        Shares of 0 are excluded models; all are 0 when no model is left.
+        """
+        if self._version == manifest.version and self._tallies:
+            settled = close_time - _SETTLED_BARS * self._step
+            self._judge(manifest, self._block(settled) - 1)
+        return self._shares(manifest)
+
+    def _shares(self, manifest: Manifest) -> tuple[float, ...]:
+        if not self._excluded or self._version != manifest.version:
+            return manifest.weights
+        left = [
+            0.0 if name in self._excluded else weight
+            for name, weight in zip(manifest.models, manifest.weights, strict=True)
+        ]
+        total = sum(left)
+        return tuple(weight / total for weight in left) if total else tuple(left)
+
+    def _judge(self, manifest: Manifest, last: int) -> None:
+        for block in sorted(b for b in self._tallies if b <= last):
+            tallies = self._tallies.pop(block)
+            start = block * self._bars * self._step
+            if self._begun > start + self._step or block <= self._judged:
+                continue
+            self._judged = block
+            if max((t.rows for t in tallies.values()), default=0) >= self._least:
+                found = {n: t.degenerate for n, t in tallies.items() if t.degenerate}
+                self._exclude(manifest, found, start + (self._bars + _SETTLED_BARS) * self._step)
+
+    def _exclude(self, manifest: Manifest, found: dict[str, str], effective_from: int) -> None:
+        before, self._excluded = self._excluded, found
+        for name, weight in zip(manifest.models, self._shares(manifest), strict=True):
+            if (name in before) != (name in found):
+                reason = found.get(name, "recovered")
+                self._changes.append(Change(name, weight, reason, effective_from))
+
+    def take_changes(self) -> Sequence[Change]:
+        """Return the changes since the last call, oldest first."""
+        changes, self._changes = self._changes, []
+        return changes
+
+    @property
+    def excluded(self) -> dict[str, str]:
+        """Reason by excluded model."""
+        return dict(self._excluded)

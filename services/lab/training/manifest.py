@@ -1,0 +1,138 @@
+"""The manifest of an artifact: what it is, how it was made, and what it is worth."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version as library_version
+from typing import Any
+
+import numpy as np
+
+from services.ai.core.manifest import CLASSES, COLUMNS
+from services.lab.training import artifact, scores
+from services.lab.training.data import Rows, Series
+from services.lab.training.evidence import Evidence
+from services.lab.training.features import FEATURES, WINDOW
+from services.lab.training.members import NETWORKS, TOLERANCE
+from services.lab.training.plan import TrainingPlan
+from services.lab.training.walk_forward import ENSEMBLE
+from services.trade.ids import digest
+from services.trade.times import timeframe_ms
+
+LIBRARIES = ("lightgbm", "xgboost-cpu", "onnx", "onnxruntime", "onnxscript", "numpy")
+
+
+def write_manifest(
+    plan: TrainingPlan,
+    series: Sequence[Series],
+    rows: Rows,
+    evidence: Evidence,
+    unseen: Evidence | None,
+    timeframe: str,
+    command: str,
+) -> dict[str, Any]:
+    """Return the manifest but for the hashes and sizes of the files."""
+    members = plan.members
+    start = int(min(s.times[0] for s in series))
+    end = int(max(s.times[-1] for s in series)) + timeframe_ms(timeframe)
+    symbols = sorted({s.symbol for s in series})
+    inputs = json.dumps([asdict(plan), FEATURES, symbols, start, end], sort_keys=True)
+    kind = "four" if set(NETWORKS) <= set(members.models) else "trees"
+    libraries = [*LIBRARIES, *(["torch"] if set(NETWORKS) & set(members.models) else [])]
+    balance = np.bincount(rows.labels, minlength=3) / rows.labels.size
+    return {
+        "version": f"{kind}-{timeframe}-h{plan.label.horizon}-{digest(inputs, length=8)}",
+        "sha256": "",
+        "golden_sha256": "",
+        "golden_tolerance": TOLERANCE,
+        "bytes": 0,
+        "inputs": {"window": ["N", WINDOW, len(COLUMNS)], "type": "float32"},
+        "outputs": list(artifact.OUTPUTS),
+        "columns": list(COLUMNS),
+        "classes": list(CLASSES),
+        "window": WINDOW,
+        "timeframe": timeframe,
+        "models": list(members.models),
+        "weights": list(members.weights),
+        "temperature": [evidence.temperature[name] for name in members.models],
+        "feature_names": list(FEATURES),
+        "label": asdict(plan.label) | {"kind": "triple barrier"},
+        "training": {
+            "symbols": symbols,
+            "from_ms": start,
+            "to_ms": end,
+            "rows": int(rows.labels.size),
+            "every": plan.every,
+            "class_balance": dict(zip(CLASSES, (round(float(b), 4) for b in balance), strict=True)),
+        },
+        "hyper_parameters": members.as_dict(),
+        "seed": members.boosters.seed,
+        "libraries": {name: library_version(name) for name in libraries}
+        | {"python": platform.python_version()},
+        "confidence_quantiles": {str(s): round(q, 6) for s, q in evidence.quantiles.items()},
+        "high_volatility_atr": round(evidence.high_volatility_atr, 8),
+        "calibration": {name: _calibration(evidence, name) for name in (*members.models, ENSEMBLE)},
+        "metrics": {
+            "cost_bp": round(plan.label.cost * 1e4, 6),
+            "traded_share": plan.share,
+            "walk_forward": _rounded(evidence.measured.table()),
+            "walk_forward_rows": int(evidence.measured.rows.labels.size),
+            "walk_forward_by_fold": _brief(evidence.measured.tables_by(evidence.measured.fold)),
+            "walk_forward_trades": _trades(evidence),
+            "held_out": _held_out(unseen, evidence) if unseen else {},
+        },
+        "command": command,
+    }
+
+
+def _calibration(evidence: Evidence, name: str) -> dict[str, Any]:
+    measured = evidence.measured
+    found = measured.predictions[name]
+    return {
+        "temperature": evidence.temperature.get(name, 1.0),
+        "error": round(scores.calibration_error(found, measured.rows.labels), 5),
+        "said_seen_rows": [
+            [round(said, 4), round(seen, 4), rows]
+            for said, seen, rows in scores.reliability(found, measured.rows.labels)
+        ],
+    }
+
+
+def _held_out(unseen: Evidence, known: Evidence) -> dict[str, Any]:
+    rows = unseen.measured.rows
+    said = scores.confidence(unseen.measured.predictions[ENSEMBLE])
+    return {
+        "symbols": sorted(set(rows.symbols.tolist())),
+        "from_ms": int(rows.times.min()),
+        "to_ms": int(rows.times.max()),
+        "rows": int(rows.labels.size),
+        "share_at_or_above_quantile": {
+            str(share): round(float((said >= threshold).mean()), 5)
+            for share, threshold in known.quantiles.items()
+        },
+        "scores": _rounded(unseen.measured.table()),
+        "by_symbol": _brief(unseen.measured.tables_by(rows.symbols)),
+        "trades": _trades(unseen),
+    }
+
+
+def _trades(evidence: Evidence) -> dict[str, dict[str, float]]:
+    return _rounded({name: asdict(found.earned()) for name, found in evidence.trades.items()})
+
+
+def _brief(tables: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """Return the log-loss alone, by group and name; the report holds the rest."""
+    return {
+        group: {name: round(found["log_loss"], 5) for name, found in table.items()}
+        for group, table in tables.items()
+    }
+
+
+def _rounded(table: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    return {
+        name: {key: round(value, 5) for key, value in found.items()}
+        for name, found in table.items()
+    }
