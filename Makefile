@@ -28,7 +28,7 @@ up: install ## run the whole system here: make up ARGS="--market ../shared/data/
 
 test: install ## all tests, real servers included, without the drills
 	@$(BIN)/python -m pytest -m "not drill" -n 2 --dist loadfile tests/unit tests/contract tests/config $(ARGS)
-	@$(BIN)/python -m pytest -m "not drill" tests/grpc tests/integration tests/system $(ARGS)
+	@$(BIN)/python -m pytest -m "not drill" -n 2 --dist loadfile tests/grpc tests/integration tests/system $(ARGS)
 
 drills: install ## the long proofs
 	@$(BIN)/python -m pytest -m drill --timeout=3600 $(ARGS)

@@ -23,7 +23,7 @@ import asyncpg
 from services.ctl import tokens
 from services.ctl.supervisor.home import Home, read_json
 
-UP_SECONDS = 120
+UP_SECONDS = 240
 COMMAND_SECONDS = 60
 
 

@@ -358,10 +358,10 @@ TESTED = (
     Mutation(
         "entries on their way reserve nothing",
         CORE + "state.py",
-        "                total += self.pending_notional(order)\n"
+        "            total += self.pending_notional(order)\n"
         "        for execution in self.executing.entering():\n"
         "            total += self.unsent_notional(execution)\n",
-        "                total += self.pending_notional(order) * 0\n",
+        "            total += self.pending_notional(order) * 0\n",
         (UNIT + "test_exec_trading.py",),
     ),
     Mutation(

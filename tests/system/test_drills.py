@@ -65,9 +65,13 @@ async def test_postgres_gone(tmp_path: Path, how: str, seconds: float) -> None:
 
         desk.thaw_postgres() if how == "frozen" else await desk.postgres.launch()
         await desk.ready()
-        reasons = await desk.rows("select symbol, exit_reason from positions")
-        found = {r["symbol"]: r["exit_reason"] for r in reasons if r["symbol"] != SOL}
-        assert found == {BTC: "TIMEOUT", ETH: "MANUAL"}
+
+        async def recorded() -> bool:
+            reasons = await desk.rows("select symbol, exit_reason from positions")
+            found = {r["symbol"]: r["exit_reason"] for r in reasons if r["symbol"] != SOL}
+            return found == {BTC: "TIMEOUT", ETH: "MANUAL"}
+
+        await eventually(recorded, 10, 0.1)
         alerts = await desk.rows(
             "select 1 from outbox where position('POSTGRES_AWAY'::bytea in data) > 0"
         )
