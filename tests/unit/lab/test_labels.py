@@ -54,7 +54,7 @@ def test_labels_treat_both_sides_alike(drawn: list[tuple[float, float, float]]) 
     path = [(0.0, max(0, a, b, c), min(0, a, b, c), c) for a, b, c in drawn]
     # A bar that closed where it opened has no mirrored path, nor has one whose move is lost in the
     # rounding of its price; prices on the barrier round.
-    assume(all(abs(c) > 1e-6 for _, _, c in path))
+    assume(all(abs(c) > 1e-6 for *_, c in path))
     assume(all(abs(abs(x) - 1) > 1e-6 for bar in path for x in bar))
     mirrored = [(-o, -low, -high, -c) for o, high, low, c in path]
     assert labelled(*path)[0] + labelled(*mirrored)[0] == DOWN + UP
