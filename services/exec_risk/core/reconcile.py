@@ -83,7 +83,7 @@ def apply_snapshot(book: Book, snapshot: ExchangeSnapshot, cause: str) -> None:
     book.leverage.update(snapshot.leverage)
     _positions(book, snapshot, confirmed)
     _orders(book, snapshot, left)
-    if _wallet(book, snapshot.account.wallet_balance):
+    if _wallet(book, snapshot.account.wallet_balance, snapshot.account.time):
         # where both sides agree a reading moves nothing: rounds and prices look at the equity
         emergency.note_peak(book)
         emergency.watch(book)
@@ -187,16 +187,26 @@ def _fill_order(book: Book, fill: Fill) -> tuple[int, str, bool, int, str]:
     return fill.time, fill.symbol, exits, number, fill.trade_id
 
 
-def _wallet(book: Book, wallet: Decimal) -> bool:
-    """Take over a wallet that two readings show; return True when it changed or is the first."""
+def _wallet_moved(book: Book) -> int:
+    """Return the market time of the newest fill or funding that the wallet holds."""
+    return max(*book.seen_fills.values(), *book.seen_funding.values(), 0, 0)
+
+
+def _wallet(book: Book, wallet: Decimal, time: int) -> bool:
+    """Take over a wallet that two readings show; return True when it changed or is the first.
+
+    A reading that is not later than all that moved our own wallet may be from before it, and so
+    may be the one after: neither proves anything.
+    """
     before = book.wallet if book.high_water is not None else None
     missing = wallet - book.wallet if book.wallet is not None else Decimal(0)
     if book.wallet is None:
         book.wallet = wallet
     elif not missing:
         book.wallet_drift = None
+    elif time <= _wallet_moved(book):
+        book.wallet_drift = None
     elif book.wallet_drift == missing:
-        # one reading may be older than a fill that was applied since; two cannot be
         text = f"wallet was {book.wallet}, the exchange says {wallet}"
         _repaired(book, "", "wallet", text, f"{book.time}.{wallet}")
         book.wallet, book.wallet_drift = wallet, None

@@ -149,14 +149,17 @@ def test_a_reading_older_than_a_fill_does_not_overwrite_the_wallet() -> None:
     before = desk.book.wallet or D(0)
     entry = desk.open()
     after = desk.book.wallet
-    desk.tell(reading(desk, entry.quantity, before))
-    assert desk.book.wallet == after
+    for _ in range(2):
+        desk.tell(reading(desk, entry.quantity, before))
+        assert desk.book.wallet == after, "both may be from before the fill, however often"
+    desk.time += MINUTE
+    desk.tell(reading(desk, entry.quantity, D(5)))
     assert any(isinstance(e, fx.Reconcile) and "wallet" in e.cause for e in desk.effects)
     desk.tell(reading(desk, entry.quantity, after or D(0)))
     desk.tell(reading(desk, entry.quantity, D(5)))
     assert desk.book.wallet == after
     desk.tell(reading(desk, entry.quantity, D(5)))
-    assert desk.book.wallet == D(5), "two readings that agree are the truth"
+    assert desk.book.wallet == D(5), "two later readings that agree are the truth"
 
 
 def test_a_fill_that_is_newer_than_the_first_reading_of_an_account_applies() -> None:
