@@ -18,7 +18,8 @@ from services.lab.simulation.store import Rows
 from services.trade.order import Order, OrderPurpose
 
 _DRAIN_SECONDS = 0.5
-"""A decision may be on its way to the store for so long when a drain begins."""
+"""A decision may be on its way to the store for so long when a drain begins; while the store is away
+it waits until that is over."""
 
 
 class CommitWitness:
@@ -66,7 +67,8 @@ class CommitWitness:
         problem = must.entry_allowed(known, overlay, ground.script, order, ground.market.symbols)
         ground.must("entry_allowed", problem)
         one = self._replicas[replica]
-        drained = ground.loop.time() - one.gates_since > _DRAIN_SECONDS
+        begun = max(one.gates_since, rows.away_until)
+        drained = ground.loop.time() - begun > _DRAIN_SECONDS
         if one.gates.draining and drained and not one.frozen:
             ground.broken("entry_allowed", f"{order.client_order_id} is decided while draining")
         decision = entry_limits.Decision(
