@@ -18,8 +18,8 @@ from services.lab.simulation.store import Rows
 from services.trade.order import Order, OrderPurpose
 
 _DRAIN_SECONDS = 0.5
-"""A decision may be on its way to the store for so long when a drain begins; while the store is away
-it waits until that is over."""
+"""A decision may be on its way to the store for so long when a drain begins; while the store is
+away it waits until that is over."""
 
 
 class CommitWitness:
