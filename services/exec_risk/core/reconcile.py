@@ -78,6 +78,8 @@ def apply_snapshot(book: Book, snapshot: ExchangeSnapshot, cause: str) -> None:
     left = {o.client_order_id for o in book.live_orders()} if cause == START else set()
     if cause == START:
         owners.count_forgotten(book, snapshot)
+        # a stop that does not rest must not stand in for one that does, until it was asked for
+        book.cancelling |= _not_resting(book, snapshot)
     _history(book, snapshot)
     _read_up_to(book, snapshot)
     book.leverage.update(snapshot.leverage)
@@ -92,8 +94,8 @@ def apply_snapshot(book: Book, snapshot: ExchangeSnapshot, cause: str) -> None:
     if cause == START:
         # what a dead replica was about to cancel would hold up the next entry of its symbol
         held = {p.position_id for p in book.positions.values()}
-        for gone in sorted({o.position_id for o in book.live_orders()} - held):
-            guard.release(book, gone)
+        for closed in sorted({o.position_id for o in book.live_orders()} - held):
+            guard.release(book, closed)
     book.store_account(published=True)
 
 
@@ -202,9 +204,7 @@ def _wallet(book: Book, wallet: Decimal, time: int) -> bool:
     missing = wallet - book.wallet if book.wallet is not None else Decimal(0)
     if book.wallet is None:
         book.wallet = wallet
-    elif not missing:
-        book.wallet_drift = None
-    elif time <= _wallet_moved(book):
+    elif not missing or time <= _wallet_moved(book):
         book.wallet_drift = None
     elif book.wallet_drift == missing:
         text = f"wallet was {book.wallet}, the exchange says {wallet}"
@@ -218,6 +218,14 @@ def _wallet(book: Book, wallet: Decimal, time: int) -> bool:
         today.start_equity = book.equity()
         book.store_day(today)
     return book.wallet != before
+
+
+def _not_resting(book: Book, snapshot: ExchangeSnapshot) -> set[str]:
+    """Return the accepted orders that the reading does not hold: an earlier term may have ended
+    them."""
+    resting = {report.client_order_id for report in snapshot.open_orders}
+    live = {o.client_order_id for o in book.live_orders() if o.state in LIVE_ON_EXCHANGE}
+    return live - resting
 
 
 def _orders(book: Book, snapshot: ExchangeSnapshot, left: set[str]) -> None:

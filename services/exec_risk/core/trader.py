@@ -205,6 +205,8 @@ class Trader:
             if event.report.state is OrderState.REJECTED:
                 self._refused(order, Refused("rejected", event.report.reason), "found")
                 return
+            if not event.report.state.final:
+                self.book.cancelling.discard(event.client_order_id)
             self._after(orders.apply_report(self.book, order, event.report, "found"))
         elif order.state is OrderState.SUBMITTED:
             return  # it was sent again since it was asked for; its own answer is on its way
