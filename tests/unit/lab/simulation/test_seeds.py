@@ -99,7 +99,7 @@ REGRESSIONS = {
     (446, 12.0): "a store that went away while a term started left the gate of entries open",
     (17, 24.0): "what history had closed already was protected under ids that were used up",
     (527, 6.0): "an id that was sent without a store and has ended was used again",
-    (29, 24.0): "a stop that no longer rested stood in for the one that did, when a replica started",
+    (29, 24.0): "a stop that no longer rested stood in at a start for the one that did",
     (152, 24.0): "two readings from before a fill put the wallet back to what it was",
     (1111, 6.0): "what waited during a freeze was decided before the gates were looked at",
 }
