@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from services.ai.core.answers import Answer
 from services.ai.core.signals import Signal
 from services.catalog import subjects
+from services.kit import span_attributes
 from services.kit.telemetry import SpanKind, Telemetry
 from services.kit.trace_context import TraceContext, span_id_of
 from services.trade.candle import Candle
@@ -68,11 +69,7 @@ def _write_one(
         end=moments.published,
         kind=SpanKind.CONSUMER,
         attributes={
-            "messaging.system": "nats",
-            "messaging.operation.type": "process",
-            "messaging.operation.name": "process",
-            "messaging.destination.name": _subject(candle),
-            "messaging.message.id": candle.key,
+            **span_attributes.message_handled(_subject(candle), candle.key),
             "messaging.consumer.group.name": subjects.AI_WORK_CONSUMER,
             "quantum.symbol": candle.symbol,
         },
@@ -97,13 +94,7 @@ def _write_one(
         start=moments.predicted,
         end=moments.published,
         kind=SpanKind.PRODUCER,
-        attributes={
-            "messaging.system": "nats",
-            "messaging.operation.type": "send",
-            "messaging.operation.name": "publish",
-            "messaging.destination.name": subjects.signal(candle.symbol),
-            "messaging.message.id": signal.signal_id,
-        },
+        attributes=span_attributes.message_sent(subjects.signal(candle.symbol), signal.signal_id),
     )
 
 

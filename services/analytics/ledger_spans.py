@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from services.kit import span_attributes
 from services.kit.message import Message
 from services.kit.telemetry import SpanKind, Telemetry, now
 from services.kit.trace_context import TraceContext, sampled_context_of, span_id_of
@@ -42,13 +43,7 @@ class LedgerSpans:
             start=began,
             end=end,
             kind=SpanKind.CONSUMER,
-            attributes={
-                "messaging.system": "nats",
-                "messaging.operation.type": "process",
-                "messaging.operation.name": "process",
-                "messaging.destination.name": message.subject,
-                "messaging.message.id": message.message_id,
-            },
+            attributes=span_attributes.message_handled(message.subject, message.message_id),
         )
 
     def _committed(self, parent: TraceContext, events: int, asked: int, recorded: int) -> None:
@@ -59,10 +54,5 @@ class LedgerSpans:
             start=asked,
             end=recorded,
             kind=SpanKind.CLIENT,
-            attributes={
-                "db.system.name": "postgresql",
-                "db.namespace": "analytics",
-                "db.operation.name": "COMMIT",
-                "db.operation.batch.size": events,
-            },
+            attributes=span_attributes.committed("analytics", events),
         )

@@ -18,6 +18,7 @@ from services.exec_risk.core.inputs import PredictionsArrived
 from services.exec_risk.core.state import Book
 from services.exec_risk.core.trader import Event
 from services.exec_risk.step_words import ROUND, attributes, name, order_id, position_id, trace_of
+from services.kit import span_attributes
 from services.kit.logs import get_logger
 from services.kit.telemetry import SpanKind, Telemetry, now
 from services.kit.trace_context import TraceContext, current, new_span_id, within
@@ -165,12 +166,7 @@ class StepSpans:
                 start=start,
                 end=end,
                 kind=SpanKind.CLIENT,
-                attributes={
-                    "db.system.name": "postgresql",
-                    "db.namespace": "exec_risk",
-                    "db.operation.name": "COMMIT",
-                    "db.operation.batch.size": len(changes),
-                },
+                attributes=span_attributes.committed("exec_risk", len(changes)),
             )
 
     def _hang(self, effect: fx.Effect, acting: TraceContext, told: TraceContext) -> None:
@@ -211,11 +207,7 @@ class StepSpans:
             end=end,
             kind=SpanKind.CONSUMER,
             attributes={
-                "messaging.system": "nats",
-                "messaging.operation.type": "process",
-                "messaging.operation.name": "process",
-                "messaging.destination.name": subjects.signal(decided.symbol),
-                "messaging.message.id": signal,
+                **span_attributes.message_handled(subjects.signal(decided.symbol), signal),
                 "quantum.symbol": decided.symbol,
                 "quantum.account": self._account,
             },
@@ -229,13 +221,9 @@ class StepSpans:
             end=end,
             kind=SpanKind.PRODUCER,
             attributes={
-                "messaging.system": "nats",
-                "messaging.operation.type": "send",
-                "messaging.operation.name": "publish",
-                "messaging.destination.name": subjects.candle(
-                    candle.venue, candle.timeframe, candle.symbol
+                **span_attributes.message_sent(
+                    subjects.candle(candle.venue, candle.timeframe, candle.symbol), candle.key
                 ),
-                "messaging.message.id": candle.key,
                 "quantum.symbol": candle.symbol,
             },
         )

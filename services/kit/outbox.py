@@ -19,6 +19,7 @@ from typing import Any
 import asyncpg
 
 from services.catalog.subjects import HEADER_TRACE, HEADER_TYPE
+from services.kit import span_attributes
 from services.kit.bus import Bus, BusUnavailable
 from services.kit.db import TRANSIENT, Database
 from services.kit.logs import get_logger
@@ -272,11 +273,5 @@ def _write_span(
         start=began,
         end=now(),
         kind=SpanKind.PRODUCER,
-        attributes={
-            "messaging.system": "nats",
-            "messaging.operation.type": "send",
-            "messaging.operation.name": "publish",
-            "messaging.destination.name": message.subject,
-            "messaging.message.id": message.message_id,
-        },
+        attributes=span_attributes.message_sent(message.subject, message.message_id),
     )
