@@ -73,6 +73,7 @@ def _seen(book: Book, position: Position) -> tuple[object, ...]:
         book.policy,
         book.orders.revision,
         frozenset(book.cancelling),
+        frozenset(book.leaving),
     )
 
 

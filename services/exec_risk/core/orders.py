@@ -103,6 +103,7 @@ def keep(book: Book, before: Order, after: Order, cause: str) -> None:
     book.emit(OrderChanged(after, before.state, cause, trace))
     if after.state.final:
         book.cancelling.discard(after.client_order_id)
+        book.leaving.discard(after.client_order_id)
         book.announced.pop(after.client_order_id, None)
         executed = after.purpose in (OrderPurpose.ENTRY, OrderPurpose.EXIT)
         if executed and not before.state.final:
@@ -131,6 +132,13 @@ def cancel(book: Book, order: Order) -> None:
         return  # it is refused for sure, until the fills that the end announces have come
     book.cancelling.add(order.client_order_id)
     book.emit(Cancel(order))
+
+
+def still_there(book: Book, order: Order) -> None:
+    """Let the cancel of what still rests be asked for again; one may be on its way nevertheless."""
+    if order.client_order_id in book.cancelling:
+        book.cancelling.discard(order.client_order_id)
+        book.leaving.add(order.client_order_id)
 
 
 def apply_report(book: Book, order: Order, report: OrderReport, cause: str) -> Order:

@@ -35,7 +35,7 @@ def keep_stop(book: Book, position: Position, stop: Decimal) -> bool:
     """
     stop = _never_looser(book, position, stop)
     existing = _stops(book, position)
-    standing = [o for o in existing if o.client_order_id not in book.cancelling]
+    standing = [o for o in existing if not _goes(book, o)]
     if not protected(book, position):
         # one more stop is harmless, waiting for an answer is not
         standing = [o for o in standing if o.state is not OrderState.UNKNOWN]
@@ -90,32 +90,32 @@ def _cancel_superseded(book: Book, position: Position) -> None:
     """Cancel each stop that another one of the exchange's stands in for.
 
     Nothing is cancelled before its replacement is surely there, so a refused or lost replacement
-    leaves the older stop where it is; so does an entry that may have filled on already.
+    leaves the older stop where it is. The largest one goes last: what still enters may be held by
+    now, and not heard of.
     """
     stops = _stops(book, position)
-    if len(stops) < 2:
-        return
     best = live_stop(book, position)
-    if best is None or best.filled_quantity:
+    if len(stops) < 2 or best is None or best.filled_quantity:
         return  # while one fills the position ends, and all that is left goes with it
     covers = best.remaining >= position.quantity
     if not covers and len(stops) < book.policy.protection.max_stops:
         return  # several that are too small protect more than one of them
-    room = len(stops) < book.policy.protection.max_stops
-    covers = covers and (
-        not room or best.remaining >= position.quantity + _entering(book, position)
-    )
+    enough = best.remaining >= position.quantity + _entering(book, position)
+    there = (o for o in stops if _surely_there(book, o))
+    largest = max(there, key=lambda o: (o.remaining, o is best, o.client_order_id))
     for order in stops:
         if order is best or order.state is not OrderState.ACCEPTED:
             continue
-        if covers or best.remaining >= order.remaining:
+        if enough or order is not largest:
             orders.cancel(book, order)
 
 
 def _entering(book: Book, position: Position) -> Decimal:
-    """Return what live entries may still add; some of it may be held by now, and not heard of."""
+    """Return what entries may still add: live orders, and parts that follow within this step."""
     entries = book.orders_of(position.position_id, OrderPurpose.ENTRY)
-    return sum((o.remaining for o in entries), Decimal(0))
+    live = sum((o.remaining for o in entries), Decimal(0))
+    executions = book.executing.of_position(position.position_id)
+    return max(live, sum((e.left for e in executions if e.sends), Decimal(0)))
 
 
 def _fits(book: Book, position: Position, order: Order, stop: Decimal) -> bool:
@@ -140,7 +140,13 @@ def _stops(book: Book, position: Position) -> list[Order]:
 
 
 def _surely_there(book: Book, order: Order) -> bool:
-    return order.state in LIVE_ON_EXCHANGE and order.client_order_id not in book.cancelling
+    return order.state in LIVE_ON_EXCHANGE and not _goes(book, order)
+
+
+def _goes(book: Book, order: Order) -> bool:
+    """Tell whether its cancel is on its way, or may be: one without an answer can come late."""
+    name = order.client_order_id
+    return name in book.cancelling or name in book.leaving
 
 
 def _rank(position: Position, order: Order) -> tuple[bool, bool, Decimal, Decimal, int, str]:

@@ -206,7 +206,7 @@ class Trader:
                 self._refused(order, Refused("rejected", event.report.reason), "found")
                 return
             if not event.report.state.final:
-                self.book.cancelling.discard(event.client_order_id)
+                orders.still_there(self.book, order)
             self._after(orders.apply_report(self.book, order, event.report, "found"))
         elif order.state is OrderState.SUBMITTED:
             return  # it was sent again since it was asked for; its own answer is on its way
@@ -231,8 +231,11 @@ class Trader:
             self._after(orders.apply_report(book, order, outcome.report, "canceled"))
             return
         book.cancelling.discard(event.client_order_id)
-        if isinstance(outcome, Refused) and outcome.retryable:
-            return  # the next tick asks for the cancel again
+        if isinstance(outcome, Refused):
+            if outcome.retryable:
+                return  # the next tick asks for the cancel again
+        else:
+            book.leaving.add(event.client_order_id)
         orders.lost(book, order, "cancel was not confirmed")
 
     def _stream_state(self, event: StreamStateChanged) -> None:
