@@ -10,9 +10,9 @@ import pytest
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
-from services.exec_risk.core.differences import differences
-from services.exec_risk.core.execution_policy import ExecutionPolicy
+from services.exec_risk.core.executions.execution_policy import ExecutionPolicy
 from services.exec_risk.core.policy import Policy
+from services.exec_risk.core.reconciling.differences import differences
 from services.trade.execution import ExecutionStrategy
 from services.trade.order import Fill, Order, OrderPurpose, OrderState, Side
 from services.trade.position import ExitReason
