@@ -301,7 +301,7 @@ TESTED = (
     ),
     Mutation(
         "a difference of one reading is booked",
-        CORE + "reconciling/reconcile.py",
+        CORE + "reconciling/drift.py",
         "        elif book.drift.get(symbol) == (held, there) or any(\n",
         "        elif (held, there) or any(\n",
         (UNIT + "test_exec_found_by_simulation.py",),
