@@ -133,6 +133,12 @@ def test_services_listen_on_a_socket_that_only_their_sidecar_reaches(
         assert environment["MESH_CERTIFICATES"] == "/run/secrets/mesh"
 
 
+def test_every_process_and_its_proxy_write_spans(services: dict[str, Any]) -> None:
+    for name in ("gateway", *(service.name for service in SERVICES)):
+        told = services[name]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"]
+        assert told == f"http://jaeger:{ports.OTLP}"
+
+
 def mounted(service: dict[str, Any]) -> dict[str, str]:
     return {v["target"]: v["source"] for v in service.get("volumes", [])}
 

@@ -34,8 +34,8 @@ from tests.support.cluster import (
 
 VERSION = "1.32"
 CUSTOM = {
-    "networking.istio.io/v1", "security.istio.io/v1", "postgresql.cnpg.io/v1",
-    "monitoring.coreos.com/v1",
+    "networking.istio.io/v1", "security.istio.io/v1", "telemetry.istio.io/v1",
+    "postgresql.cnpg.io/v1", "monitoring.coreos.com/v1",
 }  # fmt: skip
 """Groups of which Kubernetes has no schema: test_istio and tests below look at them."""
 TABLE = policy.load()

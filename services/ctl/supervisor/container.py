@@ -16,6 +16,7 @@ from services.catalog.processes import SERVICES, Process, process
 from services.ctl import policy
 from services.ctl.render.address import UNIX
 from services.ctl.render.sidecar import Dns, Sidecar, callees_of, render
+from services.ctl.render.tracing import Tracing
 from services.ctl.render.transport import Credentials
 from services.ctl.servers.command import Command
 from services.ctl.servers.envoy import EnvoyServer
@@ -23,15 +24,28 @@ from services.ctl.servers.free import LOOPBACK, free_port
 from services.ctl.supervisor import sockets
 from services.ctl.supervisor.home import Refused
 from services.ctl.supervisor.unit import Unit
+from services.kit.settings import ENVIRONMENT, OptionalPath
 
 
 class MeshSettings(BaseSettings):
-    """The sidecar in a container. The environment name is the field's, in upper case."""
+    """A proxy in a container. The environment name is the field's, in upper case."""
 
-    mesh_certificates: Path | None = None
+    model_config = ENVIRONMENT
+
+    mesh_certificates: OptionalPath = None
     """Folder with `identity.json` and `trust.json` of this service; no sidecar when unset."""
     mesh_listen: str = f"0.0.0.0:{ports.GRPC}"
     """Where peers connect to, host:port."""
+    otel_exporter_otlp_endpoint: str = ""
+    """Where proxies write their spans (OTLP/gRPC); nowhere when empty."""
+
+    @property
+    def tracing(self) -> Tracing | None:
+        """What proxies write; None when nothing. Refused: the address is none."""
+        try:
+            return Tracing.at(self.otel_exporter_otlp_endpoint)
+        except ValueError as error:
+            raise Refused(str(error)) from None
 
 
 def behind_sidecar(service: Unit, settings: MeshSettings) -> list[Unit]:
@@ -74,6 +88,7 @@ def _sidecar(
                 callee: Dns(process(callee).name, ports.GRPC)
                 for callee in callees_of(names.key, table)
             },
+            tracing=settings.tracing,
         ),
         table,
     )
