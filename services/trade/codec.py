@@ -11,11 +11,13 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from quantum.analytics.v1 import policy_pb2
 from quantum.exec_risk.v1 import trading_pb2
 from quantum.market.v1 import market_pb2
 
 from services.trade.candle import Candle
 from services.trade.execution import Execution, ExecutionState, ExecutionStrategy
+from services.trade.fund_policy import DirectiveAction, FundMode, Layer, SystemMode
 from services.trade.order import (
     Fill,
     Order,
@@ -41,6 +43,10 @@ _PREFIXES: dict[type[StrEnum], tuple[Any, str]] = {
     TimeInForce: (trading_pb2.TimeInForce, "TIME_IN_FORCE_"),
     ExecutionStrategy: (trading_pb2.ExecutionStrategy, "EXECUTION_STRATEGY_"),
     ExecutionState: (trading_pb2.ExecutionState, "EXECUTION_STATE_"),
+    SystemMode: (policy_pb2.SystemMode, "SYSTEM_MODE_"),
+    FundMode: (policy_pb2.FundMode, "FUND_MODE_"),
+    Layer: (policy_pb2.Layer, "LAYER_"),
+    DirectiveAction: (policy_pb2.DirectiveAction, "DIRECTIVE_ACTION_"),
 }
 
 
