@@ -13,6 +13,7 @@ from services.ctl.commands import (
     money,
     operate,
     orders,
+    policy,
     reconcile,
     run,
     setup,
@@ -56,6 +57,7 @@ for command in (
 app.add_typer(certs.app, name="certs")
 app.add_typer(models.app, name="models")
 app.add_typer(orders.app, name="order")
+app.add_typer(policy.app, name="policy")
 app.add_typer(token.app, name="token")
 app.add_typer(venue.app, name="venue")
 app.add_typer(switches.emergency, name="emergency")
