@@ -134,10 +134,14 @@ def test_services_listen_on_a_socket_that_only_their_sidecar_reaches(
         assert environment["MESH_CERTIFICATES"] == "/run/secrets/mesh"
 
 
-def test_every_process_and_its_proxy_write_spans(services: dict[str, Any]) -> None:
+def test_every_process_and_its_proxy_write_spans_and_show_counters(
+    services: dict[str, Any],
+) -> None:
     for name in ("gateway", *(service.name for service in SERVICES)):
         told = services[name]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"]
         assert told == f"http://jaeger:{ports.OTLP}"
+        told = services[name]["environment"]["MESH_STATS_LISTEN"]
+        assert told == f"0.0.0.0:{ports.PROXY_STATS}"
 
 
 def mounted(service: dict[str, Any]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from services.ctl.render.transport import Credentials as Certificates
 from services.ctl.servers.envoy import EnvoyServer
 from services.ctl.servers.free import LOOPBACK
 from services.ctl.settings import GatewaySettings
-from services.ctl.supervisor.container import MeshSettings, proxy_unit
+from services.ctl.supervisor.container import MeshSettings, proxy_unit, with_stats
 from services.ctl.supervisor.door import Credentials
 from services.ctl.supervisor.home import DEFAULT, Home, write_whole
 from services.ctl.supervisor.unit import Unit
@@ -76,6 +76,7 @@ class FrontDoor:
         made = yaml.load(bootstrap.read_text(), LOADER)  # noqa: S506 - a safe one
         found_by_name(made["static_resources"], self.settings.gateway_plain_host)
         write_whole(bootstrap, yaml.dump(made, Dumper=DUMPER, sort_keys=False))
+        with_stats(bootstrap, self.mesh)
         return proxy_unit(EnvoyServer(bootstrap=bootstrap, port=self.admin, name=GATEWAY))
 
     def tend(self) -> None:
