@@ -8,12 +8,14 @@ import typer
 
 from services.ctl.commands import (
     certs,
+    db,
     identities,
     models,
     money,
     operate,
     orders,
     reconcile,
+    report,
     run,
     setup,
     simulate,
@@ -43,6 +45,8 @@ for command in (
     money.positions,
     money.pnl,
     money.signals,
+    report.report,
+    report.trade,
     verify.verify,
     simulate.simulate,
     reconcile.reconcile,
@@ -54,6 +58,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(certs.app, name="certs")
+app.add_typer(db.app, name="db")
 app.add_typer(models.app, name="models")
 app.add_typer(orders.app, name="order")
 app.add_typer(token.app, name="token")
