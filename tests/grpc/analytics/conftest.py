@@ -26,6 +26,8 @@ from services.analytics.core.truth import TradeTruth
 from services.analytics.health_store import HealthStore
 from services.analytics.metrics import AnalyticsMetrics
 from services.analytics.peers import Peers
+from services.analytics.policy_store import PolicyStore
+from services.analytics.rebalance_requests import RebalanceRequests
 from services.analytics.report_views import Checks, ReportViews, Surroundings
 from services.analytics.servicer import AnalyticsServicer
 from services.analytics.servicer_report import ReportDesk
@@ -174,7 +176,7 @@ async def served(free_port: int) -> AsyncIterator[Running]:
         interval=5,
         flush_interval=10,
         look_interval=1,
-        peers=Peers("", []),
+        peers=Peers("", [], process.telemetry),
     )
 
     async def build(process: Process) -> Servicers:
@@ -186,6 +188,9 @@ async def served(free_port: int) -> AsyncIterator[Running]:
             views=views,
             watch=watch,
             reports=ReportDesk(StubReports(database), process.clock),
+            policies=PolicyStore(database, settings.first_policy),
+            policy_changed=asyncio.Event().set,
+            ask_rebalance=RebalanceRequests(database).ask,
         )
         return [(rpc.add_AnalyticsServiceServicer_to_server, servicer)]
 
