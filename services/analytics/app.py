@@ -6,16 +6,20 @@ import asyncio
 
 from quantum.analytics.v1 import analytics_service_pb2_grpc as rpc
 
-from services.analytics.consumers import Sink
+from services.analytics.candles import CandleStore
+from services.analytics.consumers import NEVER_GIVE_UP, Sink
 from services.analytics.core.health import Expected, Limits
 from services.analytics.health_store import HealthStore
+from services.analytics.ledger_checks import LedgerChecks
 from services.analytics.ledger_spans import LedgerSpans
 from services.analytics.metrics import AnalyticsMetrics
 from services.analytics.peers import Peers
 from services.analytics.policy_copy import PolicyCopy
 from services.analytics.policy_store import PolicyStore
 from services.analytics.rebalance_requests import RebalanceRequests
+from services.analytics.report_views import ReportViews
 from services.analytics.servicer import AnalyticsServicer
+from services.analytics.servicer_report import ReportDesk
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import LedgerStore
 from services.analytics.views import Views
@@ -74,6 +78,7 @@ def build_with(settings: AnalyticsSettings) -> Build:
             settings=settings,
             views=views,
             watch=watch,
+            reports=ReportDesk(ReportViews(database), process.clock),
             policies=policies,
             policy_changed=changed.set,
             ask_rebalance=RebalanceRequests(database).ask,
@@ -140,6 +145,8 @@ async def _run_ledger(
     store = LedgerStore(database)
     await store.partitions.ensure_wall(process.clock.now())
     await _start_sinks(process, settings, bus, store, watch, metrics)
+    await _start_candles(process, settings, bus, database)
+    process.spawn("ledger-checks", LedgerChecks(database, process.clock, metrics).run())
     relay = OutboxRelay(database, bus, subjects.EVENTS.name, telemetry=process.telemetry)
 
     async def flush() -> None:
@@ -186,3 +193,17 @@ async def _start_sinks(
         worker = await sink.work(consumer, subject, batch=settings.backlog_batch)
         process.on_drain(worker.stop)
         log.info("sink_started", stream=stream, consumer=consumer)
+
+
+async def _start_candles(
+    process: Process, settings: AnalyticsSettings, bus: Bus, database: Database
+) -> None:
+    worker = await bus.work(
+        subjects.MARKET.name,
+        subjects.LEDGER_CANDLE_CONSUMER,
+        subjects.ALL_CANDLES,
+        CandleStore(database).handle,
+        batch=settings.backlog_batch,
+        max_deliver=NEVER_GIVE_UP,
+    )
+    process.on_drain(worker.stop)

@@ -10,11 +10,13 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from quantum.analytics.v1 import analytics_service_pb2 as pb
 from quantum.analytics.v1 import analytics_service_pb2_grpc as rpc
+from quantum.analytics.v1 import report_pb2
 
 from services.analytics import servicer_replies as replies
 from services.analytics.core.performance import total
 from services.analytics.policy_store import PolicyStore
 from services.analytics.servicer_policy import PolicyRpcs, database_errors
+from services.analytics.servicer_report import ReportDesk
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.views import BadToken, Cursor, Views, read_token
 from services.analytics.watch import HealthWatch
@@ -38,6 +40,7 @@ class AnalyticsServicer(PolicyRpcs, rpc.AnalyticsServiceServicer):
         settings: AnalyticsSettings,
         views: Views,
         watch: HealthWatch,
+        reports: ReportDesk,
         policies: PolicyStore,
         policy_changed: Callable[[], None],
         ask_rebalance: Callable[[str, str, str], Awaitable[int]],
@@ -49,6 +52,7 @@ class AnalyticsServicer(PolicyRpcs, rpc.AnalyticsServiceServicer):
         self._settings = settings
         self._views = views
         self._watch = watch
+        self._reports = reports
 
     async def GetHealth(
         self, request: pb.GetHealthRequest, context: Context
@@ -111,12 +115,34 @@ class AnalyticsServicer(PolicyRpcs, rpc.AnalyticsServiceServicer):
     async def GetPerformance(
         self, request: pb.GetPerformanceRequest, context: Context
     ) -> pb.GetPerformanceResponse:
-        """Return results by UTC day and in all."""
+        """Return results by UTC day and in all; detailed, what the days' trades were."""
+        if request.day and (request.since_day or request.until_day):
+            raise InvalidArgument.of("day", "give a day, or the first and the last one, not both")
+        first, last = (_day(request.day or text) for text in (request.since_day, request.until_day))
         with database_errors():
-            days = await self._views.results(_day(request.day))
-        return pb.GetPerformanceResponse(
-            days=[replies.performance(d) for d in days], total=replies.performance(total(days))
-        )
+            days = await self._views.results(first, last)
+            answer = pb.GetPerformanceResponse(
+                days=[replies.performance(d) for d in days],
+                total=replies.performance(total(days)),
+            )
+            if request.detailed and days:
+                span = await self._reports.span("", days[-1].day, days[0].day)
+                await self._reports.detail(answer, span)
+        return answer
+
+    async def GetReport(
+        self, request: report_pb2.GetReportRequest, context: Context
+    ) -> report_pb2.GetReportResponse:
+        """Return what a span of market time brought."""
+        with database_errors():
+            return await self._reports.report(request)
+
+    async def GetTrade(
+        self, request: report_pb2.GetTradeRequest, context: Context
+    ) -> pb.GetTradeResponse:
+        """Return one trade with its fills."""
+        with database_errors():
+            return await self._reports.trade(request)
 
     async def ListTrades(
         self, request: pb.ListTradesRequest, context: Context

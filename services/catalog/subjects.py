@@ -93,6 +93,8 @@ LEDGER_LIVE_CONSUMER = "analytics-live"
 """Durable consumer on LIVE (signals) that the analytics replicas share."""
 LEDGER_PREDICTION_CONSUMER = "analytics-predictions"
 """Durable consumer on LIVE (prediction batches) that the analytics replicas share."""
+LEDGER_CANDLE_CONSUMER = "analytics-candles"
+"""Durable consumer on MARKET (closed candles) that the analytics replicas share."""
 
 
 def candle(venue: str, timeframe: str, symbol: str) -> str:

@@ -8,6 +8,7 @@ import typer
 
 from services.ctl.commands import (
     certs,
+    db,
     events,
     identities,
     models,
@@ -16,6 +17,7 @@ from services.ctl.commands import (
     orders,
     policy,
     reconcile,
+    report,
     run,
     setup,
     simulate,
@@ -45,6 +47,8 @@ for command in (
     money.positions,
     money.pnl,
     money.signals,
+    report.report,
+    report.trade,
     verify.verify,
     simulate.simulate,
     reconcile.reconcile,
@@ -56,6 +60,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(certs.app, name="certs")
+app.add_typer(db.app, name="db")
 app.add_typer(events.app, name="events")
 app.add_typer(events.dlq, name="dlq")
 app.add_typer(models.app, name="models")

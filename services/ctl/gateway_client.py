@@ -14,6 +14,7 @@ from quantum.ai.v1 import ai_service_pb2_grpc as ai_rpc
 from quantum.ai.v1 import signal_pb2
 from quantum.analytics.v1 import analytics_service_pb2 as analytics_pb
 from quantum.analytics.v1 import analytics_service_pb2_grpc as analytics_rpc
+from quantum.analytics.v1 import report_pb2
 from quantum.exec_risk.v1 import exec_risk_service_pb2 as exec_pb
 from quantum.exec_risk.v1 import exec_risk_service_pb2_grpc as exec_rpc
 from quantum.exec_risk.v1 import trading_pb2
@@ -24,6 +25,7 @@ from services.ctl.supervisor.home import Home, Refused, read_json
 from services.ctl.token_channel import token_channel
 
 ANSWER_SECONDS = 5.0
+REPORT_SECONDS = 60.0
 
 
 class GatewayClient:
@@ -154,10 +156,25 @@ class GatewayClient:
         )
         return answer
 
-    async def performance(self) -> analytics_pb.GetPerformanceResponse:
-        """Return profit by UTC day and in all."""
-        request = analytics_pb.GetPerformanceRequest()
+    async def performance(self, day: str = "") -> analytics_pb.GetPerformanceResponse:
+        """Return profit by UTC day and in all; of one day when it is given."""
+        request = analytics_pb.GetPerformanceRequest(day=day)
         answer: analytics_pb.GetPerformanceResponse = await self._analytics.GetPerformance(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer
+
+    async def report(self, request: report_pb2.GetReportRequest) -> report_pb2.GetReportResponse:
+        """Return what a span brought; a long span takes its time."""
+        answer: report_pb2.GetReportResponse = await self._analytics.GetReport(
+            request, timeout=REPORT_SECONDS
+        )
+        return answer
+
+    async def trade(self, position_id: str) -> analytics_pb.GetTradeResponse:
+        """Return one trade, whole."""
+        request = report_pb2.GetTradeRequest(position_id=position_id)
+        answer: analytics_pb.GetTradeResponse = await self._analytics.GetTrade(
             request, timeout=ANSWER_SECONDS
         )
         return answer

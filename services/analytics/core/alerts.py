@@ -63,6 +63,8 @@ class LedgerState:
     """Trades reported closed whose fills the ledger does not hold."""
     disagreeing_trades: int = 0
     """Closed trades whose net profit exec_risk reported differently."""
+    unexplained: str = ""
+    """What the last comparison with the wallet found; empty when both agree to the cent."""
     risks: tuple[RiskNotice, ...] = ()
     """Grave ones of the last market hour."""
 
@@ -121,6 +123,8 @@ def _of_ledger(ledger: LedgerState, now: float) -> Iterable[Alert]:
     if ledger.disagreeing_trades:
         text = f"{ledger.disagreeing_trades} closed trades differ from exec_risk's own net profit"
         yield Alert("PnlMismatch", Severity.HIGH, text, component, now)
+    if ledger.unexplained:
+        yield Alert("LedgerDiffers", Severity.HIGH, ledger.unexplained, component, now)
     for risk in ledger.risks:
         text = f"{risk.message} (market time {risk.time})"
         yield Alert(risk.type, risk.severity, text, risk.component, now)

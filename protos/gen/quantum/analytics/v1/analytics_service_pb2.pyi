@@ -10,6 +10,7 @@ from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from quantum.analytics.v1 import policy_pb2 as _policy_pb2
+from quantum.analytics.v1 import report_pb2 as _report_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -576,16 +577,28 @@ class GetPerformanceRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DAY_FIELD_NUMBER: _builtins.int
+    SINCE_DAY_FIELD_NUMBER: _builtins.int
+    UNTIL_DAY_FIELD_NUMBER: _builtins.int
+    DETAILED_FIELD_NUMBER: _builtins.int
     day: _builtins.str
     """UTC day as YYYY-MM-DD; all days when empty."""
+    since_day: _builtins.str
+    """First UTC day as YYYY-MM-DD; not together with `day`."""
+    until_day: _builtins.str
+    """Last UTC day as YYYY-MM-DD, included; not together with `day`."""
+    detailed: _builtins.bool
+    """True: also by symbol and model, and how the equity went."""
     def __init__(
         self,
         *,
         day: _builtins.str = ...,
+        since_day: _builtins.str = ...,
+        until_day: _builtins.str = ...,
+        detailed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day", "detailed", b"detailed", "since_day", b"since_day", "until_day", b"until_day"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -599,6 +612,10 @@ class GetPerformanceResponse(_message.Message):
 
     DAYS_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
+    TRADES_FIELD_NUMBER: _builtins.int
+    BY_SYMBOL_FIELD_NUMBER: _builtins.int
+    BY_MODEL_FIELD_NUMBER: _builtins.int
+    MEASURES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___Performance]:
         """The newest day first."""
@@ -607,15 +624,35 @@ class GetPerformanceResponse(_message.Message):
     def total(self) -> Global___Performance:
         """All selected days together."""
 
+    @_builtins.property
+    def trades(self) -> _report_pb2.ReportGroup:
+        """With `detailed`: the trades that closed in these days, together."""
+
+    @_builtins.property
+    def by_symbol(self) -> _containers.RepeatedCompositeFieldContainer[_report_pb2.ReportGroup]:
+        """With `detailed`: by symbol."""
+
+    @_builtins.property
+    def by_model(self) -> _containers.RepeatedCompositeFieldContainer[_report_pb2.ReportGroup]:
+        """With `detailed`: by model version."""
+
+    @_builtins.property
+    def measures(self) -> _report_pb2.EquityMeasures:
+        """With `detailed`: how the equity went."""
+
     def __init__(
         self,
         *,
         days: _abc.Iterable[Global___Performance] | None = ...,
         total: Global___Performance | None = ...,
+        trades: _report_pb2.ReportGroup | None = ...,
+        by_symbol: _abc.Iterable[_report_pb2.ReportGroup] | None = ...,
+        by_model: _abc.Iterable[_report_pb2.ReportGroup] | None = ...,
+        measures: _report_pb2.EquityMeasures | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["measures", b"measures", "total", b"total", "trades", b"trades"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_model", b"by_model", "by_symbol", b"by_symbol", "days", b"days", "measures", b"measures", "total", b"total", "trades", b"trades"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -714,6 +751,46 @@ class Trade(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Trade: _TypeAlias = Trade  # noqa: Y015
+
+@_typing.final
+class GetTradeResponse(_message.Message):
+    """GetTradeResponse is one trade, whole."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRADE_FIELD_NUMBER: _builtins.int
+    MEASURES_FIELD_NUMBER: _builtins.int
+    FILLS_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    status: _builtins.str
+    """"open", "settling" or "closed"."""
+    @_builtins.property
+    def trade(self) -> Global___Trade:
+        """The trade; without a closing time while it is open."""
+
+    @_builtins.property
+    def measures(self) -> _report_pb2.TradeMeasures:
+        """What it is measured by."""
+
+    @_builtins.property
+    def fills(self) -> _containers.RepeatedCompositeFieldContainer[_report_pb2.TradeFill]:
+        """Its fills, the oldest first."""
+
+    def __init__(
+        self,
+        *,
+        trade: Global___Trade | None = ...,
+        measures: _report_pb2.TradeMeasures | None = ...,
+        fills: _abc.Iterable[_report_pb2.TradeFill] | None = ...,
+        status: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["measures", b"measures", "trade", b"trade"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fills", b"fills", "measures", b"measures", "status", b"status", "trade", b"trade"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTradeResponse: _TypeAlias = GetTradeResponse  # noqa: Y015
 
 @_typing.final
 class ListTradesRequest(_message.Message):

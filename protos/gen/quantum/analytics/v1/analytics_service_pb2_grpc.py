@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from quantum.analytics.v1 import analytics_service_pb2 as quantum_dot_analytics_dot_v1_dot_analytics__service__pb2
+from quantum.analytics.v1 import report_pb2 as quantum_dot_analytics_dot_v1_dot_report__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -64,6 +65,16 @@ class AnalyticsServiceStub:
                 '/quantum.analytics.v1.AnalyticsService/ListTrades',
                 request_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListTradesRequest.SerializeToString,
                 response_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListTradesResponse.FromString,
+                _registered_method=True)
+        self.GetTrade = channel.unary_unary(
+                '/quantum.analytics.v1.AnalyticsService/GetTrade',
+                request_serializer=quantum_dot_analytics_dot_v1_dot_report__pb2.GetTradeRequest.SerializeToString,
+                response_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.GetTradeResponse.FromString,
+                _registered_method=True)
+        self.GetReport = channel.unary_unary(
+                '/quantum.analytics.v1.AnalyticsService/GetReport',
+                request_serializer=quantum_dot_analytics_dot_v1_dot_report__pb2.GetReportRequest.SerializeToString,
+                response_deserializer=quantum_dot_analytics_dot_v1_dot_report__pb2.GetReportResponse.FromString,
                 _registered_method=True)
         self.ListEvents = channel.unary_unary(
                 '/quantum.analytics.v1.AnalyticsService/ListEvents',
@@ -133,6 +144,20 @@ class AnalyticsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTrade(self, request, context):
+        """GetTrade returns one trade with its fills and what it is measured by.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReport(self, request, context):
+        """GetReport returns what a span of market time brought, and whether the books agree.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListEvents(self, request, context):
         """ListEvents returns ledger events, the newest first.
         """
@@ -193,6 +218,16 @@ def add_AnalyticsServiceServicer_to_server(servicer, server):
                     servicer.ListTrades,
                     request_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListTradesRequest.FromString,
                     response_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListTradesResponse.SerializeToString,
+            ),
+            'GetTrade': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTrade,
+                    request_deserializer=quantum_dot_analytics_dot_v1_dot_report__pb2.GetTradeRequest.FromString,
+                    response_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.GetTradeResponse.SerializeToString,
+            ),
+            'GetReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReport,
+                    request_deserializer=quantum_dot_analytics_dot_v1_dot_report__pb2.GetReportRequest.FromString,
+                    response_serializer=quantum_dot_analytics_dot_v1_dot_report__pb2.GetReportResponse.SerializeToString,
             ),
             'ListEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEvents,
@@ -378,6 +413,60 @@ class AnalyticsService:
             '/quantum.analytics.v1.AnalyticsService/ListTrades',
             quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListTradesRequest.SerializeToString,
             quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListTradesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTrade(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.analytics.v1.AnalyticsService/GetTrade',
+            quantum_dot_analytics_dot_v1_dot_report__pb2.GetTradeRequest.SerializeToString,
+            quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.GetTradeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.analytics.v1.AnalyticsService/GetReport',
+            quantum_dot_analytics_dot_v1_dot_report__pb2.GetReportRequest.SerializeToString,
+            quantum_dot_analytics_dot_v1_dot_report__pb2.GetReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

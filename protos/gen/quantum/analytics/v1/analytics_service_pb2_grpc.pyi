@@ -6,6 +6,7 @@ Contract of the analytics service: the ledger and what follows from it."""
 from collections import abc as _abc
 from grpc import aio as _aio
 from quantum.analytics.v1 import analytics_service_pb2 as _analytics_service_pb2
+from quantum.analytics.v1 import report_pb2 as _report_pb2
 import abc as _abc_1
 
 
@@ -28,6 +29,10 @@ class AnalyticsServiceStub:
     """GetPerformance returns profit by UTC day and in all."""
     ListTrades: _aio.UnaryUnaryMultiCallable[_analytics_service_pb2.ListTradesRequest, _analytics_service_pb2.ListTradesResponse]
     """ListTrades returns closed trades, the newest first."""
+    GetTrade: _aio.UnaryUnaryMultiCallable[_report_pb2.GetTradeRequest, _analytics_service_pb2.GetTradeResponse]
+    """GetTrade returns one trade with its fills and what it is measured by."""
+    GetReport: _aio.UnaryUnaryMultiCallable[_report_pb2.GetReportRequest, _report_pb2.GetReportResponse]
+    """GetReport returns what a span of market time brought, and whether the books agree."""
     ListEvents: _aio.UnaryUnaryMultiCallable[_analytics_service_pb2.ListEventsRequest, _analytics_service_pb2.ListEventsResponse]
     """ListEvents returns ledger events, the newest first."""
     GetPolicy: _aio.UnaryUnaryMultiCallable[_analytics_service_pb2.GetPolicyRequest, _analytics_service_pb2.GetPolicyResponse]
@@ -87,6 +92,22 @@ class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_analytics_service_pb2.ListTradesRequest, _abc.Awaitable[_analytics_service_pb2.ListTradesResponse]],
     ) -> _abc.Awaitable[_analytics_service_pb2.ListTradesResponse]:
         """ListTrades returns closed trades, the newest first."""
+
+    @_abc_1.abstractmethod
+    def GetTrade(
+        self,
+        request: _report_pb2.GetTradeRequest,
+        context: _aio.ServicerContext[_report_pb2.GetTradeRequest, _abc.Awaitable[_analytics_service_pb2.GetTradeResponse]],
+    ) -> _abc.Awaitable[_analytics_service_pb2.GetTradeResponse]:
+        """GetTrade returns one trade with its fills and what it is measured by."""
+
+    @_abc_1.abstractmethod
+    def GetReport(
+        self,
+        request: _report_pb2.GetReportRequest,
+        context: _aio.ServicerContext[_report_pb2.GetReportRequest, _abc.Awaitable[_report_pb2.GetReportResponse]],
+    ) -> _abc.Awaitable[_report_pb2.GetReportResponse]:
+        """GetReport returns what a span of market time brought, and whether the books agree."""
 
     @_abc_1.abstractmethod
     def ListEvents(
