@@ -8,7 +8,7 @@ only after its answer is stored, so a replica that dies leaves its items to the 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -90,8 +90,11 @@ class CandleAnswerer:
         clock: Clock,
         batch_size: int,
         progress: dict[str, float],
+        windows: Windows,
+        on_live_candle: Callable[[Candle], None],
     ) -> None:
-        self.windows = Windows()
+        self.windows = windows
+        self._on_live_candle = on_live_candle
         self.warm = False
         """True once the stored candles were read."""
         self._bus: Bus | None = None
@@ -160,6 +163,7 @@ class CandleAnswerer:
             self._recent[message.sequence] = candle
             if len(self._recent) > _RECENT:
                 self._recent.popitem(last=False)
+            self._on_live_candle(candle)
         self._uncounted += 1
         if not message.pending or self._uncounted >= _COUNT_EVERY:
             self._measures.candles.inc(self._uncounted)

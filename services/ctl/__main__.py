@@ -43,6 +43,7 @@ for command in (
     money.positions,
     money.pnl,
     money.signals,
+    money.opportunities,
     verify.verify,
     simulate.simulate,
     reconcile.reconcile,
