@@ -72,6 +72,11 @@ class Follower:
         self.failure: Exception | None = None
         """What the handler raised last; the reader goes on with the next message."""
 
+    @property
+    def silent_seconds(self) -> float:
+        """Seconds since the server gave the last sign of this consumer, a message or a beat."""
+        return asyncio.get_running_loop().time() - self._heard
+
     async def start(self) -> None:
         """Open the consumer; raises when the stream does not exist."""
         await self._open()

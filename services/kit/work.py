@@ -12,7 +12,13 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from services.catalog.subjects import HEADER_REASON, deadletter
+from services.catalog.subjects import (
+    HEADER_ORIGINAL_ID,
+    HEADER_REASON,
+    HEADER_SEQUENCE,
+    HEADER_SUBJECT,
+    deadletter,
+)
 from services.kit.headers import Headers
 from services.kit.logs import get_logger
 from services.kit.message import Delivery
@@ -214,8 +220,9 @@ class Worker:
             headers={
                 **delivery.headers,
                 HEADER_REASON: reason.replace("\n", " "),
-                "qt-subject": delivery.subject,
-                "qt-sequence": str(delivery.sequence),
+                HEADER_SUBJECT: delivery.subject,
+                HEADER_SEQUENCE: str(delivery.sequence),
+                HEADER_ORIGINAL_ID: delivery.message_id,
             },
         )
 
