@@ -8,10 +8,12 @@ from typing import Any
 from services.exec_risk.core import (
     child_ends,
     commands,
+    directives,
     emergency,
     entries,
     executing,
     fills,
+    fund,
     funding,
     guard,
     isolation,
@@ -44,6 +46,7 @@ from services.exec_risk.core.inputs import (
     CancelAnswered,
     CancelOrder,
     ClosePosition,
+    DirectiveHeard,
     EmergencyStop,
     ExitOverdue,
     FiltersRead,
@@ -52,6 +55,7 @@ from services.exec_risk.core.inputs import (
     LeverageAnswered,
     OrderFound,
     PlaceAnswered,
+    PolicyRead,
     PredictionsArrived,
     PricesHeard,
     ProtectionOverdue,
@@ -110,6 +114,8 @@ class Trader:
             ExitOverdue: lambda e: guard.exit_overdue(book, e.position_id),
             GatesChanged: self._gates_changed,
             SwitchesRead: self._switches_read,
+            PolicyRead: lambda e: fund.read(book, e),
+            DirectiveHeard: lambda e: directives.heard(book, e.directive),
             SetTradingState: lambda e: commands.set_trading_state(book, e),
             EmergencyStop: lambda e: emergency.stop(book, e),
             ResetEmergency: lambda e: emergency.reset(book, e),
@@ -125,6 +131,8 @@ class Trader:
         self._handlers[type(event)](event)
         if self.book.latch is not None:
             emergency.sweep(self.book)
+        if self.book.directives_waiting:
+            directives.work(self.book)
         if self.book.executing.busy:
             executing.work(self.book)
         if self.book.executing.untold:
