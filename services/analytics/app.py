@@ -100,7 +100,7 @@ def _watch(
     process.on_stop(lease.release)
     names = [process_names(key) for key in settings.expected]
     others = [n.name for n in names if n in SERVICES and n != process.names]
-    peers = Peers(settings.mesh_target, others)
+    peers = Peers(settings.mesh_target, others, process.telemetry)
     process.on_stop(peers.close)
     return HealthWatch(
         process=process,

@@ -8,6 +8,7 @@ import typer
 
 from services.ctl.commands import (
     certs,
+    events,
     identities,
     models,
     money,
@@ -55,6 +56,8 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(certs.app, name="certs")
+app.add_typer(events.app, name="events")
+app.add_typer(events.dlq, name="dlq")
 app.add_typer(models.app, name="models")
 app.add_typer(orders.app, name="order")
 app.add_typer(policy.app, name="policy")

@@ -11,11 +11,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 
-from services.exec_risk.core import executing, guard, isolation
-from services.exec_risk.core.entry import Entry
-from services.exec_risk.core.execution_plan import Wanted, execution_id, planned
+from services.exec_risk.core import isolation
+from services.exec_risk.core.executions import executing
+from services.exec_risk.core.executions.execution_plan import Wanted, execution_id, planned
 from services.exec_risk.core.facts import DirectiveApplied, RiskDecided
 from services.exec_risk.core.inputs import Signal
+from services.exec_risk.core.protection import guard
+from services.exec_risk.core.risk.entry import Entry
 from services.exec_risk.core.rules import judge
 from services.exec_risk.core.state import KEEP_MS, Book
 from services.trade.execution import ExecutionStrategy

@@ -151,7 +151,7 @@ async def served(free_port: int) -> AsyncIterator[Running]:
         interval=5,
         flush_interval=10,
         look_interval=1,
-        peers=Peers("", []),
+        peers=Peers("", [], process.telemetry),
     )
 
     async def build(process: Process) -> Servicers:

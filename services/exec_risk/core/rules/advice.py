@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from services.exec_risk.core.entry import Entry
-from services.exec_risk.core.order_kinds import is_protection
+from services.exec_risk.core.orders.order_kinds import is_protection
+from services.exec_risk.core.risk.entry import Entry
 from services.exec_risk.core.rules.rule import Rule
 from services.trade.order import OrderState
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from services.exec_risk.core import entry_counts, fund
-from services.exec_risk.core.entry import Entry
+from services.exec_risk.core.risk import entry_counts, fund
+from services.exec_risk.core.risk.entry import Entry
 from services.exec_risk.core.rules.rule import Gate, Rule
 from services.exec_risk.core.state import Book
 from services.trade.fund_modes import limits_in
