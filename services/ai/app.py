@@ -6,6 +6,7 @@ from quantum.ai.v1 import ai_service_pb2_grpc
 
 from services.ai.consumers import CandleAnswerer
 from services.ai.core.watch import ModelWatch
+from services.ai.fund_reader import FundReader
 from services.ai.inference import Inference
 from services.ai.live_consumer import LiveAnswers
 from services.ai.measures import Measures
@@ -24,7 +25,6 @@ def make_build(settings: Settings) -> Build:
         slot = ModelSlot(
             models=settings.models_dir,
             gate=GateSettings(
-                share=settings.signal_share,
                 floor=settings.min_confidence_threshold,
                 ttl_seconds=settings.signal_ttl_seconds,
             ),
@@ -39,8 +39,10 @@ def make_build(settings: Settings) -> Build:
         watch = ModelWatch()
         live = LiveAnswers(capacity=settings.ai_cache_size, measures=measures, watch=watch)
         process.on_drain(live.close)
+        fund = FundReader(clock=process.clock, share=settings.signal_share)
         answerer = CandleAnswerer(
             slot=slot,
+            fund=fund,
             watch=watch,
             inference=inference,
             components=process.components,
@@ -51,7 +53,7 @@ def make_build(settings: Settings) -> Build:
             progress=process.progress,
         )
         process.on_drain(answerer.drain)
-        process.spawn("candles", _read(process, answerer, live))
+        process.spawn("candles", _read(process, answerer, live, fund))
         return [
             (
                 ai_service_pb2_grpc.add_AiServiceServicer_to_server,
@@ -62,9 +64,12 @@ def make_build(settings: Settings) -> Build:
     return build
 
 
-async def _read(process: Process, answerer: CandleAnswerer, live: LiveAnswers) -> None:
+async def _read(
+    process: Process, answerer: CandleAnswerer, live: LiveAnswers, fund: FundReader
+) -> None:
     """Connect, which may wait for the server: health answers meanwhile."""
     process.components.set("nats", False, "connecting")
     bus = await process.connect_bus()
+    await fund.start(bus)
     await live.start(bus)
     await answerer.run(bus)
