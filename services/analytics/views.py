@@ -50,7 +50,13 @@ select
         as rejected,
     coalesce((select reason from rejections order by rejected_at desc limit 1), '') as reason,
     (select count(*) from trades where status = 'settling') as settling,
-    (select count(*) from trades where not agrees) as disagreeing
+    (select count(*) from trades where not agrees) as disagreeing,
+    (select count(*) from directives d
+        where d.deadline < (select max(time) from portfolio where account = d.account)
+        and d.deadline > (select max(time) from portfolio) - interval '1 hour'
+        and not exists (select from events e where e.type = 'directive.applied'
+            and e.timestamp >= d.decided_at and e.data ->> 'directive_id' = d.directive_id
+            and e.data ->> 'result' <> 'EXPIRED')) as overdue
 """
 
 # The newest of each kind; market time stands at the last round, or at the last alert after it.
@@ -191,6 +197,7 @@ class Views:
             last_rejection=row["reason"],
             settling_trades=row["settling"],
             disagreeing_trades=row["disagreeing"],
+            overdue_directives=row["overdue"],
             risks=tuple(
                 RiskNotice(
                     account=risk["account"],

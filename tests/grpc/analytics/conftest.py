@@ -164,7 +164,7 @@ async def served(free_port: int) -> AsyncIterator[Running]:
             watch=watch,
             policies=PolicyStore(database, settings.first_policy),
             policy_changed=asyncio.Event().set,
-            ask_rebalance=RebalanceRequests(database).ask,
+            ask_rebalance=RebalanceRequests(database, enabled=True).ask,
         )
         return [(rpc.add_AnalyticsServiceServicer_to_server, servicer)]
 
