@@ -9,6 +9,8 @@ from quantum.analytics.v1 import analytics_service_pb2_grpc as rpc
 from services.analytics.candles import CandleStore
 from services.analytics.consumers import NEVER_GIVE_UP, Sink
 from services.analytics.core.health import Expected, Limits
+from services.analytics.fund_loop import FundLoop
+from services.analytics.health_score import HealthScore
 from services.analytics.health_store import HealthStore
 from services.analytics.ledger_checks import LedgerChecks
 from services.analytics.ledger_spans import LedgerSpans
@@ -75,6 +77,7 @@ def build_with(settings: AnalyticsSettings) -> Build:
         process.spawn(
             "ledger", _run_ledger(process, settings, database, watch, metrics, policies, changed)
         )
+        requests = RebalanceRequests(database, enabled=settings.layers_enabled)
         servicer = AnalyticsServicer(
             process=process,
             settings=settings,
@@ -83,7 +86,7 @@ def build_with(settings: AnalyticsSettings) -> Build:
             reports=ReportDesk(ReportViews(database), process.clock),
             policies=policies,
             policy_changed=changed.set,
-            ask_rebalance=RebalanceRequests(database).ask,
+            ask_rebalance=requests.ask,
         )
         return [(rpc.add_AnalyticsServiceServicer_to_server, servicer)]
 
@@ -146,7 +149,8 @@ async def _run_ledger(
     process.spawn("policy", PolicyCopy(policies, bus, policy_changed).run())
     store = LedgerStore(database)
     await store.partitions.ensure_wall(process.clock.now())
-    await _start_sinks(process, settings, bus, store, watch, metrics)
+    fund = _fund(process, settings, watch, metrics, policies, policy_changed)
+    await _start_sinks(process, settings, bus, store, watch, metrics, fund)
     await _start_candles(process, settings, bus, database)
     process.spawn("ledger-checks", LedgerChecks(database, process.clock, metrics).run())
     relay = OutboxRelay(database, bus, subjects.EVENTS.name, telemetry=process.telemetry)
@@ -157,6 +161,34 @@ async def _run_ledger(
     process.on_drain(flush)
     process.components.set("ledger", True)
     await relay.run()
+
+
+def _fund(
+    process: Process,
+    settings: AnalyticsSettings,
+    watch: HealthWatch,
+    metrics: AnalyticsMetrics,
+    policies: PolicyStore,
+    policy_changed: asyncio.Event,
+) -> FundLoop | None:
+    """Start the fund's layers; None where all are switched off."""
+    if not settings.layers_enabled:
+        return None
+    database = policies.database
+    lease = Lease(database, "fund", process.instance, process.clock)
+    process.on_stop(lease.release)
+    loop = FundLoop(
+        database=database,
+        lease=lease,
+        policies=policies,
+        limits=settings.fund_limits,
+        health=HealthScore(watch.view).now,
+        changed=policy_changed.set,
+        metrics=metrics,
+        clock=process.clock,
+    )
+    process.spawn("fund", loop.run())
+    return loop
 
 
 async def _await_schema(process: Process, settings: AnalyticsSettings) -> None:
@@ -181,6 +213,7 @@ async def _start_sinks(
     store: LedgerStore,
     watch: HealthWatch,
     metrics: AnalyticsMetrics,
+    fund: FundLoop | None,
 ) -> None:
     for stream, consumer, subject in _SOURCES:
         sink = Sink(
@@ -190,6 +223,7 @@ async def _start_sinks(
             clock=process.clock,
             metrics=metrics,
             spans=LedgerSpans(process.telemetry),
+            before_answer=None if fund is None else fund.after,
         )
         watch.sinks.append(sink)
         worker = await sink.work(consumer, subject, batch=settings.backlog_batch)

@@ -62,6 +62,8 @@ class LedgerState:
     settling_trades: int = 0
     """Trades reported closed whose fills the ledger does not hold."""
     disagreeing_trades: int = 0
+    overdue_directives: int = 0
+    """Directives of the last hour that nobody carried out or refused by their deadline."""
     """Closed trades whose net profit exec_risk reported differently."""
     unexplained: str = ""
     """What the last comparison with the wallet found; empty when both agree to the cent."""
@@ -120,6 +122,9 @@ def _of_ledger(ledger: LedgerState, now: float) -> Iterable[Alert]:
     if ledger.settling_trades:
         text = f"{ledger.settling_trades} closed positions miss fills in the ledger"
         yield Alert("LedgerIncomplete", Severity.HIGH, text, component, now)
+    if ledger.overdue_directives:
+        text = f"{ledger.overdue_directives} directives were not answered by their deadline"
+        yield Alert("DirectiveOverdue", Severity.HIGH, text, "fund", now)
     if ledger.disagreeing_trades:
         text = f"{ledger.disagreeing_trades} closed trades differ from exec_risk's own net profit"
         yield Alert("PnlMismatch", Severity.HIGH, text, component, now)

@@ -190,7 +190,7 @@ async def served(free_port: int) -> AsyncIterator[Running]:
             reports=ReportDesk(StubReports(database), process.clock),
             policies=PolicyStore(database, settings.first_policy),
             policy_changed=asyncio.Event().set,
-            ask_rebalance=RebalanceRequests(database).ask,
+            ask_rebalance=RebalanceRequests(database, enabled=True).ask,
         )
         return [(rpc.add_AnalyticsServiceServicer_to_server, servicer)]
 
