@@ -5,22 +5,17 @@ from __future__ import annotations
 from quantum.analytics.v1 import analytics_service_pb2_grpc as rpc
 
 from services.analytics.consumers import Sink
-from services.analytics.core.health import Expected, Limits
-from services.analytics.health_store import HealthStore
 from services.analytics.ledger_spans import LedgerSpans
 from services.analytics.metrics import AnalyticsMetrics
-from services.analytics.peers import Peers
 from services.analytics.servicer import AnalyticsServicer
 from services.analytics.settings import AnalyticsSettings
+from services.analytics.sight import Sight
 from services.analytics.store import LedgerStore
+from services.analytics.supervision import Supervision, supervise
 from services.analytics.views import Views
-from services.analytics.watch import HealthWatch
 from services.catalog import subjects
-from services.catalog.processes import SERVICES
-from services.catalog.processes import process as process_names
 from services.kit.bus import Bus
 from services.kit.db import TRANSIENT, Database
-from services.kit.lease import Lease
 from services.kit.logs import get_logger
 from services.kit.migrate import missing
 from services.kit.outbox import OutboxRelay
@@ -57,69 +52,44 @@ def build_with(settings: AnalyticsSettings) -> Build:
         process.on_stop(database.close)
         metrics = AnalyticsMetrics(process.metrics)
         views = Views(database)
-        watch = _watch(process, settings, database, views, metrics)
+        supervision = supervise(process, settings, database, views, metrics)
+        watch = supervision.watch
         process.spawn("health", watch.run())
-        process.spawn("ledger", _run_ledger(process, settings, database, watch, metrics))
-        servicer = AnalyticsServicer(process=process, settings=settings, views=views, watch=watch)
+        process.spawn("alert-post", supervision.post.run())
+        if supervision.receiver is not None:
+            process.spawn("alert-receiver", supervision.receiver.run())
+        process.spawn("ledger", _run_ledger(process, settings, database, supervision, metrics))
+        servicer = AnalyticsServicer(
+            process=process,
+            settings=settings,
+            views=views,
+            watch=watch,
+            alerts=supervision.alerts,
+        )
         return [(rpc.add_AnalyticsServiceServicer_to_server, servicer)]
 
     return build
-
-
-def _watch(
-    process: Process,
-    settings: AnalyticsSettings,
-    database: Database,
-    views: Views,
-    metrics: AnalyticsMetrics,
-) -> HealthWatch:
-    lease = Lease(
-        database,
-        "health",
-        process.instance,
-        process.clock,
-        ttl=3 * settings.health_check_interval,
-    )
-    process.on_stop(lease.release)
-    names = [process_names(key) for key in settings.expected]
-    others = [n.name for n in names if n in SERVICES and n != process.names]
-    peers = Peers(settings.mesh_target, others)
-    process.on_stop(peers.close)
-    return HealthWatch(
-        process=process,
-        database=database,
-        views=views,
-        store=HealthStore(database, lease),
-        metrics=metrics,
-        expected=[Expected(n.name, n.health_key) for n in names],
-        limits=Limits(
-            heartbeat_timeout=settings.heartbeat_timeout_seconds,
-            forget_replica_after=4 * settings.heartbeat_timeout_seconds,
-        ),
-        interval=settings.health_check_interval,
-        flush_interval=settings.analytics_flush_interval,
-        look_interval=settings.event_bus_block_ms / 1000,
-        peers=peers,
-    )
 
 
 async def _run_ledger(
     process: Process,
     settings: AnalyticsSettings,
     database: Database,
-    watch: HealthWatch,
+    supervision: Supervision,
     metrics: AnalyticsMetrics,
 ) -> None:
     """Connect to what the ledger needs, in the background: health answers meanwhile."""
     bus = await process.connect_bus()
-    watch.watch_bus(bus)
-    follower = await bus.follow(subjects.LIVE.name, subjects.ALL_HEARTBEATS, watch.book.hear)
+    sight = supervision.watch.sight
+    sight.watch_bus(bus)
+    follower = await bus.follow(subjects.LIVE.name, subjects.ALL_HEARTBEATS, sight.book.hear)
     await follower.caught_up.wait()
-    watch.book.live = True
+    sight.book.live = True
+    await supervision.recovery.listen(bus)
     await _await_schema(process, settings)
     store = LedgerStore(database)
     await store.partitions.ensure_wall(process.clock.now())
-    await _start_sinks(process, settings, bus, store, watch, metrics)
+    await _start_sinks(process, settings, bus, store, sight, metrics)
     relay = OutboxRelay(database, bus, subjects.EVENTS.name, telemetry=process.telemetry)
 
     async def flush() -> None:
@@ -150,7 +120,7 @@ async def _start_sinks(
     settings: AnalyticsSettings,
     bus: Bus,
     store: LedgerStore,
-    watch: HealthWatch,
+    sight: Sight,
     metrics: AnalyticsMetrics,
 ) -> None:
     for stream, consumer, subject in _SOURCES:
@@ -162,7 +132,7 @@ async def _start_sinks(
             metrics=metrics,
             spans=LedgerSpans(process.telemetry),
         )
-        watch.sinks.append(sink)
+        sight.sinks.append(sink)
         worker = await sink.work(consumer, subject, batch=settings.backlog_batch)
         process.on_drain(worker.stop)
         log.info("sink_started", stream=stream, consumer=consumer)

@@ -13,7 +13,9 @@ from quantum.analytics.v1 import analytics_service_pb2 as pb
 from quantum.analytics.v1 import analytics_service_pb2_grpc as rpc
 
 from services.analytics import servicer_replies as replies
+from services.analytics.alert_store import AlertStore
 from services.analytics.core.performance import total
+from services.analytics.servicer_alerts import AlertRpcs
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.views import BadToken, Cursor, Views, read_token
 from services.analytics.watch import HealthWatch
@@ -28,16 +30,23 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _DEFAULT_PAGE = 50
 
 
-class AnalyticsServicer(rpc.AnalyticsServiceServicer):
+class AnalyticsServicer(AlertRpcs, rpc.AnalyticsServiceServicer):
     """Answers from PostgreSQL and from this replica's view of the system's health."""
 
     def __init__(
-        self, *, process: Process, settings: AnalyticsSettings, views: Views, watch: HealthWatch
+        self,
+        *,
+        process: Process,
+        settings: AnalyticsSettings,
+        views: Views,
+        watch: HealthWatch,
+        alerts: AlertStore,
     ) -> None:
         self._process = process
         self._settings = settings
         self._views = views
         self._watch = watch
+        self._alerts = alerts
 
     async def GetHealth(
         self, request: pb.GetHealthRequest, context: Context
@@ -56,7 +65,8 @@ class AnalyticsServicer(rpc.AnalyticsServiceServicer):
             pba_enabled=self._settings.pba_enabled,
             pal_enabled=self._settings.pal_enabled,
             clm_enabled=self._settings.clm_enabled,
-            service_health={keys[s.name]: s.status.text for s in view.services if s.name in keys},
+            service_health={keys[s.name]: s.status.text for s in view.services if s.name in keys}
+            | {part.name: part.status.text for part in view.parts},
             portfolio_state=pb.PortfolioState(
                 total_value_usd=float(self._watch.portfolio.total_value),
                 positions_count=len(self._watch.portfolio.positions),
@@ -64,9 +74,10 @@ class AnalyticsServicer(rpc.AnalyticsServiceServicer):
             learning_state=pb.LearningState(samples_collected=self._watch.samples),
             metrics=pb.HealthMetrics(
                 health_checks=self._watch.checks,
-                events_recorded=sum(sink.recorded for sink in self._watch.sinks),
+                events_recorded=sum(sink.recorded for sink in self._watch.sight.sinks),
+                auto_restarts=self._watch.auto_restarts,
             ),
-            alerts=[replies.alert(a) for a in self._watch.current_alerts(view)],
+            alerts=replies.alerts(self._watch.current_alerts(view), self._watch.stored),
             timestamp=self._now(),
             reasons=self._process.reasons,
         )

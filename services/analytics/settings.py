@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from services.analytics.alert_settings import AlertSettings
 from services.catalog.processes import process
 from services.kit.db_login import Login
-from services.kit.settings import OptionalPath, ProcessSettings
+from services.kit.settings import OptionalPath
 
 _LAYERS = {
     "hfos_enabled": "fund-level policy (HFOS)",
@@ -18,7 +19,7 @@ _BACKLOG = 5
 """A batch is this much larger when the sink is behind."""
 
 
-class AnalyticsSettings(ProcessSettings):
+class AnalyticsSettings(AlertSettings):
     """What analytics needs to know."""
 
     analytics_postgres_url: str = "postgresql://analytics@127.0.0.1:5432/quantum_trader"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from google.protobuf.message import Message
 from quantum.ai.v1 import signal_pb2
+from quantum.analytics.v1 import alerts_pb2
 from quantum.analytics.v1 import events_pb2 as analytics_pb2
 from quantum.exec_risk.v1 import events_pb2 as exec_risk_pb2
 from quantum.ops.v1 import operations_service_pb2
@@ -31,6 +32,9 @@ EMERGENCY_RESET = "emergency.reset"
 SAFETY_LEVEL_CHANGED = "safety_level.changed"
 HEALTH_STATUS = "health.status"
 ROUND_OBSERVED = "round.observed"
+SYSTEM_ALERT = "system.alert"
+RECOVERY_ASKED = "recovery.asked"
+RECOVERY_DONE = "recovery.done"
 
 MESSAGES: dict[str, type[Message]] = {
     SIGNAL_GENERATED: signal_pb2.Signal,
@@ -56,6 +60,9 @@ MESSAGES: dict[str, type[Message]] = {
     SAFETY_LEVEL_CHANGED: exec_risk_pb2.SafetyLevelChanged,
     HEALTH_STATUS: analytics_pb2.HealthStatus,
     ROUND_OBSERVED: analytics_pb2.RoundObserved,
+    SYSTEM_ALERT: alerts_pb2.SystemAlert,
+    RECOVERY_ASKED: alerts_pb2.RecoveryAsked,
+    RECOVERY_DONE: operations_service_pb2.RecoveryDone,
 }
 """Event type to its message. An event of a type that is not here is an error, never ignored."""
 

@@ -143,7 +143,7 @@ async def build(process: Process, settings: Settings) -> Servicers:
     process.spawn("exchange", _exchange(process, exchange, leader))
     process.spawn("outbox", relay.run())
     process.spawn("purge", purge_requests(database, clock))
-    process.spawn("watch", _watch(process, leader, database, exchange))
+    process.spawn("watch", _watch(process, leader, database, exchange, relay))
     views = LeaderViews(database, settings.account, clock, notifications, leader, spans)
     servicer = ExecRiskServicer(
         process=process,
@@ -175,7 +175,11 @@ async def _exchange(process: Process, exchange: BinanceExchange, leader: Leader)
 
 
 async def _watch(
-    process: Process, leader: Leader, database: Database, exchange: BinanceExchange
+    process: Process,
+    leader: Leader,
+    database: Database,
+    exchange: BinanceExchange,
+    relay: OutboxRelay,
 ) -> None:
     """Keep the components and the progress true."""
     while True:
@@ -190,6 +194,7 @@ async def _watch(
         else:
             process.degraded.pop("core", None)
         process.progress["leader"] = float(leader.leading)
+        process.progress["outbox_open"] = float(relay.open)
         if term is not None and term.ready:
             book = term.trader.book
             process.progress["market_time_ms"] = float(book.time)

@@ -15,21 +15,18 @@ from grpc_health.v1 import health_pb2_grpc
 from quantum.analytics.v1 import analytics_service_pb2_grpc as rpc
 
 from services.analytics.core.alerts import LedgerState
-from services.analytics.core.health import Expected, Limits
 from services.analytics.core.performance import Result
 from services.analytics.core.portfolio import Portfolio, ValuedPosition
 from services.analytics.core.trades import Trade, TradeStatus
-from services.analytics.health_store import HealthStore
 from services.analytics.metrics import AnalyticsMetrics
-from services.analytics.peers import Peers
 from services.analytics.servicer import AnalyticsServicer
 from services.analytics.settings import AnalyticsSettings
+from services.analytics.supervision import supervise
 from services.analytics.views import Cursor, RecordedEvent, Views
 from services.analytics.watch import HealthWatch
-from services.catalog.processes import ANALYTICS, SERVICES
+from services.catalog.processes import ANALYTICS
 from services.kit.clock import SystemClock
 from services.kit.db import Database
-from services.kit.lease import Lease
 from services.kit.process import Process
 from services.kit.server import Servicers
 from services.trade.position import ExitReason, Position, PositionSide
@@ -137,25 +134,19 @@ async def served(free_port: int) -> AsyncIterator[Running]:
         "postgresql://127.0.0.1:1/none", schema="analytics", application_name="t", min_size=0
     )
     views = StubViews(database)
-    lease = Lease(database, "health", "analytics-1", process.clock)
-    watch = HealthWatch(
-        process=process,
-        database=database,
-        views=views,
-        store=HealthStore(database, lease),
-        metrics=AnalyticsMetrics(process.metrics),
-        expected=[Expected(s.name, s.health_key) for s in SERVICES],
-        limits=Limits(),
-        interval=5,
-        flush_interval=10,
-        look_interval=1,
-        peers=Peers("", []),
-    )
+    supervision = supervise(process, settings, database, views, AnalyticsMetrics(process.metrics))
+    watch = supervision.watch
 
     async def build(process: Process) -> Servicers:
         process.components.set("postgres", True)
         process.components.set("migrations", True)
-        servicer = AnalyticsServicer(process=process, settings=settings, views=views, watch=watch)
+        servicer = AnalyticsServicer(
+            process=process,
+            settings=settings,
+            views=views,
+            watch=watch,
+            alerts=supervision.alerts,
+        )
         return [(rpc.add_AnalyticsServiceServicer_to_server, servicer)]
 
     task = asyncio.create_task(process.run(build))

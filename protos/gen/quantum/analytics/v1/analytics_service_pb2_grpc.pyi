@@ -5,6 +5,7 @@ Contract of the analytics service: the ledger and what follows from it."""
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from quantum.analytics.v1 import alerts_pb2 as _alerts_pb2
 from quantum.analytics.v1 import analytics_service_pb2 as _analytics_service_pb2
 import abc as _abc_1
 
@@ -30,6 +31,10 @@ class AnalyticsServiceStub:
     """ListTrades returns closed trades, the newest first."""
     ListEvents: _aio.UnaryUnaryMultiCallable[_analytics_service_pb2.ListEventsRequest, _analytics_service_pb2.ListEventsResponse]
     """ListEvents returns ledger events, the newest first."""
+    ListAlerts: _aio.UnaryUnaryMultiCallable[_alerts_pb2.ListAlertsRequest, _alerts_pb2.ListAlertsResponse]
+    """ListAlerts returns alerts, the newest first: those that hold, or all."""
+    AcknowledgeAlert: _aio.UnaryUnaryMultiCallable[_alerts_pb2.AcknowledgeAlertRequest, _alerts_pb2.AcknowledgeAlertResponse]
+    """AcknowledgeAlert says who looks after an alert."""
 
 class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
     """AnalyticsService remembers all that happened and tells what it amounts to."""
@@ -89,5 +94,21 @@ class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_analytics_service_pb2.ListEventsRequest, _abc.Awaitable[_analytics_service_pb2.ListEventsResponse]],
     ) -> _abc.Awaitable[_analytics_service_pb2.ListEventsResponse]:
         """ListEvents returns ledger events, the newest first."""
+
+    @_abc_1.abstractmethod
+    def ListAlerts(
+        self,
+        request: _alerts_pb2.ListAlertsRequest,
+        context: _aio.ServicerContext[_alerts_pb2.ListAlertsRequest, _abc.Awaitable[_alerts_pb2.ListAlertsResponse]],
+    ) -> _abc.Awaitable[_alerts_pb2.ListAlertsResponse]:
+        """ListAlerts returns alerts, the newest first: those that hold, or all."""
+
+    @_abc_1.abstractmethod
+    def AcknowledgeAlert(
+        self,
+        request: _alerts_pb2.AcknowledgeAlertRequest,
+        context: _aio.ServicerContext[_alerts_pb2.AcknowledgeAlertRequest, _abc.Awaitable[_alerts_pb2.AcknowledgeAlertResponse]],
+    ) -> _abc.Awaitable[_alerts_pb2.AcknowledgeAlertResponse]:
+        """AcknowledgeAlert says who looks after an alert."""
 
 def add_AnalyticsServiceServicer_to_server(servicer: AnalyticsServiceServicer, server: _aio.Server) -> None: ...
