@@ -42,7 +42,7 @@ from services.trade.ids import digest
 
 log = get_logger(__name__)
 
-TOLD_SECONDS = 60.0
+TOLD_SECONDS = 10.0
 """A restart shows as an alert for so long."""
 GIVEN_UP = "RecoveryGivenUp"
 RESTARTED = "ServiceRestarted"
@@ -102,7 +102,6 @@ class Recovery:
         self._told[told.recovery_id] = told
         if told.done and told.action in _RESTARTS:
             self._histories = touched(self._histories, who, at)
-            self._restarted[who] = (at, told.reason)
         if told.recovery_id in self._asked:
             order = self._asked.pop(told.recovery_id)
             answer = "done" if told.done else "refused"
@@ -111,6 +110,31 @@ class Recovery:
                 self.restarts += 1
                 self._metrics.auto_restarts.inc()
             log.warning("recovery_answered", instance=told.instance, answer=answer)
+
+    @property
+    def news(self) -> bool:
+        """True while something was told that is not taken in yet."""
+        return bool(self._told)
+
+    async def take(self, now: float) -> None:
+        """Store what was told; what is new shows as an alert from now on."""
+        try:
+            for key, told in list(self._told.items()):
+                new = await self._store.done(
+                    key,
+                    told.action,
+                    told.service_name,
+                    told.instance,
+                    told.reason,
+                    asked=told.asked,
+                    at=told.time.ToMilliseconds() / 1000,
+                    done=told.done,
+                )
+                del self._told[key]
+                if new and told.done and told.action in _RESTARTS:
+                    self._restarted[told.service_name, told.instance] = (now, told.reason)
+        except TRANSIENT as error:
+            log.warning("recoveries_not_stored", error=str(error))
 
     def alerts(self, now: float) -> list[Alert]:
         """Return the alerts about healing that hold now."""
@@ -136,7 +160,6 @@ class Recovery:
         """Decide what is to be done now, store it, ask for it."""
         try:
             await self._load()
-            await self._store_told()
             orders = self._decide(view, sight, stored, now)
             asked = {self._id(order, now): order for order in orders}
             await self._store.save(
@@ -161,20 +184,6 @@ class Recovery:
             self._histories = dict(self._saved)
             for who, history in heard.items():
                 self._histories = touched(self._histories, who, history.touched_at)
-
-    async def _store_told(self) -> None:
-        for key, told in list(self._told.items()):
-            await self._store.done(
-                key,
-                told.action,
-                told.service_name,
-                told.instance,
-                told.reason,
-                asked=told.asked,
-                at=told.time.ToMilliseconds() / 1000,
-                done=told.done,
-            )
-            del self._told[key]
 
     def _decide(
         self, view: SystemView, sight: Sight, stored: Sequence[Any], now: float

@@ -29,6 +29,7 @@ values ($1, $2, $3, $4, $5, $6, $7, $8, $5, $7)
 on conflict (recovery_id) do update set done = excluded.done, answer = excluded.answer,
     done_at = excluded.done_at
 where r.done_at is null
+returning recovery_id
 """
 
 
@@ -82,11 +83,12 @@ class RecoveryStore:
         asked: bool,
         at: float,
         done: bool,
-    ) -> None:
-        """Write what a supervisor told; the same again changes nothing."""
-        await self._database.pool.execute(
+    ) -> bool:
+        """Write what a supervisor told; False when it is known already."""
+        written = await self._database.pool.fetchval(
             _DONE, recovery_id, action, service, instance, reason, asked, _moment(at), done
         )
+        return written is not None
 
 
 def _row(who: Who, history: History) -> tuple[Any, ...]:

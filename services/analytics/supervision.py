@@ -55,7 +55,7 @@ def supervise(
         "health",
         process.instance,
         process.clock,
-        ttl=3 * settings.health_check_interval,
+        ttl=2 * settings.health_check_interval,
     )
     process.on_stop(lease.release)
     store = AlertStore(database, lease, settings.alert_runbook_url)

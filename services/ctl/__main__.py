@@ -7,7 +7,9 @@ import sys
 import typer
 
 from services.ctl.commands import (
+    alerts,
     certs,
+    health,
     identities,
     models,
     money,
@@ -44,6 +46,7 @@ for command in (
     money.pnl,
     money.signals,
     verify.verify,
+    health.health,
     simulate.simulate,
     reconcile.reconcile,
     trace.trace,
@@ -53,6 +56,7 @@ for command in (
     setup.setup,
 ):
     app.command()(command)
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(certs.app, name="certs")
 app.add_typer(models.app, name="models")
 app.add_typer(orders.app, name="order")
