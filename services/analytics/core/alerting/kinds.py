@@ -78,11 +78,9 @@ KINDS = (
     AlertKind("RecoveryGivenUp", _C, "a replica was healed as often as is allowed", level=2),
     AlertKind("AlertNotDelivered", _H, "a message about an alert reached nobody"),
     AlertKind("RuleUnreadable", _M, "Alertmanager told of an alert without a name"),
-    AlertKind("TargetDown", _C, "Prometheus cannot scrape a replica", level=2, by=PROMETHEUS),
     AlertKind("HighErrorRate", _C, "more than 5 % of calls fail", level=2, by=PROMETHEUS),
     AlertKind("HighLatency", _M, "signals take longer than 2 s", by=PROMETHEUS),
     AlertKind("HighMemoryUsage", _M, "a container is near its limit", by=PROMETHEUS),
-    AlertKind("DailyLoss", _C, "the day's loss is above 1000 USD", by=PROMETHEUS),
     AlertKind("AnalyticsDown", _C, "nobody watches: analytics is not up", by=PROMETHEUS),
 )
 _BY_NAME = {kind.name: kind for kind in KINDS}
