@@ -2,6 +2,7 @@
 alter table position_facts add column initial_stop numeric;
 alter table position_facts add column stop_version integer not null default 0;
 alter table trades add column initial_stop numeric;
+create index trades_by_close on trades (closed_time) where status = 'closed';
 create index trade_fills_by_moment on trade_fills (time);
 create index trade_funding_by_moment on trade_funding (time);
 

@@ -5,3 +5,5 @@ drop index events_newest;
 alter table events add primary key (timestamp, event_id);
 drop index events_by_type;
 create index events_by_type on events (type, timestamp);
+-- `trades_closed` serves the same.
+drop index trades_by_close;
