@@ -6,8 +6,10 @@ from quantum.ai.v1 import ai_service_pb2_grpc
 
 from services.ai.consumers import CandleAnswerer
 from services.ai.core.watch import ModelWatch
+from services.ai.core.windows import Windows
 from services.ai.inference import Inference
 from services.ai.live_consumer import LiveAnswers
+from services.ai.market_views import MarketViews, UniverseSettings
 from services.ai.measures import Measures
 from services.ai.servicer import AiServicer
 from services.ai.settings import Settings
@@ -39,6 +41,17 @@ def make_build(settings: Settings) -> Build:
         watch = ModelWatch()
         live = LiveAnswers(capacity=settings.ai_cache_size, measures=measures, watch=watch)
         process.on_drain(live.close)
+        windows = Windows()
+        views = MarketViews(
+            windows=windows,
+            manifest=lambda: slot.manifest,
+            settings=UniverseSettings(
+                enabled=settings.universe_scan_enabled,
+                interval_ms=settings.universe_scan_interval_seconds * 1000,
+                top=settings.top_opportunities,
+            ),
+            measures=measures,
+        )
         answerer = CandleAnswerer(
             slot=slot,
             watch=watch,
@@ -49,22 +62,27 @@ def make_build(settings: Settings) -> Build:
             clock=process.clock,
             batch_size=settings.ai_batch_size,
             progress=process.progress,
+            windows=windows,
+            on_live_candle=views.take,
         )
         process.on_drain(answerer.drain)
-        process.spawn("candles", _read(process, answerer, live))
+        process.spawn("candles", _read(process, answerer, live, views))
         return [
             (
                 ai_service_pb2_grpc.add_AiServiceServicer_to_server,
-                AiServicer(process=process, slot=slot, answerer=answerer, live=live),
+                AiServicer(process=process, slot=slot, answerer=answerer, live=live, views=views),
             )
         ]
 
     return build
 
 
-async def _read(process: Process, answerer: CandleAnswerer, live: LiveAnswers) -> None:
+async def _read(
+    process: Process, answerer: CandleAnswerer, live: LiveAnswers, views: MarketViews
+) -> None:
     """Connect, which may wait for the server: health answers meanwhile."""
     process.components.set("nats", False, "connecting")
     bus = await process.connect_bus()
     await live.start(bus)
+    process.spawn("market-views", views.run(bus))
     await answerer.run(bus)

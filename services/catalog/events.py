@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from google.protobuf.message import Message
-from quantum.ai.v1 import registry_pb2, signal_pb2
+from quantum.ai.v1 import registry_pb2, signal_pb2, universe_pb2
 from quantum.analytics.v1 import events_pb2 as analytics_pb2
 from quantum.analytics.v1 import policy_pb2
 from quantum.exec_risk.v1 import events_pb2 as exec_risk_pb2
@@ -40,6 +40,8 @@ PORTFOLIO_BALANCE = "portfolio.balance"
 PROFIT_AMPLIFICATION = "profit.amplification"
 MODEL_PROMOTED = "model.promoted"
 MODEL_ROLLED_BACK = "model.rolled_back"
+UNIVERSE_OPPORTUNITY = "universe.opportunity"
+REGIME_CHANGED = "regime.changed"
 
 MESSAGES: dict[str, type[Message]] = {
     SIGNAL_GENERATED: signal_pb2.Signal,
@@ -73,6 +75,8 @@ MESSAGES: dict[str, type[Message]] = {
     PROFIT_AMPLIFICATION: policy_pb2.ProfitAmplification,
     MODEL_PROMOTED: registry_pb2.ModelPromoted,
     MODEL_ROLLED_BACK: registry_pb2.ModelRolledBack,
+    UNIVERSE_OPPORTUNITY: universe_pb2.UniverseOpportunity,
+    REGIME_CHANGED: universe_pb2.RegimeChanged,
 }
 """Event type to its message. An event of a type that is not here is an error, never ignored."""
 

@@ -72,6 +72,9 @@ ALL_CANDLES = "quantum.market.candle.>"
 ALL_EVENTS = "quantum.events.>"
 ALL_SIGNALS = "quantum.live.signal.generated.>"
 ALL_PREDICTIONS = "quantum.live.prediction.>"
+ALL_OPPORTUNITIES = "quantum.live.universe.opportunity.>"
+ALL_REGIMES = "quantum.live.regime.changed.>"
+ALL_CLOSED_POSITIONS = "quantum.events.position.closed.>"
 ALL_HEARTBEATS = "quantum.live.service.heartbeat.>"
 FUND_POLICY = "$KV.policy.fund"
 """The fund's policy that holds now, a copy of the newest row in PostgreSQL."""
@@ -95,6 +98,11 @@ LEDGER_PREDICTION_CONSUMER = "analytics-predictions"
 """Durable consumer on LIVE (prediction batches) that the analytics replicas share."""
 LEDGER_CANDLE_CONSUMER = "analytics-candles"
 """Durable consumer on MARKET (closed candles) that the analytics replicas share."""
+
+LEDGER_UNIVERSE_CONSUMER = "analytics-universe"
+"""Durable consumer on LIVE (scans of the universe) that the analytics replicas share."""
+LEDGER_REGIME_CONSUMER = "analytics-regime"
+"""Durable consumer on LIVE (changes of the regime) that the analytics replicas share."""
 
 
 def candle(venue: str, timeframe: str, symbol: str) -> str:
@@ -125,6 +133,16 @@ def prediction(venue: str, timeframe: str) -> str:
 def model_weight_changed(model: str) -> str:
     """Subject on which ai tells that a model was excluded or takes part again."""
     return f"quantum.live.model.weight_changed.{model}"
+
+
+def opportunity(venue: str) -> str:
+    """Subject of scans of a venue's universe."""
+    return f"quantum.live.universe.opportunity.{venue}"
+
+
+def regime_changed(venue: str) -> str:
+    """Subject on which ai tells that the regime of a venue's market changed."""
+    return f"quantum.live.regime.changed.{venue}"
 
 
 def heartbeat(service: str) -> str:

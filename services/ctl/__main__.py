@@ -49,6 +49,7 @@ for command in (
     money.signals,
     report.report,
     report.trade,
+    money.opportunities,
     verify.verify,
     simulate.simulate,
     reconcile.reconcile,

@@ -121,6 +121,14 @@ class GatewayClient:
         answer = await self._ai.GetPredictions(request, timeout=ANSWER_SECONDS)
         return list(answer.predictions)
 
+    async def opportunities(self, count: int = 0) -> ai_pb.GetTopOpportunitiesResponse:
+        """Return the best symbols of the last scan; 0 for as many as it kept."""
+        request = ai_pb.GetTopOpportunitiesRequest(top_n=count)
+        answer: ai_pb.GetTopOpportunitiesResponse = await self._ai.GetTopOpportunities(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer
+
     async def signals(self, count: int = 20) -> list[signal_pb2.Signal]:
         """Return the last signals that the ledger holds, the newest first."""
         request = analytics_pb.ListEventsRequest(type=SIGNAL_GENERATED, page_size=count)

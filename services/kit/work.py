@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -73,7 +74,9 @@ class Worker:
         self._outstanding = 0
         self._heard = 0.0
         self._loop = asyncio.get_running_loop()
-        self._arrived: asyncio.Queue[Delivery] = asyncio.Queue()
+        self._arrived: deque[Delivery] = deque()
+        self._some = asyncio.Event()
+        """Set when something has arrived."""
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -115,8 +118,8 @@ class Worker:
         for task in self._tasks:
             task.cancel("stop")
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        while not self._arrived.empty():
-            await self._arrived.get_nowait().nak(0)
+        while self._arrived:
+            await self._arrived.popleft().nak(0)
 
     def _request(self) -> None:
         """Ask for more; while the connection is away the watch asks again once it is back."""
@@ -146,7 +149,8 @@ class Worker:
             self._bury,
             reply=reply,
         )
-        self._arrived.put_nowait(delivery)
+        self._arrived.append(delivery)
+        self._some.set()
 
     async def _settle(self, reply: bytes, answer: bytes) -> None:
         # What is not connected cannot be told; the message comes again.
@@ -161,9 +165,11 @@ class Worker:
 
     async def _run(self) -> None:
         while True:
-            batch = [await self._arrived.get()]
-            while len(batch) < self._batch and not self._arrived.empty():
-                batch.append(self._arrived.get_nowait())
+            while not self._arrived:
+                self._some.clear()
+                await self._some.wait()
+            size = min(self._batch, len(self._arrived))
+            batch = [self._arrived.popleft() for _ in range(size)]
             # A stop lets the batch in hand finish: it is shielded, the loop around it is not.
             work = asyncio.ensure_future(self._handle(batch))
             try:
@@ -174,7 +180,7 @@ class Worker:
             self._ask_for_more()
 
     def _ask_for_more(self) -> None:
-        held = self._outstanding + self._arrived.qsize()
+        held = self._outstanding + len(self._arrived)
         if held <= self._batch // 2 and not self._stopping.is_set():
             self._request()
 

@@ -42,13 +42,13 @@ def run(
     if service == GATEWAY:
         asyncio.run(_gateway())
     else:
-        asyncio.run(keep(behind_sidecar(_unit(service), MeshSettings())))
+        asyncio.run(keep(behind_sidecar(_unit(service), settings.load(MeshSettings))))
 
 
 async def _gateway() -> None:
     door = FrontDoor(
-        settings=DoorSettings(),
-        mesh=MeshSettings(),
+        settings=settings.load(DoorSettings),
+        mesh=settings.load(MeshSettings),
         gateway=await asyncio.to_thread(discovered, settings.load(GatewaySettings)),
         policy=policy.load(),
         ports=WELL_KNOWN,
