@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from google.protobuf.message import DecodeError
 from quantum.analytics.v1 import events_pb2 as published
@@ -53,7 +53,10 @@ class Sink:
         clock: Clock,
         metrics: AnalyticsMetrics,
         spans: LedgerSpans | None = None,
+        before_answer: Callable[[str, int], Awaitable[None]] | None = None,
     ) -> None:
+        """`before_answer` is awaited with account and market time before a round is answered."""
+        self._before_answer = before_answer
         self._spans = spans
         self._stream = stream
         self._store = store
@@ -186,6 +189,9 @@ class Sink:
                 fact.account not in newest or newest[fact.account].time < fact.time
             ):
                 newest[fact.account] = fact
+        if self._before_answer is not None:
+            for fact in newest.values():
+                await self._before_answer(fact.account, fact.time)
         if newest:
             answers = [observed(fact) for fact in newest.values()]
             await self._bus.publish_all(answers)

@@ -28,6 +28,11 @@ class AnalyticsMetrics:
         self.samples = metrics.gauge(
             "learning_samples_collected", "Predictions that the ledger holds."
         )
+        self.ledger_difference = metrics.gauge(
+            "ledger_difference_usd",
+            "What no fill and no settlement explains of the wallet's change in the last hour.",
+            ("account",),
+        )
         self.sink_pending = metrics.gauge(
             "sink_pending_messages", "Messages that wait to be written, by stream.", ("stream",)
         )

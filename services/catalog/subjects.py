@@ -14,6 +14,10 @@ HEADER_HISTORY = "qt-history"
 """Present on candles that only fill windows and make no prediction."""
 HEADER_REASON = "qt-reason"
 """Why a message lies in the dead-letter stream."""
+HEADER_SUBJECT = "qt-subject"
+HEADER_SEQUENCE = "qt-sequence"
+HEADER_ORIGINAL_ID = "qt-message-id"
+"""Subject, stream sequence and id that a dead letter had before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +45,47 @@ EVENTS = Stream(
 )
 LIVE = Stream("LIVE", ("quantum.live.>",), max_age_seconds=3_600)
 DEADLETTER = Stream("DEADLETTER", ("quantum.deadletter.>",), max_age_seconds=30 * 86_400)
-STREAMS = (MARKET, EVENTS, LIVE, DEADLETTER)
+COMMANDS = Stream("COMMANDS", ("quantum.commands.>",), max_age_seconds=7 * 86_400, work_queue=True)
+POLICY = Stream(
+    "KV_policy",
+    ("$KV.policy.>",),
+    max_messages_per_subject=64,
+    max_bytes=64 << 20,
+    discard_new=True,
+)
+"""The bucket `policy`: the fund's policy and the pointers to models."""
+MODES = Stream(
+    "KV_modes", ("$KV.modes.>",), max_messages_per_subject=8, max_bytes=16 << 20, discard_new=True
+)
+"""The bucket `modes`: drain and maintenance of whole services."""
+MODELS = Stream(
+    "OBJ_models",
+    ("$O.models.C.>", "$O.models.M.>"),
+    max_messages_per_subject=1_000_000,
+    max_bytes=8 << 30,
+    discard_new=True,
+)
+"""The object store `models`: model artifacts."""
+STREAMS = (MARKET, EVENTS, LIVE, DEADLETTER, COMMANDS, POLICY, MODES, MODELS)
 
 ALL_CANDLES = "quantum.market.candle.>"
 ALL_EVENTS = "quantum.events.>"
 ALL_SIGNALS = "quantum.live.signal.generated.>"
 ALL_PREDICTIONS = "quantum.live.prediction.>"
+ALL_OPPORTUNITIES = "quantum.live.universe.opportunity.>"
+ALL_REGIMES = "quantum.live.regime.changed.>"
+ALL_CLOSED_POSITIONS = "quantum.events.position.closed.>"
 ALL_HEARTBEATS = "quantum.live.service.heartbeat.>"
+FUND_POLICY = "$KV.policy.fund"
+"""The fund's policy that holds now, a copy of the newest row in PostgreSQL."""
+ACTIVE_MODEL = "$KV.policy.model.active"
+"""Pointer to the artifact that makes the signals."""
+SHADOW_MODEL = "$KV.policy.model.shadow"
+"""Pointer to the artifact that answers beside it."""
+MODELS_BUCKET = "models"
+"""Object store of model artifacts."""
+TRAIN_COMMANDS = "quantum.commands.train.>"
+"""Jobs of the trainer."""
 ALL_RECOVERIES_ASKED = "quantum.live.recovery.asked.>"
 ALL_RECOVERIES_DONE = "quantum.live.recovery.done.>"
 ALL_ROUNDS_OBSERVED = "quantum.live.round.observed.>"
@@ -60,6 +98,13 @@ LEDGER_LIVE_CONSUMER = "analytics-live"
 """Durable consumer on LIVE (signals) that the analytics replicas share."""
 LEDGER_PREDICTION_CONSUMER = "analytics-predictions"
 """Durable consumer on LIVE (prediction batches) that the analytics replicas share."""
+LEDGER_CANDLE_CONSUMER = "analytics-candles"
+"""Durable consumer on MARKET (closed candles) that the analytics replicas share."""
+
+LEDGER_UNIVERSE_CONSUMER = "analytics-universe"
+"""Durable consumer on LIVE (scans of the universe) that the analytics replicas share."""
+LEDGER_REGIME_CONSUMER = "analytics-regime"
+"""Durable consumer on LIVE (changes of the regime) that the analytics replicas share."""
 
 
 DURABLE_CONSUMERS = (
@@ -67,6 +112,9 @@ DURABLE_CONSUMERS = (
     (EVENTS.name, LEDGER_CONSUMER, "analytics-os-service"),
     (LIVE.name, LEDGER_LIVE_CONSUMER, "analytics-os-service"),
     (LIVE.name, LEDGER_PREDICTION_CONSUMER, "analytics-os-service"),
+    (LIVE.name, LEDGER_UNIVERSE_CONSUMER, "analytics-os-service"),
+    (LIVE.name, LEDGER_REGIME_CONSUMER, "analytics-os-service"),
+    (MARKET.name, LEDGER_CANDLE_CONSUMER, "analytics-os-service"),
 )
 """Stream, durable consumer, and the process whose replicas share it."""
 
@@ -99,6 +147,16 @@ def prediction(venue: str, timeframe: str) -> str:
 def model_weight_changed(model: str) -> str:
     """Subject on which ai tells that a model was excluded or takes part again."""
     return f"quantum.live.model.weight_changed.{model}"
+
+
+def opportunity(venue: str) -> str:
+    """Subject of scans of a venue's universe."""
+    return f"quantum.live.universe.opportunity.{venue}"
+
+
+def regime_changed(venue: str) -> str:
+    """Subject on which ai tells that the regime of a venue's market changed."""
+    return f"quantum.live.regime.changed.{venue}"
 
 
 def heartbeat(service: str) -> str:

@@ -47,7 +47,7 @@ def relative(path: Path) -> str:
 CORES = [
     p
     for p in python_files(*(SERVICES / name / "core" for name in PROCESSES), SERVICES / "trade")
-    if p.name != "codec.py"
+    if not p.name.endswith("codec.py")
 ]
 
 

@@ -20,13 +20,13 @@ from services.analytics.core.alerting.kinds import (
     kind_of,
     runbook_of,
 )
-from services.exec_risk.core.differences import REPORTED
+from services.exec_risk.core.reconciling.differences import REPORTED
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
-RULES = ROOT / "mesh" / "observability" / "alerts.yml"
+RULES = ROOT / "mesh" / "observability" / "rules" / "system.yml"
 PARTS = ("- Means: ", "- Did by itself: ", "- Look at: ", "- Do: ")
-REPORTED_BY = "services/exec_risk/core/reconcile.py"
+REPORTED_BY = "services/exec_risk/core/reconciling/reconcile.py"
 """The one call whose type is made: of a difference that is only reported."""
 
 

@@ -67,7 +67,11 @@ class LedgerState:
     settling_trades: int = 0
     """Trades reported closed whose fills the ledger does not hold."""
     disagreeing_trades: int = 0
+    overdue_directives: int = 0
+    """Directives of the last hour that nobody carried out or refused by their deadline."""
     """Closed trades whose net profit exec_risk reported differently."""
+    unexplained: str = ""
+    """What the last comparison with the wallet found; empty when both agree to the cent."""
     risks: tuple[RiskNotice, ...] = ()
     """Grave ones of the last market hour."""
 
@@ -142,9 +146,14 @@ def _of_ledger(ledger: LedgerState, now: float) -> Iterable[Alert]:
     if ledger.settling_trades:
         text = f"{ledger.settling_trades} closed positions miss fills in the ledger"
         yield plain("LedgerIncomplete", component, text, now)
+    if ledger.overdue_directives:
+        text = f"{ledger.overdue_directives} directives were not answered by their deadline"
+        yield plain("DirectiveOverdue", "fund", text, now)
     if ledger.disagreeing_trades:
         text = f"{ledger.disagreeing_trades} closed trades differ from exec_risk's own net profit"
         yield plain("PnlMismatch", component, text, now)
+    if ledger.unexplained:
+        yield plain("LedgerDiffers", component, ledger.unexplained, now)
     for risk in ledger.risks:
         text = f"{risk.message} (market time {risk.time})"
         yield Alert(risk.type, risk.severity, text, risk.component, now)

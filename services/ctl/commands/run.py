@@ -15,6 +15,7 @@ import typer
 
 from services.catalog.processes import SERVICES, process
 from services.ctl import policy
+from services.ctl.discovery import discovered
 from services.ctl.policy import GATEWAY
 from services.ctl.servers.command import Command, ServerFailed
 from services.ctl.servers.free import LOOPBACK, free_port
@@ -44,15 +45,15 @@ def run(
     if service == GATEWAY:
         asyncio.run(_gateway())
     else:
-        units = behind_sidecar(_unit(service), MeshSettings())
+        units = behind_sidecar(_unit(service), settings.load(MeshSettings))
         asyncio.run(keep(units, bus=_bus(service)))
 
 
 async def _gateway() -> None:
     door = FrontDoor(
-        settings=DoorSettings(),
-        mesh=MeshSettings(),
-        gateway=settings.load(GatewaySettings),
+        settings=settings.load(DoorSettings),
+        mesh=settings.load(MeshSettings),
+        gateway=await asyncio.to_thread(discovered, settings.load(GatewaySettings)),
         policy=policy.load(),
         ports=WELL_KNOWN,
     )

@@ -89,7 +89,8 @@ def _kept(stream: Stream) -> str:
         parts.append(f"{hours // 24} days" if hours >= 48 else f"{hours} h")
     if stream.max_messages_per_subject > 0:
         parts.append(f"{stream.max_messages_per_subject} a subject")
-    return ", ".join([*parts, f"{stream.max_bytes >> 30} GiB"])
+    size = stream.max_bytes >> 20
+    return ", ".join([*parts, f"{size >> 10} GiB" if size >= 1024 else f"{size} MiB"])
 
 
 def _published(policy: Policy, event_type: str) -> tuple[str, str]:

@@ -130,7 +130,7 @@ async def test_portfolio_is_decimal_text(served: Running) -> None:
 async def test_performance_by_day_and_in_all(served: Running) -> None:
     """Incidents 92, 93: results by UTC day, with commission and funding."""
     answer = await served.stub.GetPerformance(pb.GetPerformanceRequest(day="2025-05-01"), timeout=5)
-    assert served.views.asked_day == date(2025, 5, 1)
+    assert served.views.asked_days == (date(2025, 5, 1), date(2025, 5, 1))
     assert [d.net_pnl for d in answer.days] == ["2", "-1.25"]
     total = answer.total
     assert (total.day, total.net_pnl, total.trades, total.wins) == ("total", "0.75", 3, 1)

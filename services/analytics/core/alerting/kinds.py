@@ -50,7 +50,7 @@ class AlertKind:
     quiet_seconds: float = 10.0
     """Its cause must be gone so long before it counts as resolved."""
     by: str = "analytics"
-    """Who finds it: analytics, or Prometheus by a rule of mesh/observability/alerts.yml."""
+    """Who finds it: analytics, or Prometheus by a rule of mesh/observability/rules/system.yml."""
 
 
 _C, _H, _M, _L = Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW
@@ -75,6 +75,8 @@ KINDS = (
     AlertKind("DeadLetter", _H, "a message could not be handled and was put aside"),
     AlertKind("LedgerIncomplete", _H, "a closed position misses fills", hold_seconds=30.0),
     AlertKind("PnlMismatch", _H, "the ledger and exec_risk differ about a trade's profit"),
+    AlertKind("LedgerDiffers", _H, "the wallet changed by what the ledger does not hold"),
+    AlertKind("DirectiveOverdue", _H, "a directive of the fund was not applied in time"),
     AlertKind("RecoveryGivenUp", _C, "a replica was healed as often as is allowed", level=2),
     AlertKind("AlertNotDelivered", _H, "a message about an alert reached nobody"),
     AlertKind("RuleUnreadable", _M, "Alertmanager told of an alert without a name"),

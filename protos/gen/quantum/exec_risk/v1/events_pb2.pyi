@@ -839,3 +839,53 @@ class SafetyLevelChanged(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SafetyLevelChanged: _TypeAlias = SafetyLevelChanged  # noqa: Y015
+
+@_typing.final
+class DirectiveApplied(_message.Message):
+    """DirectiveApplied (directive.applied): what became of a directive of the fund."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIRECTIVE_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CLIENT_ORDER_IDS_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    directive_id: _builtins.str
+    """The directive."""
+    account: _builtins.str
+    """Account."""
+    symbol: _builtins.str
+    """Symbol."""
+    result: _builtins.str
+    """APPLIED, REFUSED or EXPIRED."""
+    reason: _builtins.str
+    """Why it was not applied, for example "position_gone" or the rule that refused; empty when it was."""
+    @_builtins.property
+    def client_order_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Orders that carry it out."""
+
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """Market time."""
+
+    def __init__(
+        self,
+        *,
+        directive_id: _builtins.str = ...,
+        account: _builtins.str = ...,
+        symbol: _builtins.str = ...,
+        result: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        client_order_ids: _abc.Iterable[_builtins.str] | None = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "client_order_ids", b"client_order_ids", "directive_id", b"directive_id", "reason", b"reason", "result", b"result", "symbol", b"symbol", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DirectiveApplied: _TypeAlias = DirectiveApplied  # noqa: Y015
