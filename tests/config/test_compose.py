@@ -107,6 +107,13 @@ def test_every_container_that_stays_says_how_it_is(services: dict[str, Any]) -> 
         assert told == ["CMD", "python", "-m", "services.ctl.healthcheck", service.grpc_service]
 
 
+def test_checks_of_our_image_use_what_is_in_it(services: dict[str, Any]) -> None:
+    """Incident 107: a check by curl, which the image does not have, is unhealthy for ever."""
+    for name in (*OURS, "gateway"):
+        told = services[name].get("healthcheck", {}).get("test")
+        assert not told or told[:2] in (["CMD", "python"], ["CMD", "test"]), name
+
+
 def test_every_dependency_is_one_that_can_come_true(services: dict[str, Any]) -> None:
     for name, service in services.items():
         for needed, how in service.get("depends_on", {}).items():
