@@ -57,7 +57,13 @@ select
             to_char(since, 'YYYY-MM-DD HH24:MI'), to_char(until, 'YYYY-MM-DD HH24:MI'),
             trim_scale(wallet_change), trim_scale(booked), trim_scale(realized_difference)), '; ')
         from (select distinct on (account) * from ledger_checks order by account, until desc) c
-        where abs(difference) >= 0.01 or abs(realized_difference) >= 0.01), '') as unexplained
+        where abs(difference) >= 0.01 or abs(realized_difference) >= 0.01), '') as unexplained,
+    (select count(*) from directives d
+        where d.deadline < (select max(time) from portfolio where account = d.account)
+        and d.deadline > (select max(time) from portfolio) - interval '1 hour'
+        and not exists (select from events e where e.type = 'directive.applied'
+            and e.timestamp >= d.decided_at and e.data ->> 'directive_id' = d.directive_id
+            and e.data ->> 'result' <> 'EXPIRED')) as overdue
 """
 
 # The newest of each kind; market time stands at the last round, or at the last alert after it.
@@ -199,6 +205,7 @@ class Views:
             settling_trades=row["settling"],
             disagreeing_trades=row["disagreeing"],
             unexplained=row["unexplained"],
+            overdue_directives=row["overdue"],
             risks=tuple(
                 RiskNotice(
                     account=risk["account"],

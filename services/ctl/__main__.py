@@ -7,9 +7,11 @@ import sys
 import typer
 
 from services.ctl.commands import (
+    alerts,
     certs,
     db,
     events,
+    health,
     identities,
     models,
     money,
@@ -51,6 +53,7 @@ for command in (
     report.trade,
     money.opportunities,
     verify.verify,
+    health.health,
     simulate.simulate,
     reconcile.reconcile,
     trace.trace,
@@ -60,6 +63,7 @@ for command in (
     setup.setup,
 ):
     app.command()(command)
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(certs.app, name="certs")
 app.add_typer(db.app, name="db")
 app.add_typer(events.app, name="events")

@@ -12,9 +12,9 @@ from google.protobuf.message import Message
 from quantum.ai.v1 import ai_service_pb2 as ai_pb
 from quantum.ai.v1 import ai_service_pb2_grpc as ai_rpc
 from quantum.ai.v1 import signal_pb2
+from quantum.analytics.v1 import alerts_pb2, report_pb2
 from quantum.analytics.v1 import analytics_service_pb2 as analytics_pb
 from quantum.analytics.v1 import analytics_service_pb2_grpc as analytics_rpc
-from quantum.analytics.v1 import report_pb2
 from quantum.exec_risk.v1 import exec_risk_service_pb2 as exec_pb
 from quantum.exec_risk.v1 import exec_risk_service_pb2_grpc as exec_rpc
 from quantum.exec_risk.v1 import trading_pb2
@@ -186,6 +186,32 @@ class GatewayClient:
             request, timeout=ANSWER_SECONDS
         )
         return answer
+
+    async def system_health(self) -> analytics_pb.GetSystemHealthResponse:
+        """Return how every replica and part is."""
+        request = analytics_pb.GetSystemHealthRequest()
+        answer: analytics_pb.GetSystemHealthResponse = await self._analytics.GetSystemHealth(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer
+
+    async def alerts(
+        self, *, resolved: bool = False, severity: str = "", begins: str = "", count: int = 50
+    ) -> list[alerts_pb2.StoredAlert]:
+        """Return alerts, the newest first."""
+        request = alerts_pb2.ListAlertsRequest(
+            include_resolved=resolved, severity=severity, alert_id=begins, page_size=count
+        )
+        answer = await self._analytics.ListAlerts(request, timeout=ANSWER_SECONDS)
+        return list(answer.alerts)
+
+    async def acknowledge(self, alert_id: str, by: str, note: str) -> alerts_pb2.StoredAlert:
+        """Take an alert."""
+        request = alerts_pb2.AcknowledgeAlertRequest(alert_id=alert_id, by=by, note=note)
+        answer: alerts_pb2.AcknowledgeAlertResponse = await self._analytics.AcknowledgeAlert(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer.alert
 
 
 @contextlib.asynccontextmanager

@@ -47,6 +47,11 @@ class Settings(RiskSettings, KeySettings):
     symbols: str = ""
     """Market ids to trade, separated by commas; empty: all that the venue trades."""
     trading_enabled: bool = True
+    fund_policy_required: bool = True
+    """True: no entries before the fund's policy was read; False, where analytics does not run:
+    the account's own limits alone hold until one is."""
+    policy_patience_seconds: float = Field(default=60.0, gt=0)
+    """Seconds without a sign of the key-value store after which the policy counts as unreadable."""
     max_leverage: int = Field(default=20, ge=1, le=125)
     default_leverage: int = Field(default=5, ge=1, le=125)
     max_position_size_usd: Decimal = Field(default=Decimal(10_000), gt=0)
@@ -155,6 +160,7 @@ class Settings(RiskSettings, KeySettings):
             venue=self.exchange_venue,
             timeframe=self.timeframe,
             trading_enabled=self.trading_enabled,
+            fund_required=self.fund_policy_required,
             max_leverage=self.max_leverage,
             leverage=self.default_leverage,
             max_position_usd=self.max_position_size_usd,

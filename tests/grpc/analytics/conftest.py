@@ -15,7 +15,6 @@ from grpc_health.v1 import health_pb2_grpc
 from quantum.analytics.v1 import analytics_service_pb2_grpc as rpc
 
 from services.analytics.core.alerts import LedgerState
-from services.analytics.core.health import Expected, Limits
 from services.analytics.core.ledger import BookedFill
 from services.analytics.core.performance import Result
 from services.analytics.core.portfolio import Portfolio, ValuedPosition
@@ -23,21 +22,19 @@ from services.analytics.core.report import Flows, Report, make
 from services.analytics.core.spans import Span
 from services.analytics.core.trades import Trade, TradeStatus
 from services.analytics.core.truth import TradeTruth
-from services.analytics.health_store import HealthStore
 from services.analytics.metrics import AnalyticsMetrics
-from services.analytics.peers import Peers
 from services.analytics.policy_store import PolicyStore
 from services.analytics.rebalance_requests import RebalanceRequests
 from services.analytics.report_views import Checks, ReportViews, Surroundings
 from services.analytics.servicer import AnalyticsServicer
 from services.analytics.servicer_report import ReportDesk
 from services.analytics.settings import AnalyticsSettings
+from services.analytics.supervision import supervise
 from services.analytics.views import Cursor, RecordedEvent, Views
 from services.analytics.watch import HealthWatch
-from services.catalog.processes import ANALYTICS, SERVICES
+from services.catalog.processes import ANALYTICS
 from services.kit.clock import SystemClock
 from services.kit.db import Database
-from services.kit.lease import Lease
 from services.kit.process import Process
 from services.kit.server import Servicers
 from services.trade.position import ExitReason, Position, PositionSide
@@ -164,20 +161,8 @@ async def served(free_port: int) -> AsyncIterator[Running]:
         "postgresql://127.0.0.1:1/none", schema="analytics", application_name="t", min_size=0
     )
     views = StubViews(database)
-    lease = Lease(database, "health", "analytics-1", process.clock)
-    watch = HealthWatch(
-        process=process,
-        database=database,
-        views=views,
-        store=HealthStore(database, lease),
-        metrics=AnalyticsMetrics(process.metrics),
-        expected=[Expected(s.name, s.health_key) for s in SERVICES],
-        limits=Limits(),
-        interval=5,
-        flush_interval=10,
-        look_interval=1,
-        peers=Peers("", [], process.telemetry),
-    )
+    supervision = supervise(process, settings, database, views, AnalyticsMetrics(process.metrics))
+    watch = supervision.watch
 
     async def build(process: Process) -> Servicers:
         process.components.set("postgres", True)
@@ -190,7 +175,8 @@ async def served(free_port: int) -> AsyncIterator[Running]:
             reports=ReportDesk(StubReports(database), process.clock),
             policies=PolicyStore(database, settings.first_policy),
             policy_changed=asyncio.Event().set,
-            ask_rebalance=RebalanceRequests(database).ask,
+            ask_rebalance=RebalanceRequests(database, enabled=True).ask,
+            alerts=supervision.alerts,
         )
         return [(rpc.add_AnalyticsServiceServicer_to_server, servicer)]
 

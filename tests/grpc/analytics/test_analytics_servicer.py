@@ -25,7 +25,9 @@ def heartbeat(watch: HealthWatch, service: str) -> None:
     """Let a service be heard."""
     beat = ops.ServiceHeartbeat(service_name=service, instance=f"{service}-1", status="HEALTHY")
     beat.time.GetCurrentTime()
-    watch.book.hear(Message("quantum.live.service.heartbeat.x", beat.SerializeToString(), {}, 1))
+    watch.sight.book.hear(
+        Message("quantum.live.service.heartbeat.x", beat.SerializeToString(), {}, 1)
+    )
 
 
 async def test_health_has_every_field_of_the_guide(served: Running) -> None:
@@ -38,6 +40,7 @@ async def test_health_has_every_field_of_the_guide(served: Running) -> None:
         "ai_service": "healthy",
         "exec_risk_service": "down",
         "analytics_os_service": "healthy",
+        "postgres": "healthy",
     }
     assert answer.portfolio_state.total_value_usd == 1001.0
     assert answer.portfolio_state.positions_count == 1

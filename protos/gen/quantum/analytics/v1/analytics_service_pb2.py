@@ -27,11 +27,12 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from quantum.analytics.v1 import alerts_pb2 as quantum_dot_analytics_dot_v1_dot_alerts__pb2
 from quantum.analytics.v1 import policy_pb2 as quantum_dot_analytics_dot_v1_dot_policy__pb2
 from quantum.analytics.v1 import report_pb2 as quantum_dot_analytics_dot_v1_dot_report__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,quantum/analytics/v1/analytics_service.proto\x12\x14quantum.analytics.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!quantum/analytics/v1/policy.proto\x1a!quantum/analytics/v1/report.proto\"B\n\x0ePortfolioState\x12\x17\n\x0ftotal_value_usd\x18\x01 \x01(\x01\x12\x17\n\x0fpositions_count\x18\x02 \x01(\x05\"*\n\rLearningState\x12\x19\n\x11samples_collected\x18\x01 \x01(\x01\"?\n\rHealthMetrics\x12\x15\n\rhealth_checks\x18\x01 \x01(\x01\x12\x17\n\x0f\x65vents_recorded\x18\x02 \x01(\x01\"v\n\x05\x41lert\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x10\n\x08severity\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x11\n\tcomponent\x18\x04 \x01(\t\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x12\n\x10GetHealthRequest\"\xed\x04\n\x11GetHealthResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05\x62uild\x18\x04 \x01(\t\x12\x16\n\x0euptime_seconds\x18\x05 \x01(\x01\x12\x17\n\x0f\x61i_hfos_enabled\x18\x06 \x01(\x08\x12\x13\n\x0bpba_enabled\x18\x07 \x01(\x08\x12\x13\n\x0bpal_enabled\x18\x08 \x01(\x08\x12\x13\n\x0b\x63lm_enabled\x18\t \x01(\x08\x12R\n\x0eservice_health\x18\n \x03(\x0b\x32:.quantum.analytics.v1.GetHealthResponse.ServiceHealthEntry\x12=\n\x0fportfolio_state\x18\x0b \x01(\x0b\x32$.quantum.analytics.v1.PortfolioState\x12;\n\x0elearning_state\x18\x0c \x01(\x0b\x32#.quantum.analytics.v1.LearningState\x12\x34\n\x07metrics\x18\r \x01(\x0b\x32#.quantum.analytics.v1.HealthMetrics\x12+\n\x06\x61lerts\x18\x0e \x03(\x0b\x32\x1b.quantum.analytics.v1.Alert\x12-\n\ttimestamp\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07reasons\x18\x10 \x03(\t\x1a\x34\n\x12ServiceHealthEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x15\n\x13GetReadinessRequest\"&\n\x14GetReadinessResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\"\xa0\x01\n\rServiceHealth\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\"\n\x1alast_heartbeat_seconds_ago\x18\x05 \x01(\x01\x12\x13\n\x0b\x63pu_percent\x18\x06 \x01(\x01\x12\x16\n\x0ememory_percent\x18\x07 \x01(\x01\"\x18\n\x16GetSystemHealthRequest\"\xb2\x01\n\x17GetSystemHealthResponse\x12\x16\n\x0eoverall_status\x18\x01 \x01(\t\x12\x35\n\x08services\x18\x02 \x03(\x0b\x32#.quantum.analytics.v1.ServiceHealth\x12\x19\n\x11\x64\x65graded_services\x18\x03 \x03(\t\x12-\n\ttimestamp\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x84\x01\n\x11PortfolioPosition\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x0c\n\x04side\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\t\x12\x13\n\x0b\x65ntry_price\x18\x04 \x01(\t\x12\x12\n\nmark_price\x18\x05 \x01(\t\x12\x16\n\x0eunrealized_pnl\x18\x06 \x01(\t\"\x15\n\x13GetPortfolioRequest\"\xd8\x01\n\x14GetPortfolioResponse\x12\x17\n\x0ftotal_value_usd\x18\x01 \x01(\t\x12\x16\n\x0ewallet_balance\x18\x02 \x01(\t\x12\x16\n\x0eunrealized_pnl\x18\x03 \x01(\t\x12:\n\tpositions\x18\x04 \x03(\x0b\x32\'.quantum.analytics.v1.PortfolioPosition\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tin_sample\x18\x06 \x01(\x08\"\xa6\x01\n\x0bPerformance\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x11\n\tgross_pnl\x18\x02 \x01(\t\x12\x12\n\ncommission\x18\x03 \x01(\t\x12\x0f\n\x07\x66unding\x18\x04 \x01(\t\x12\x0f\n\x07net_pnl\x18\x05 \x01(\t\x12\x0e\n\x06trades\x18\x06 \x01(\x05\x12\x0c\n\x04wins\x18\x07 \x01(\x05\x12\x10\n\x08win_rate\x18\x08 \x01(\x01\x12\x11\n\tin_sample\x18\t \x01(\x08\"\xe6\x01\n\x15GetPerformanceRequest\x12\x37\n\x03\x64\x61y\x18\x01 \x01(\tB*\xe2\x41\x01\x01\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$\x12=\n\tsince_day\x18\x02 \x01(\tB*\xe2\x41\x01\x01\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$\x12=\n\tuntil_day\x18\x03 \x01(\tB*\xe2\x41\x01\x01\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$\x12\x16\n\x08\x64\x65tailed\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\xd1\x02\n\x16GetPerformanceResponse\x12/\n\x04\x64\x61ys\x18\x01 \x03(\x0b\x32!.quantum.analytics.v1.Performance\x12\x30\n\x05total\x18\x02 \x01(\x0b\x32!.quantum.analytics.v1.Performance\x12\x31\n\x06trades\x18\x03 \x01(\x0b\x32!.quantum.analytics.v1.ReportGroup\x12\x34\n\tby_symbol\x18\x04 \x03(\x0b\x32!.quantum.analytics.v1.ReportGroup\x12\x33\n\x08\x62y_model\x18\x05 \x03(\x0b\x32!.quantum.analytics.v1.ReportGroup\x12\x36\n\x08measures\x18\x06 \x01(\x0b\x32$.quantum.analytics.v1.EquityMeasures\"\x95\x03\n\x05Trade\x12\x13\n\x0bposition_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x0e\n\x06symbol\x18\x03 \x01(\t\x12\x0c\n\x04side\x18\x04 \x01(\t\x12\x10\n\x08quantity\x18\x05 \x01(\t\x12\x13\n\x0b\x65ntry_price\x18\x06 \x01(\t\x12\x12\n\nexit_price\x18\x07 \x01(\t\x12\x11\n\tgross_pnl\x18\x08 \x01(\t\x12\x12\n\ncommission\x18\t \x01(\t\x12\x0f\n\x07\x66unding\x18\n \x01(\t\x12\x0f\n\x07net_pnl\x18\x0b \x01(\t\x12/\n\x0bopened_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63losed_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x65xit_reason\x18\x0e \x01(\t\x12\x11\n\tsignal_id\x18\x0f \x01(\t\x12\x10\n\x08trace_id\x18\x10 \x01(\t\x12\x15\n\rmodel_version\x18\x11 \x01(\t\x12\x11\n\tin_sample\x18\x12 \x01(\x08\"\xb5\x01\n\x10GetTradeResponse\x12*\n\x05trade\x18\x01 \x01(\x0b\x32\x1b.quantum.analytics.v1.Trade\x12\x35\n\x08measures\x18\x02 \x01(\x0b\x32#.quantum.analytics.v1.TradeMeasures\x12.\n\x05\x66ills\x18\x03 \x03(\x0b\x32\x1f.quantum.analytics.v1.TradeFill\x12\x0e\n\x06status\x18\x04 \x01(\t\"\x9f\x01\n\x11ListTradesRequest\x12\x14\n\x06symbol\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x37\n\x03\x64\x61y\x18\x02 \x01(\tB*\xe2\x41\x01\x01\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$\x12!\n\tpage_size\x18\x03 \x01(\x05\x42\x0e\xe2\x41\x01\x01\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x18\n\npage_token\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"Z\n\x12ListTradesResponse\x12+\n\x06trades\x18\x01 \x03(\x0b\x32\x1b.quantum.analytics.v1.Trade\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb2\x01\n\x0bLedgerEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12-\n\ttimestamp\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x10\n\x08trace_id\x18\x05 \x01(\t\x12\x0b\n\x03key\x18\x06 \x01(\t\x12%\n\x04\x64\x61ta\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\"|\n\x11ListEventsRequest\x12\x12\n\x04type\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08trace_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12!\n\tpage_size\x18\x03 \x01(\x05\x42\x0e\xe2\x41\x01\x01\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x18\n\npage_token\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"`\n\x12ListEventsResponse\x12\x31\n\x06\x65vents\x18\x01 \x03(\x0b\x32!.quantum.analytics.v1.LedgerEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"V\n\x10GetPolicyRequest\x12\x1c\n\x07version\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00\x12$\n\x0chistory_size\x18\x02 \x01(\x05\x42\x0e\xe2\x41\x01\x01\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\"\x7f\n\x11GetPolicyResponse\x12\x34\n\x07version\x18\x01 \x01(\x0b\x32#.quantum.analytics.v1.PolicyVersion\x12\x34\n\x07history\x18\x02 \x03(\x0b\x32#.quantum.analytics.v1.PolicyVersion\"\xad\x01\n\x13UpdatePolicyRequest\x12\x38\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".quantum.analytics.v1.PolicyChangeB\x04\xe2\x41\x01\x01\x12 \n\x0brollback_to\x18\x02 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00\x12\x1a\n\x06reason\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x1e\n\nrequest_id\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"L\n\x14UpdatePolicyResponse\x12\x34\n\x07version\x18\x01 \x01(\x0b\x32#.quantum.analytics.v1.PolicyVersion\"\x81\x01\n\x17TriggerRebalanceRequest\x12*\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\x19\xbaH\x16r\x14\x32\x12^[a-z0-9_-]{0,32}$\x12\x1a\n\x06reason\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x1e\n\nrequest_id\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"E\n\x18TriggerRebalanceResponse\x12)\n\x05\x61\x66ter\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xe2\x0c\n\x10\x41nalyticsService\x12z\n\tGetHealth\x12&.quantum.analytics.v1.GetHealthRequest\x1a\'.quantum.analytics.v1.GetHealthResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/analytics/health\x12\x82\x01\n\x0cGetReadiness\x12).quantum.analytics.v1.GetReadinessRequest\x1a*.quantum.analytics.v1.GetReadinessResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/analytics/ready\x12\x93\x01\n\x0fGetSystemHealth\x12,.quantum.analytics.v1.GetSystemHealthRequest\x1a-.quantum.analytics.v1.GetSystemHealthResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/analytics/system-health\x12\x86\x01\n\x0cGetPortfolio\x12).quantum.analytics.v1.GetPortfolioRequest\x1a*.quantum.analytics.v1.GetPortfolioResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/analytics/portfolio\x12\x8e\x01\n\x0eGetPerformance\x12+.quantum.analytics.v1.GetPerformanceRequest\x1a,.quantum.analytics.v1.GetPerformanceResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/analytics/performance\x12}\n\nListTrades\x12\'.quantum.analytics.v1.ListTradesRequest\x1a(.quantum.analytics.v1.ListTradesResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/analytics/trades\x12\x85\x01\n\x08GetTrade\x12%.quantum.analytics.v1.GetTradeRequest\x1a&.quantum.analytics.v1.GetTradeResponse\"*\x82\xd3\xe4\x93\x02$\x12\"/v1/analytics/trades/{position_id}\x12z\n\tGetReport\x12&.quantum.analytics.v1.GetReportRequest\x1a\'.quantum.analytics.v1.GetReportResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/analytics/report\x12}\n\nListEvents\x12\'.quantum.analytics.v1.ListEventsRequest\x1a(.quantum.analytics.v1.ListEventsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/analytics/events\x12z\n\tGetPolicy\x12&.quantum.analytics.v1.GetPolicyRequest\x1a\'.quantum.analytics.v1.GetPolicyResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/analytics/policy\x12\x86\x01\n\x0cUpdatePolicy\x12).quantum.analytics.v1.UpdatePolicyRequest\x1a*.quantum.analytics.v1.UpdatePolicyResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/analytics/policy:\x01*\x12\x95\x01\n\x10TriggerRebalance\x12-.quantum.analytics.v1.TriggerRebalanceRequest\x1a..quantum.analytics.v1.TriggerRebalanceResponse\"\"\x82\xd3\xe4\x93\x02\x1c\"\x17/v1/analytics/rebalance:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,quantum/analytics/v1/analytics_service.proto\x12\x14quantum.analytics.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!quantum/analytics/v1/alerts.proto\x1a!quantum/analytics/v1/policy.proto\x1a!quantum/analytics/v1/report.proto\"B\n\x0ePortfolioState\x12\x17\n\x0ftotal_value_usd\x18\x01 \x01(\x01\x12\x17\n\x0fpositions_count\x18\x02 \x01(\x05\"*\n\rLearningState\x12\x19\n\x11samples_collected\x18\x01 \x01(\x01\"V\n\rHealthMetrics\x12\x15\n\rhealth_checks\x18\x01 \x01(\x01\x12\x17\n\x0f\x65vents_recorded\x18\x02 \x01(\x01\x12\x15\n\rauto_restarts\x18\x03 \x01(\x01\"\xaf\x01\n\x05\x41lert\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x10\n\x08severity\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x11\n\tcomponent\x18\x04 \x01(\t\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61lert_id\x18\x06 \x01(\t\x12\x14\n\x0c\x61\x63knowledged\x18\x07 \x01(\x08\x12\x0f\n\x07runbook\x18\x08 \x01(\t\"\x12\n\x10GetHealthRequest\"\xed\x04\n\x11GetHealthResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05\x62uild\x18\x04 \x01(\t\x12\x16\n\x0euptime_seconds\x18\x05 \x01(\x01\x12\x17\n\x0f\x61i_hfos_enabled\x18\x06 \x01(\x08\x12\x13\n\x0bpba_enabled\x18\x07 \x01(\x08\x12\x13\n\x0bpal_enabled\x18\x08 \x01(\x08\x12\x13\n\x0b\x63lm_enabled\x18\t \x01(\x08\x12R\n\x0eservice_health\x18\n \x03(\x0b\x32:.quantum.analytics.v1.GetHealthResponse.ServiceHealthEntry\x12=\n\x0fportfolio_state\x18\x0b \x01(\x0b\x32$.quantum.analytics.v1.PortfolioState\x12;\n\x0elearning_state\x18\x0c \x01(\x0b\x32#.quantum.analytics.v1.LearningState\x12\x34\n\x07metrics\x18\r \x01(\x0b\x32#.quantum.analytics.v1.HealthMetrics\x12+\n\x06\x61lerts\x18\x0e \x03(\x0b\x32\x1b.quantum.analytics.v1.Alert\x12-\n\ttimestamp\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07reasons\x18\x10 \x03(\t\x1a\x34\n\x12ServiceHealthEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x15\n\x13GetReadinessRequest\"&\n\x14GetReadinessResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\"\xa0\x01\n\rServiceHealth\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\"\n\x1alast_heartbeat_seconds_ago\x18\x05 \x01(\x01\x12\x13\n\x0b\x63pu_percent\x18\x06 \x01(\x01\x12\x16\n\x0ememory_percent\x18\x07 \x01(\x01\"\x18\n\x16GetSystemHealthRequest\"\xb2\x01\n\x17GetSystemHealthResponse\x12\x16\n\x0eoverall_status\x18\x01 \x01(\t\x12\x35\n\x08services\x18\x02 \x03(\x0b\x32#.quantum.analytics.v1.ServiceHealth\x12\x19\n\x11\x64\x65graded_services\x18\x03 \x03(\t\x12-\n\ttimestamp\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x84\x01\n\x11PortfolioPosition\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x0c\n\x04side\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\t\x12\x13\n\x0b\x65ntry_price\x18\x04 \x01(\t\x12\x12\n\nmark_price\x18\x05 \x01(\t\x12\x16\n\x0eunrealized_pnl\x18\x06 \x01(\t\"\x15\n\x13GetPortfolioRequest\"\xd8\x01\n\x14GetPortfolioResponse\x12\x17\n\x0ftotal_value_usd\x18\x01 \x01(\t\x12\x16\n\x0ewallet_balance\x18\x02 \x01(\t\x12\x16\n\x0eunrealized_pnl\x18\x03 \x01(\t\x12:\n\tpositions\x18\x04 \x03(\x0b\x32\'.quantum.analytics.v1.PortfolioPosition\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tin_sample\x18\x06 \x01(\x08\"\xa6\x01\n\x0bPerformance\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x11\n\tgross_pnl\x18\x02 \x01(\t\x12\x12\n\ncommission\x18\x03 \x01(\t\x12\x0f\n\x07\x66unding\x18\x04 \x01(\t\x12\x0f\n\x07net_pnl\x18\x05 \x01(\t\x12\x0e\n\x06trades\x18\x06 \x01(\x05\x12\x0c\n\x04wins\x18\x07 \x01(\x05\x12\x10\n\x08win_rate\x18\x08 \x01(\x01\x12\x11\n\tin_sample\x18\t \x01(\x08\"\xe6\x01\n\x15GetPerformanceRequest\x12\x37\n\x03\x64\x61y\x18\x01 \x01(\tB*\xe2\x41\x01\x01\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$\x12=\n\tsince_day\x18\x02 \x01(\tB*\xe2\x41\x01\x01\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$\x12=\n\tuntil_day\x18\x03 \x01(\tB*\xe2\x41\x01\x01\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$\x12\x16\n\x08\x64\x65tailed\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\xd1\x02\n\x16GetPerformanceResponse\x12/\n\x04\x64\x61ys\x18\x01 \x03(\x0b\x32!.quantum.analytics.v1.Performance\x12\x30\n\x05total\x18\x02 \x01(\x0b\x32!.quantum.analytics.v1.Performance\x12\x31\n\x06trades\x18\x03 \x01(\x0b\x32!.quantum.analytics.v1.ReportGroup\x12\x34\n\tby_symbol\x18\x04 \x03(\x0b\x32!.quantum.analytics.v1.ReportGroup\x12\x33\n\x08\x62y_model\x18\x05 \x03(\x0b\x32!.quantum.analytics.v1.ReportGroup\x12\x36\n\x08measures\x18\x06 \x01(\x0b\x32$.quantum.analytics.v1.EquityMeasures\"\x95\x03\n\x05Trade\x12\x13\n\x0bposition_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x0e\n\x06symbol\x18\x03 \x01(\t\x12\x0c\n\x04side\x18\x04 \x01(\t\x12\x10\n\x08quantity\x18\x05 \x01(\t\x12\x13\n\x0b\x65ntry_price\x18\x06 \x01(\t\x12\x12\n\nexit_price\x18\x07 \x01(\t\x12\x11\n\tgross_pnl\x18\x08 \x01(\t\x12\x12\n\ncommission\x18\t \x01(\t\x12\x0f\n\x07\x66unding\x18\n \x01(\t\x12\x0f\n\x07net_pnl\x18\x0b \x01(\t\x12/\n\x0bopened_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63losed_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x65xit_reason\x18\x0e \x01(\t\x12\x11\n\tsignal_id\x18\x0f \x01(\t\x12\x10\n\x08trace_id\x18\x10 \x01(\t\x12\x15\n\rmodel_version\x18\x11 \x01(\t\x12\x11\n\tin_sample\x18\x12 \x01(\x08\"\xb5\x01\n\x10GetTradeResponse\x12*\n\x05trade\x18\x01 \x01(\x0b\x32\x1b.quantum.analytics.v1.Trade\x12\x35\n\x08measures\x18\x02 \x01(\x0b\x32#.quantum.analytics.v1.TradeMeasures\x12.\n\x05\x66ills\x18\x03 \x03(\x0b\x32\x1f.quantum.analytics.v1.TradeFill\x12\x0e\n\x06status\x18\x04 \x01(\t\"\x9f\x01\n\x11ListTradesRequest\x12\x14\n\x06symbol\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x37\n\x03\x64\x61y\x18\x02 \x01(\tB*\xe2\x41\x01\x01\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$\x12!\n\tpage_size\x18\x03 \x01(\x05\x42\x0e\xe2\x41\x01\x01\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x18\n\npage_token\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"Z\n\x12ListTradesResponse\x12+\n\x06trades\x18\x01 \x03(\x0b\x32\x1b.quantum.analytics.v1.Trade\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb2\x01\n\x0bLedgerEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12-\n\ttimestamp\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x10\n\x08trace_id\x18\x05 \x01(\t\x12\x0b\n\x03key\x18\x06 \x01(\t\x12%\n\x04\x64\x61ta\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\"|\n\x11ListEventsRequest\x12\x12\n\x04type\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08trace_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12!\n\tpage_size\x18\x03 \x01(\x05\x42\x0e\xe2\x41\x01\x01\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x18\n\npage_token\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"`\n\x12ListEventsResponse\x12\x31\n\x06\x65vents\x18\x01 \x03(\x0b\x32!.quantum.analytics.v1.LedgerEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"V\n\x10GetPolicyRequest\x12\x1c\n\x07version\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00\x12$\n\x0chistory_size\x18\x02 \x01(\x05\x42\x0e\xe2\x41\x01\x01\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\"\x7f\n\x11GetPolicyResponse\x12\x34\n\x07version\x18\x01 \x01(\x0b\x32#.quantum.analytics.v1.PolicyVersion\x12\x34\n\x07history\x18\x02 \x03(\x0b\x32#.quantum.analytics.v1.PolicyVersion\"\xad\x01\n\x13UpdatePolicyRequest\x12\x38\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".quantum.analytics.v1.PolicyChangeB\x04\xe2\x41\x01\x01\x12 \n\x0brollback_to\x18\x02 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00\x12\x1a\n\x06reason\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x1e\n\nrequest_id\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"L\n\x14UpdatePolicyResponse\x12\x34\n\x07version\x18\x01 \x01(\x0b\x32#.quantum.analytics.v1.PolicyVersion\"\x81\x01\n\x17TriggerRebalanceRequest\x12*\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\x19\xbaH\x16r\x14\x32\x12^[a-z0-9_-]{0,32}$\x12\x1a\n\x06reason\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x1e\n\nrequest_id\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"E\n\x18TriggerRebalanceResponse\x12)\n\x05\x61\x66ter\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x8d\x0f\n\x10\x41nalyticsService\x12z\n\tGetHealth\x12&.quantum.analytics.v1.GetHealthRequest\x1a\'.quantum.analytics.v1.GetHealthResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/analytics/health\x12\x82\x01\n\x0cGetReadiness\x12).quantum.analytics.v1.GetReadinessRequest\x1a*.quantum.analytics.v1.GetReadinessResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/analytics/ready\x12\x93\x01\n\x0fGetSystemHealth\x12,.quantum.analytics.v1.GetSystemHealthRequest\x1a-.quantum.analytics.v1.GetSystemHealthResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/analytics/system-health\x12\x86\x01\n\x0cGetPortfolio\x12).quantum.analytics.v1.GetPortfolioRequest\x1a*.quantum.analytics.v1.GetPortfolioResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/analytics/portfolio\x12\x8e\x01\n\x0eGetPerformance\x12+.quantum.analytics.v1.GetPerformanceRequest\x1a,.quantum.analytics.v1.GetPerformanceResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/analytics/performance\x12}\n\nListTrades\x12\'.quantum.analytics.v1.ListTradesRequest\x1a(.quantum.analytics.v1.ListTradesResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/analytics/trades\x12\x85\x01\n\x08GetTrade\x12%.quantum.analytics.v1.GetTradeRequest\x1a&.quantum.analytics.v1.GetTradeResponse\"*\x82\xd3\xe4\x93\x02$\x12\"/v1/analytics/trades/{position_id}\x12z\n\tGetReport\x12&.quantum.analytics.v1.GetReportRequest\x1a\'.quantum.analytics.v1.GetReportResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/analytics/report\x12}\n\nListEvents\x12\'.quantum.analytics.v1.ListEventsRequest\x1a(.quantum.analytics.v1.ListEventsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/analytics/events\x12}\n\nListAlerts\x12\'.quantum.analytics.v1.ListAlertsRequest\x1a(.quantum.analytics.v1.ListAlertsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/analytics/alerts\x12\xa9\x01\n\x10\x41\x63knowledgeAlert\x12-.quantum.analytics.v1.AcknowledgeAlertRequest\x1a..quantum.analytics.v1.AcknowledgeAlertResponse\"6\x82\xd3\xe4\x93\x02\x30\"+/v1/analytics/alerts/{alert_id}/acknowledge:\x01*\x12z\n\tGetPolicy\x12&.quantum.analytics.v1.GetPolicyRequest\x1a\'.quantum.analytics.v1.GetPolicyResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/analytics/policy\x12\x86\x01\n\x0cUpdatePolicy\x12).quantum.analytics.v1.UpdatePolicyRequest\x1a*.quantum.analytics.v1.UpdatePolicyResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/analytics/policy:\x01*\x12\x95\x01\n\x10TriggerRebalance\x12-.quantum.analytics.v1.TriggerRebalanceRequest\x1a..quantum.analytics.v1.TriggerRebalanceResponse\"\"\x82\xd3\xe4\x93\x02\x1c\"\x17/v1/analytics/rebalance:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -100,74 +101,78 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ANALYTICSSERVICE'].methods_by_name['GetReport']._serialized_options = b'\202\323\344\223\002\026\022\024/v1/analytics/report'
   _globals['_ANALYTICSSERVICE'].methods_by_name['ListEvents']._loaded_options = None
   _globals['_ANALYTICSSERVICE'].methods_by_name['ListEvents']._serialized_options = b'\202\323\344\223\002\026\022\024/v1/analytics/events'
+  _globals['_ANALYTICSSERVICE'].methods_by_name['ListAlerts']._loaded_options = None
+  _globals['_ANALYTICSSERVICE'].methods_by_name['ListAlerts']._serialized_options = b'\202\323\344\223\002\026\022\024/v1/analytics/alerts'
+  _globals['_ANALYTICSSERVICE'].methods_by_name['AcknowledgeAlert']._loaded_options = None
+  _globals['_ANALYTICSSERVICE'].methods_by_name['AcknowledgeAlert']._serialized_options = b'\202\323\344\223\0020\"+/v1/analytics/alerts/{alert_id}/acknowledge:\001*'
   _globals['_ANALYTICSSERVICE'].methods_by_name['GetPolicy']._loaded_options = None
   _globals['_ANALYTICSSERVICE'].methods_by_name['GetPolicy']._serialized_options = b'\202\323\344\223\002\026\022\024/v1/analytics/policy'
   _globals['_ANALYTICSSERVICE'].methods_by_name['UpdatePolicy']._loaded_options = None
   _globals['_ANALYTICSSERVICE'].methods_by_name['UpdatePolicy']._serialized_options = b'\202\323\344\223\002\031\"\024/v1/analytics/policy:\001*'
   _globals['_ANALYTICSSERVICE'].methods_by_name['TriggerRebalance']._loaded_options = None
   _globals['_ANALYTICSSERVICE'].methods_by_name['TriggerRebalance']._serialized_options = b'\202\323\344\223\002\034\"\027/v1/analytics/rebalance:\001*'
-  _globals['_PORTFOLIOSTATE']._serialized_start=295
-  _globals['_PORTFOLIOSTATE']._serialized_end=361
-  _globals['_LEARNINGSTATE']._serialized_start=363
-  _globals['_LEARNINGSTATE']._serialized_end=405
-  _globals['_HEALTHMETRICS']._serialized_start=407
-  _globals['_HEALTHMETRICS']._serialized_end=470
-  _globals['_ALERT']._serialized_start=472
-  _globals['_ALERT']._serialized_end=590
-  _globals['_GETHEALTHREQUEST']._serialized_start=592
-  _globals['_GETHEALTHREQUEST']._serialized_end=610
-  _globals['_GETHEALTHRESPONSE']._serialized_start=613
-  _globals['_GETHEALTHRESPONSE']._serialized_end=1234
-  _globals['_GETHEALTHRESPONSE_SERVICEHEALTHENTRY']._serialized_start=1182
-  _globals['_GETHEALTHRESPONSE_SERVICEHEALTHENTRY']._serialized_end=1234
-  _globals['_GETREADINESSREQUEST']._serialized_start=1236
-  _globals['_GETREADINESSREQUEST']._serialized_end=1257
-  _globals['_GETREADINESSRESPONSE']._serialized_start=1259
-  _globals['_GETREADINESSRESPONSE']._serialized_end=1297
-  _globals['_SERVICEHEALTH']._serialized_start=1300
-  _globals['_SERVICEHEALTH']._serialized_end=1460
-  _globals['_GETSYSTEMHEALTHREQUEST']._serialized_start=1462
-  _globals['_GETSYSTEMHEALTHREQUEST']._serialized_end=1486
-  _globals['_GETSYSTEMHEALTHRESPONSE']._serialized_start=1489
-  _globals['_GETSYSTEMHEALTHRESPONSE']._serialized_end=1667
-  _globals['_PORTFOLIOPOSITION']._serialized_start=1670
-  _globals['_PORTFOLIOPOSITION']._serialized_end=1802
-  _globals['_GETPORTFOLIOREQUEST']._serialized_start=1804
-  _globals['_GETPORTFOLIOREQUEST']._serialized_end=1825
-  _globals['_GETPORTFOLIORESPONSE']._serialized_start=1828
-  _globals['_GETPORTFOLIORESPONSE']._serialized_end=2044
-  _globals['_PERFORMANCE']._serialized_start=2047
-  _globals['_PERFORMANCE']._serialized_end=2213
-  _globals['_GETPERFORMANCEREQUEST']._serialized_start=2216
-  _globals['_GETPERFORMANCEREQUEST']._serialized_end=2446
-  _globals['_GETPERFORMANCERESPONSE']._serialized_start=2449
-  _globals['_GETPERFORMANCERESPONSE']._serialized_end=2786
-  _globals['_TRADE']._serialized_start=2789
-  _globals['_TRADE']._serialized_end=3194
-  _globals['_GETTRADERESPONSE']._serialized_start=3197
-  _globals['_GETTRADERESPONSE']._serialized_end=3378
-  _globals['_LISTTRADESREQUEST']._serialized_start=3381
-  _globals['_LISTTRADESREQUEST']._serialized_end=3540
-  _globals['_LISTTRADESRESPONSE']._serialized_start=3542
-  _globals['_LISTTRADESRESPONSE']._serialized_end=3632
-  _globals['_LEDGEREVENT']._serialized_start=3635
-  _globals['_LEDGEREVENT']._serialized_end=3813
-  _globals['_LISTEVENTSREQUEST']._serialized_start=3815
-  _globals['_LISTEVENTSREQUEST']._serialized_end=3939
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=3941
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=4037
-  _globals['_GETPOLICYREQUEST']._serialized_start=4039
-  _globals['_GETPOLICYREQUEST']._serialized_end=4125
-  _globals['_GETPOLICYRESPONSE']._serialized_start=4127
-  _globals['_GETPOLICYRESPONSE']._serialized_end=4254
-  _globals['_UPDATEPOLICYREQUEST']._serialized_start=4257
-  _globals['_UPDATEPOLICYREQUEST']._serialized_end=4430
-  _globals['_UPDATEPOLICYRESPONSE']._serialized_start=4432
-  _globals['_UPDATEPOLICYRESPONSE']._serialized_end=4508
-  _globals['_TRIGGERREBALANCEREQUEST']._serialized_start=4511
-  _globals['_TRIGGERREBALANCEREQUEST']._serialized_end=4640
-  _globals['_TRIGGERREBALANCERESPONSE']._serialized_start=4642
-  _globals['_TRIGGERREBALANCERESPONSE']._serialized_end=4711
-  _globals['_ANALYTICSSERVICE']._serialized_start=4714
-  _globals['_ANALYTICSSERVICE']._serialized_end=6348
+  _globals['_PORTFOLIOSTATE']._serialized_start=330
+  _globals['_PORTFOLIOSTATE']._serialized_end=396
+  _globals['_LEARNINGSTATE']._serialized_start=398
+  _globals['_LEARNINGSTATE']._serialized_end=440
+  _globals['_HEALTHMETRICS']._serialized_start=442
+  _globals['_HEALTHMETRICS']._serialized_end=528
+  _globals['_ALERT']._serialized_start=531
+  _globals['_ALERT']._serialized_end=706
+  _globals['_GETHEALTHREQUEST']._serialized_start=708
+  _globals['_GETHEALTHREQUEST']._serialized_end=726
+  _globals['_GETHEALTHRESPONSE']._serialized_start=729
+  _globals['_GETHEALTHRESPONSE']._serialized_end=1350
+  _globals['_GETHEALTHRESPONSE_SERVICEHEALTHENTRY']._serialized_start=1298
+  _globals['_GETHEALTHRESPONSE_SERVICEHEALTHENTRY']._serialized_end=1350
+  _globals['_GETREADINESSREQUEST']._serialized_start=1352
+  _globals['_GETREADINESSREQUEST']._serialized_end=1373
+  _globals['_GETREADINESSRESPONSE']._serialized_start=1375
+  _globals['_GETREADINESSRESPONSE']._serialized_end=1413
+  _globals['_SERVICEHEALTH']._serialized_start=1416
+  _globals['_SERVICEHEALTH']._serialized_end=1576
+  _globals['_GETSYSTEMHEALTHREQUEST']._serialized_start=1578
+  _globals['_GETSYSTEMHEALTHREQUEST']._serialized_end=1602
+  _globals['_GETSYSTEMHEALTHRESPONSE']._serialized_start=1605
+  _globals['_GETSYSTEMHEALTHRESPONSE']._serialized_end=1783
+  _globals['_PORTFOLIOPOSITION']._serialized_start=1786
+  _globals['_PORTFOLIOPOSITION']._serialized_end=1918
+  _globals['_GETPORTFOLIOREQUEST']._serialized_start=1920
+  _globals['_GETPORTFOLIOREQUEST']._serialized_end=1941
+  _globals['_GETPORTFOLIORESPONSE']._serialized_start=1944
+  _globals['_GETPORTFOLIORESPONSE']._serialized_end=2160
+  _globals['_PERFORMANCE']._serialized_start=2163
+  _globals['_PERFORMANCE']._serialized_end=2329
+  _globals['_GETPERFORMANCEREQUEST']._serialized_start=2332
+  _globals['_GETPERFORMANCEREQUEST']._serialized_end=2562
+  _globals['_GETPERFORMANCERESPONSE']._serialized_start=2565
+  _globals['_GETPERFORMANCERESPONSE']._serialized_end=2902
+  _globals['_TRADE']._serialized_start=2905
+  _globals['_TRADE']._serialized_end=3310
+  _globals['_GETTRADERESPONSE']._serialized_start=3313
+  _globals['_GETTRADERESPONSE']._serialized_end=3494
+  _globals['_LISTTRADESREQUEST']._serialized_start=3497
+  _globals['_LISTTRADESREQUEST']._serialized_end=3656
+  _globals['_LISTTRADESRESPONSE']._serialized_start=3658
+  _globals['_LISTTRADESRESPONSE']._serialized_end=3748
+  _globals['_LEDGEREVENT']._serialized_start=3751
+  _globals['_LEDGEREVENT']._serialized_end=3929
+  _globals['_LISTEVENTSREQUEST']._serialized_start=3931
+  _globals['_LISTEVENTSREQUEST']._serialized_end=4055
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=4057
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=4153
+  _globals['_GETPOLICYREQUEST']._serialized_start=4155
+  _globals['_GETPOLICYREQUEST']._serialized_end=4241
+  _globals['_GETPOLICYRESPONSE']._serialized_start=4243
+  _globals['_GETPOLICYRESPONSE']._serialized_end=4370
+  _globals['_UPDATEPOLICYREQUEST']._serialized_start=4373
+  _globals['_UPDATEPOLICYREQUEST']._serialized_end=4546
+  _globals['_UPDATEPOLICYRESPONSE']._serialized_start=4548
+  _globals['_UPDATEPOLICYRESPONSE']._serialized_end=4624
+  _globals['_TRIGGERREBALANCEREQUEST']._serialized_start=4627
+  _globals['_TRIGGERREBALANCEREQUEST']._serialized_end=4756
+  _globals['_TRIGGERREBALANCERESPONSE']._serialized_start=4758
+  _globals['_TRIGGERREBALANCERESPONSE']._serialized_end=4827
+  _globals['_ANALYTICSSERVICE']._serialized_start=4830
+  _globals['_ANALYTICSSERVICE']._serialized_end=6763
 # @@protoc_insertion_point(module_scope)

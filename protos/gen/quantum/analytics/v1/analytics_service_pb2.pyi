@@ -78,19 +78,23 @@ class HealthMetrics(_message.Message):
 
     HEALTH_CHECKS_FIELD_NUMBER: _builtins.int
     EVENTS_RECORDED_FIELD_NUMBER: _builtins.int
+    AUTO_RESTARTS_FIELD_NUMBER: _builtins.int
     health_checks: _builtins.float
     """Health checks made."""
     events_recorded: _builtins.float
     """Events written to the ledger."""
+    auto_restarts: _builtins.float
+    """Restarts that were asked for and done."""
     def __init__(
         self,
         *,
         health_checks: _builtins.float = ...,
         events_recorded: _builtins.float = ...,
+        auto_restarts: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events_recorded", b"events_recorded", "health_checks", b"health_checks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_restarts", b"auto_restarts", "events_recorded", b"events_recorded", "health_checks", b"health_checks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -107,6 +111,9 @@ class Alert(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     COMPONENT_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
+    ALERT_ID_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGED_FIELD_NUMBER: _builtins.int
+    RUNBOOK_FIELD_NUMBER: _builtins.int
     type: _builtins.str
     """Kind, for example "ServiceDown"."""
     severity: _builtins.str
@@ -115,6 +122,12 @@ class Alert(_message.Message):
     """Sentence for people."""
     component: _builtins.str
     """Part that it is about."""
+    alert_id: _builtins.str
+    """Id of the stored alert; empty while it is not stored."""
+    acknowledged: _builtins.bool
+    """True when a person has taken it."""
+    runbook: _builtins.str
+    """Place in the runbook."""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
         """Time since when it holds."""
@@ -127,10 +140,13 @@ class Alert(_message.Message):
         message: _builtins.str = ...,
         component: _builtins.str = ...,
         since: _timestamp_pb2.Timestamp | None = ...,
+        alert_id: _builtins.str = ...,
+        acknowledged: _builtins.bool = ...,
+        runbook: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "message", b"message", "severity", b"severity", "since", b"since", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "alert_id", b"alert_id", "component", b"component", "message", b"message", "runbook", b"runbook", "severity", b"severity", "since", b"since", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

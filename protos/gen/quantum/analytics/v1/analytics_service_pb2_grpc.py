@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from quantum.analytics.v1 import alerts_pb2 as quantum_dot_analytics_dot_v1_dot_alerts__pb2
 from quantum.analytics.v1 import analytics_service_pb2 as quantum_dot_analytics_dot_v1_dot_analytics__service__pb2
 from quantum.analytics.v1 import report_pb2 as quantum_dot_analytics_dot_v1_dot_report__pb2
 
@@ -80,6 +81,16 @@ class AnalyticsServiceStub:
                 '/quantum.analytics.v1.AnalyticsService/ListEvents',
                 request_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListEventsResponse.FromString,
+                _registered_method=True)
+        self.ListAlerts = channel.unary_unary(
+                '/quantum.analytics.v1.AnalyticsService/ListAlerts',
+                request_serializer=quantum_dot_analytics_dot_v1_dot_alerts__pb2.ListAlertsRequest.SerializeToString,
+                response_deserializer=quantum_dot_analytics_dot_v1_dot_alerts__pb2.ListAlertsResponse.FromString,
+                _registered_method=True)
+        self.AcknowledgeAlert = channel.unary_unary(
+                '/quantum.analytics.v1.AnalyticsService/AcknowledgeAlert',
+                request_serializer=quantum_dot_analytics_dot_v1_dot_alerts__pb2.AcknowledgeAlertRequest.SerializeToString,
+                response_deserializer=quantum_dot_analytics_dot_v1_dot_alerts__pb2.AcknowledgeAlertResponse.FromString,
                 _registered_method=True)
         self.GetPolicy = channel.unary_unary(
                 '/quantum.analytics.v1.AnalyticsService/GetPolicy',
@@ -165,6 +176,20 @@ class AnalyticsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAlerts(self, request, context):
+        """ListAlerts returns alerts, the newest first: those that hold, or all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcknowledgeAlert(self, request, context):
+        """AcknowledgeAlert says who looks after an alert.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetPolicy(self, request, context):
         """GetPolicy returns the fund's policy, one of its versions, and how it came about.
         """
@@ -233,6 +258,16 @@ def add_AnalyticsServiceServicer_to_server(servicer, server):
                     servicer.ListEvents,
                     request_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListEventsRequest.FromString,
                     response_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListEventsResponse.SerializeToString,
+            ),
+            'ListAlerts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAlerts,
+                    request_deserializer=quantum_dot_analytics_dot_v1_dot_alerts__pb2.ListAlertsRequest.FromString,
+                    response_serializer=quantum_dot_analytics_dot_v1_dot_alerts__pb2.ListAlertsResponse.SerializeToString,
+            ),
+            'AcknowledgeAlert': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcknowledgeAlert,
+                    request_deserializer=quantum_dot_analytics_dot_v1_dot_alerts__pb2.AcknowledgeAlertRequest.FromString,
+                    response_serializer=quantum_dot_analytics_dot_v1_dot_alerts__pb2.AcknowledgeAlertResponse.SerializeToString,
             ),
             'GetPolicy': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPolicy,
@@ -494,6 +529,60 @@ class AnalyticsService:
             '/quantum.analytics.v1.AnalyticsService/ListEvents',
             quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListEventsRequest.SerializeToString,
             quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAlerts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.analytics.v1.AnalyticsService/ListAlerts',
+            quantum_dot_analytics_dot_v1_dot_alerts__pb2.ListAlertsRequest.SerializeToString,
+            quantum_dot_analytics_dot_v1_dot_alerts__pb2.ListAlertsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcknowledgeAlert(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.analytics.v1.AnalyticsService/AcknowledgeAlert',
+            quantum_dot_analytics_dot_v1_dot_alerts__pb2.AcknowledgeAlertRequest.SerializeToString,
+            quantum_dot_analytics_dot_v1_dot_alerts__pb2.AcknowledgeAlertResponse.FromString,
             options,
             channel_credentials,
             insecure,
