@@ -171,14 +171,20 @@ async def test_two_sinks_that_write_the_same_events_at_once_count_each_once(
 @pytest.mark.parametrize(
     ("number", "kills"),
     [
-        pytest.param(10_000, 2, id="2-kills"),
+        pytest.param(10_000, 2, id="2-kills", marks=pytest.mark.timeout(240)),
         pytest.param(
             100_000, 10, id="10-kills", marks=[pytest.mark.drill, pytest.mark.timeout(1200)]
         ),
     ],
 )
 async def test_killed_again_and_again_no_event_is_lost_or_counted_twice(
-    ledger_dsn: str, nats_url: str, bus: Bus, free_port: int, number: int, kills: int
+    ledger_dsn: str,
+    nats_url: str,
+    bus: Bus,
+    database: Database,
+    free_port: int,
+    number: int,
+    kills: int,
 ) -> None:
     """Incident 84: SIGKILL while events flow: every closed trade is there, once; flat memory."""
     trades = number // 4
@@ -196,7 +202,7 @@ async def test_killed_again_and_again_no_event_is_lost_or_counted_twice(
         }
     )
     await service.start()
-    patience = number / 250
+    patience = 60 + number / 250
     try:
         publishing = asyncio.create_task(_publish(bus, sent))
         for kill in range(kills):
@@ -216,13 +222,15 @@ async def test_killed_again_and_again_no_event_is_lost_or_counted_twice(
     assert await count(ledger_dsn, _FACTS) == len(sent)
     assert await count(ledger_dsn, "select count(*) from trades where status = 'closed'") == trades
     assert await count(ledger_dsn, "select count(*) from trade_fills") == 2 * trades
-    assert await count(ledger_dsn, "select count(*) from rejections") == 0
+    assert await database.pool.fetch("select subject, reason from rejections") == []
     report = await rebuild(ledger_dsn, SCHEMA, check=True)
     assert (report.differences, report.trades) == ((), trades)
 
 
 _GROWTH_MB = 40
-_FACTS = "select count(*) from events where type <> 'health.status'"
+_FACTS = """
+select count(*) from events where type in ('fill.recorded', 'position.opened', 'position.closed')
+"""
 
 
 async def _publish(bus: Bus, sent: list[Outgoing]) -> None:

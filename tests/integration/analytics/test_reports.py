@@ -230,3 +230,37 @@ async def test_a_late_fill_and_one_told_twice_are_no_difference(database: Databa
     await checks.look()
     (after,) = await checks.look()
     assert [before.difference, after.difference] == [0, 0]
+
+
+async def test_after_any_part_in_any_order_a_rebuild_is_what_is_there(
+    database: Database, ledger_dsn: str
+) -> None:
+    """Incident 77: early, late or twice, the live projections are those of the ledger's events."""
+    choose = random.Random(11)  # noqa: S311 - a fixed shuffle
+    sent: list[tuple[int, Protobuf]] = []
+    for number in range(40):
+        time = MAY + number * 20 * MINUTE
+        trade = with_stop(list(closed_trade(number, time=time, gross=number - 20)), "98")
+        paid = facts.FundingPaid(
+            account="main",
+            symbol="BTCUSDT",
+            position_id=f"pos-{number}",
+            amount="0.125",
+            time=time_to_pb(time),
+            transaction_id=f"f{number}",
+        )
+        sent += [(time, m) for m in (*trade, paid, signal(f"s{number}", "99", time))]
+        sent.append((time, _round(time, str(1000 - number))))
+    events = [
+        to_event(delivered(outgoing(message, time=time), number))
+        for number, (time, message) in enumerate(sent, 1)
+    ]
+    choose.shuffle(events)
+    store = LedgerStore(database)
+    for start in range(0, len(events), 23):
+        again = choose.sample(events[: start + 1], min(start, 5))
+        await store.record([*events[start : start + 23], *again])
+        if start % 69 == 0:
+            assert (await rebuild(ledger_dsn, SCHEMA, check=True)).differences == ()
+    found = await rebuild(ledger_dsn, SCHEMA, check=True)
+    assert (found.differences, found.trades, found.events) == ((), 40, len(events))
