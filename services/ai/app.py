@@ -9,6 +9,7 @@ from quantum.ai.v1 import ai_service_pb2_grpc
 from services.ai.consumers import CandleAnswerer
 from services.ai.core.watch import ModelWatch
 from services.ai.core.windows import Windows
+from services.ai.fund_reader import FundReader
 from services.ai.inference import Inference
 from services.ai.live_consumer import LiveAnswers
 from services.ai.market_views import MarketViews, UniverseSettings
@@ -28,7 +29,6 @@ def make_build(settings: Settings) -> Build:
         slot = ModelSlot(
             models=settings.models_dir,
             gate=GateSettings(
-                share=settings.signal_share,
                 floor=settings.min_confidence_threshold,
                 ttl_seconds=settings.signal_ttl_seconds,
             ),
@@ -54,8 +54,10 @@ def make_build(settings: Settings) -> Build:
             ),
             measures=measures,
         )
+        fund = FundReader(clock=process.clock, share=settings.signal_share)
         answerer = CandleAnswerer(
             slot=slot,
+            fund=fund,
             watch=watch,
             inference=inference,
             components=process.components,
@@ -69,7 +71,7 @@ def make_build(settings: Settings) -> Build:
             on_excluded=partial(_tell_excluded, process),
         )
         process.on_drain(answerer.drain)
-        process.spawn("candles", _read(process, answerer, live, views))
+        process.spawn("candles", _read(process, answerer, live, views, fund))
         return [
             (
                 ai_service_pb2_grpc.add_AiServiceServicer_to_server,
@@ -89,11 +91,16 @@ def _tell_excluded(process: Process, excluded: dict[str, str]) -> None:
 
 
 async def _read(
-    process: Process, answerer: CandleAnswerer, live: LiveAnswers, views: MarketViews
+    process: Process,
+    answerer: CandleAnswerer,
+    live: LiveAnswers,
+    views: MarketViews,
+    fund: FundReader,
 ) -> None:
     """Connect, which may wait for the server: health answers meanwhile."""
     process.components.set("nats", False, "connecting")
     bus = await process.connect_bus()
+    await fund.start(bus)
     await live.start(bus)
     process.spawn("market-views", views.run(bus))
     await answerer.run(bus)

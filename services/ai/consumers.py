@@ -24,6 +24,7 @@ from services.ai.core.manifest import Manifest
 from services.ai.core.plausible import MarketTime
 from services.ai.core.watch import ModelWatch
 from services.ai.core.windows import Insert, Windows
+from services.ai.fund_reader import FundReader
 from services.ai.inference import Inference
 from services.ai.measures import Measures
 from services.ai.outgoing import change_message, messages
@@ -81,6 +82,7 @@ class CandleAnswerer:
         self,
         *,
         slot: ModelSlot,
+        fund: FundReader,
         watch: ModelWatch,
         inference: Inference,
         components: Components,
@@ -100,6 +102,7 @@ class CandleAnswerer:
         """True once the stored candles were read."""
         self._bus: Bus | None = None
         self._slot = slot
+        self._fund = fund
         self._watch = watch
         self._inference = inference
         self._components = components
@@ -233,12 +236,15 @@ class CandleAnswerer:
     ) -> list[Answer]:
         """Predict all items in one run and store the answers."""
         manifest = model.manifest
-        policy = self._slot.policy(manifest)
+        policies = [
+            self._slot.policy(manifest, self._fund, item.candle.close_time) for item in items
+        ]
         questions = [
-            ask(item.candle, self.windows, manifest, policy, self._watch) for item in items
+            ask(item.candle, self.windows, manifest, policy, self._watch)
+            for item, policy in zip(items, policies, strict=True)
         ]
         asked = now()
-        answers = await self._predict(questions, model, policy)
+        answers = await self._predict(questions, model, policies[-1])
         predicted = now()
         found = batches(answers, manifest)
         assert self._bus is not None  # noqa: S101 - work comes from the bus

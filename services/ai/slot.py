@@ -10,10 +10,12 @@ from services.ai.artifact import ArtifactRefused, LoadedModel, active_folder, fi
 from services.ai.core.answers import Policy
 from services.ai.core.ensemble import make_gate
 from services.ai.core.manifest import Manifest
+from services.ai.fund_reader import FundReader
 from services.kit.clock import Clock
 from services.kit.health import Components
 from services.kit.logs import get_logger
 from services.kit.metrics import Metrics
+from services.trade.fund_policy import FundPolicy
 
 log = get_logger(__name__)
 
@@ -25,7 +27,6 @@ _LOOK_SECONDS = 2.0
 class GateSettings:
     """What the gate of a loaded model is made from."""
 
-    share: float
     floor: float | None
     ttl_seconds: int
 
@@ -53,6 +54,8 @@ class ModelSlot:
         self.loaded: LoadedModel | None = None
         self.changed = asyncio.Event()
         """Set whenever the slot was filled or emptied."""
+        self._policy: tuple[tuple[str, FundPolicy | None], Policy] | None = None
+        """Last answer of `policy`: all candles of a round ask the same."""
         self._shown: tuple[str, tuple[float, ...]] = ("", ())
         self._weights = metrics.gauge(
             "model_weight",
@@ -69,10 +72,15 @@ class ModelSlot:
         """Manifest of the loaded artifact."""
         return self.loaded.manifest if self.loaded else None
 
-    def policy(self, manifest: Manifest) -> Policy:
-        """Return what decides besides the models."""
-        gate = make_gate(manifest, self._gate.share, self._gate.floor)
-        return Policy(gate=gate, ttl_ms=self._gate.ttl_seconds * 1000)
+    def policy(self, manifest: Manifest, fund: FundReader, time: int) -> Policy:
+        """Return what decides besides the models at a market time."""
+        key = (manifest.sha256, fund.book.at(time))
+        if self._policy is None or self._policy[0] != key:
+            gate = make_gate(manifest, fund.share(time), self._gate.floor)
+            weights = fund.weights(manifest, time)
+            found = Policy(gate=gate, ttl_ms=self._gate.ttl_seconds * 1000, weights=weights)
+            self._policy = (key, found)
+        return self._policy[1]
 
     def show(self, manifest: Manifest, weights: tuple[float, ...]) -> None:
         """Export the effective weights."""

@@ -86,6 +86,8 @@ MODELS_BUCKET = "models"
 """Object store of model artifacts."""
 TRAIN_COMMANDS = "quantum.commands.train.>"
 """Jobs of the trainer."""
+ALL_RECOVERIES_ASKED = "quantum.live.recovery.asked.>"
+ALL_RECOVERIES_DONE = "quantum.live.recovery.done.>"
 ALL_ROUNDS_OBSERVED = "quantum.live.round.observed.>"
 
 AI_WORK_CONSUMER = "ai-work"
@@ -96,11 +98,25 @@ LEDGER_LIVE_CONSUMER = "analytics-live"
 """Durable consumer on LIVE (signals) that the analytics replicas share."""
 LEDGER_PREDICTION_CONSUMER = "analytics-predictions"
 """Durable consumer on LIVE (prediction batches) that the analytics replicas share."""
+LEDGER_CANDLE_CONSUMER = "analytics-candles"
+"""Durable consumer on MARKET (closed candles) that the analytics replicas share."""
 
 LEDGER_UNIVERSE_CONSUMER = "analytics-universe"
 """Durable consumer on LIVE (scans of the universe) that the analytics replicas share."""
 LEDGER_REGIME_CONSUMER = "analytics-regime"
 """Durable consumer on LIVE (changes of the regime) that the analytics replicas share."""
+
+
+DURABLE_CONSUMERS = (
+    (MARKET.name, AI_WORK_CONSUMER, "ai-service"),
+    (EVENTS.name, LEDGER_CONSUMER, "analytics-os-service"),
+    (LIVE.name, LEDGER_LIVE_CONSUMER, "analytics-os-service"),
+    (LIVE.name, LEDGER_PREDICTION_CONSUMER, "analytics-os-service"),
+    (LIVE.name, LEDGER_UNIVERSE_CONSUMER, "analytics-os-service"),
+    (LIVE.name, LEDGER_REGIME_CONSUMER, "analytics-os-service"),
+    (MARKET.name, LEDGER_CANDLE_CONSUMER, "analytics-os-service"),
+)
+"""Stream, durable consumer, and the process whose replicas share it."""
 
 
 def candle(venue: str, timeframe: str, symbol: str) -> str:
@@ -146,6 +162,16 @@ def regime_changed(venue: str) -> str:
 def heartbeat(service: str) -> str:
     """Subject of heartbeats of a process, by its name."""
     return f"quantum.live.service.heartbeat.{service}"
+
+
+def recovery_asked(service: str) -> str:
+    """Subject on which analytics asks the supervisor of a process, by its name, for a recovery."""
+    return f"quantum.live.recovery.asked.{service}"
+
+
+def recovery_done(service: str) -> str:
+    """Subject on which a supervisor tells what it did to a process."""
+    return f"quantum.live.recovery.done.{service}"
 
 
 def round_observed(account: str) -> str:

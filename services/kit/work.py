@@ -80,10 +80,18 @@ class Worker:
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._begun: dict[int, float] = {}
         self.handled = 0
         """Deliveries that were handled since the start."""
         self.last_handled = 0.0
         """Loop time of the last handled batch."""
+
+    @property
+    def handling_seconds(self) -> float:
+        """Age of the oldest batch that is being handled; 0 when there is none."""
+        if not self._begun:
+            return 0.0
+        return asyncio.get_running_loop().time() - min(self._begun.values())
 
     async def start(self) -> None:
         """Create or attach to the consumer and begin."""
@@ -172,11 +180,14 @@ class Worker:
             batch = [self._arrived.popleft() for _ in range(size)]
             # A stop lets the batch in hand finish: it is shielded, the loop around it is not.
             work = asyncio.ensure_future(self._handle(batch))
+            self._begun[id(work)] = asyncio.get_running_loop().time()
             try:
                 await asyncio.shield(work)
             except asyncio.CancelledError:
                 await work
                 raise
+            finally:
+                self._begun.pop(id(work), None)
             self._ask_for_more()
 
     def _ask_for_more(self) -> None:

@@ -18,6 +18,7 @@ from services.ai.core.ensemble import (
     decide,
     hold,
 )
+from services.ai.core.fund import combined
 from services.ai.core.manifest import Manifest
 from services.ai.core.signals import Signal, make_signal
 from services.ai.core.watch import ModelWatch
@@ -33,6 +34,8 @@ class Policy:
     gate: Gate
     ttl_ms: int
     """How long after its candle's close a signal may be acted on."""
+    weights: tuple[float, ...] = ()
+    """Shares of the models that the fund asks for; empty: the artifact's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class Question:
     stale: bool = False
     weights: tuple[float, ...] = ()
     """Effective shares of the models; 0 is an excluded one."""
+    gate: Gate | None = None
+    """Gate of its market time; None: that of the answer's policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +96,9 @@ def ask(
         return Question(candle, None, HoldReason.NOT_WARM)
     closes = candle.close_time
     stale = windows.newest_close(candle.venue) > closes + policy.ttl_ms
-    weights = watch.weights(manifest, closes) if watch else manifest.weights
-    return Question(candle, window, HoldReason.NONE, stale, weights)
+    watched = watch.weights(manifest, closes) if watch else manifest.weights
+    weights = combined(policy.weights, watched)
+    return Question(candle, window, stale=stale, weights=weights, gate=policy.gate)
 
 
 def answer(
@@ -113,7 +119,7 @@ def answer(
                 next(remaining),
                 manifest.models,
                 question.weights or manifest.weights,
-                policy.gate,
+                question.gate or policy.gate,
                 stale=question.stale,
             )
         answers.append(Answer(prediction, make_signal(prediction, manifest, policy.ttl_ms)))

@@ -89,15 +89,19 @@ def signals(
     answer([as_json(s) for s in found], tables.signals(found, "last signals"), json_)
 
 
-def pnl(home: HomeOption = DEFAULT_HOME, json_: JsonOption = False) -> None:
+def pnl(
+    date: Annotated[str, typer.Option(help="One UTC day, YYYY-MM-DD; without it all days.")] = "",
+    home: HomeOption = DEFAULT_HOME,
+    json_: JsonOption = False,
+) -> None:
     """Show profit by UTC day after commission and funding, and the account.
 
-    Example: qt pnl --json
+    Example: qt pnl --date 2025-05-01
     """
 
     async def ask() -> tuple[Account, GetPerformanceResponse]:
         async with connected(Home(home)) as client:
-            return await client.account(), await client.performance()
+            return await client.account(), await client.performance(date)
 
     account, result = asyncio.run(ask())
     value = {"account": as_json(account), "performance": as_json(result)}
