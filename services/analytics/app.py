@@ -66,7 +66,7 @@ def build_with(settings: AnalyticsSettings) -> Build:
         views = Views(database)
         watch = _watch(process, settings, database, views, metrics)
         process.spawn("health", watch.run())
-        policies = PolicyStore(database, settings.first_policy)
+        policies = PolicyStore(database, settings.first_policy, clock=process.clock)
         changed = asyncio.Event()
         process.spawn(
             "ledger", _run_ledger(process, settings, database, watch, metrics, policies, changed)

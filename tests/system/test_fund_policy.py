@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ SETTINGS = {
     "HFOS_SAFE_DRAWDOWN_PERCENT": "0.02",
     "HFOS_CRITICAL_DRAWDOWN_PERCENT": "0.1",
     "HFOS_RELAX_MINUTES": "3",
-    # so small that a single position is out of balance as soon as the market moves
+    "HFOS_DRAWDOWN_HOURS": "1",
     "MAX_ORDERS_PER_MINUTE": "20",
     "SIGNAL_SHARE": "0.2",
 }
@@ -94,7 +95,7 @@ async def test_the_fund_changes_its_mode_and_the_account_follows(stack: Stack) -
     await eventually(through, deadline=240, interval=0.5)
     found = await versions(stack)
     decided = await rows(stack, DECIDED, found[0]["effective_from"])
-    for version, following in zip(found, found[1:], strict=False):
+    for version, following in pairwise(found):
         begin, end = version["effective_from"], following["effective_from"]
         during = [r for r in decided if begin <= r["timestamp"] < end]
         entered = [r for r in during if r["approved"] and r["rule"] == "approved"]
@@ -147,9 +148,14 @@ async def test_what_an_operator_sets_decides_the_next_order(stack: Stack) -> Non
         )
         assert any(r["approved"] for r in found)
         found = await decided_after(stack, change, until=rule)
-        assert not [r for r in found if r["approved"] and r["rule"] == "approved"]
+        # the market goes on while a person's change is on its way
+        first = next(n for n, r in enumerate(found) if r["rule"] == rule)
+        assert not [r for r in found[first:] if r["rule"] == "approved"]
         stack.json("policy", "rollback", "1", "--reason=test")
         assert stack.json("policy", "show")["policy"]["max_positions"] == 10
+    found = await decided_after(stack, quiet, "fund_mode=AGGRESSIVE", until="approved")
+    shown = stack.json("policy", "show")["policy"]
+    assert (shown["size_factor"], shown["signal_share"]) == ("1.3", 0.4)
     found = await decided_after(stack, quiet, "blocked_symbols=BTCUSDT", until="fund_symbols")
     assert {r["symbol"] for r in found if r["rule"] == "fund_symbols"} == {"BTCUSDT"}
     modes = await rows(

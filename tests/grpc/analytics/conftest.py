@@ -162,7 +162,7 @@ async def served(free_port: int) -> AsyncIterator[Running]:
             settings=settings,
             views=views,
             watch=watch,
-            policies=PolicyStore(database, settings.first_policy),
+            policies=PolicyStore(database, settings.first_policy, clock=process.clock),
             policy_changed=asyncio.Event().set,
             ask_rebalance=RebalanceRequests(database, enabled=True).ask,
         )
