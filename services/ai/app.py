@@ -6,9 +6,11 @@ from quantum.ai.v1 import ai_service_pb2_grpc
 
 from services.ai.consumers import CandleAnswerer
 from services.ai.core.watch import ModelWatch
+from services.ai.core.windows import Windows
 from services.ai.fund_reader import FundReader
 from services.ai.inference import Inference
 from services.ai.live_consumer import LiveAnswers
+from services.ai.market_views import MarketViews, UniverseSettings
 from services.ai.measures import Measures
 from services.ai.servicer import AiServicer
 from services.ai.settings import Settings
@@ -39,6 +41,17 @@ def make_build(settings: Settings) -> Build:
         watch = ModelWatch()
         live = LiveAnswers(capacity=settings.ai_cache_size, measures=measures, watch=watch)
         process.on_drain(live.close)
+        windows = Windows()
+        views = MarketViews(
+            windows=windows,
+            manifest=lambda: slot.manifest,
+            settings=UniverseSettings(
+                enabled=settings.universe_scan_enabled,
+                interval_ms=settings.universe_scan_interval_seconds * 1000,
+                top=settings.top_opportunities,
+            ),
+            measures=measures,
+        )
         fund = FundReader(clock=process.clock, share=settings.signal_share)
         answerer = CandleAnswerer(
             slot=slot,
@@ -51,13 +64,15 @@ def make_build(settings: Settings) -> Build:
             clock=process.clock,
             batch_size=settings.ai_batch_size,
             progress=process.progress,
+            windows=windows,
+            on_live_candle=views.take,
         )
         process.on_drain(answerer.drain)
-        process.spawn("candles", _read(process, answerer, live, fund))
+        process.spawn("candles", _read(process, answerer, live, views, fund))
         return [
             (
                 ai_service_pb2_grpc.add_AiServiceServicer_to_server,
-                AiServicer(process=process, slot=slot, answerer=answerer, live=live),
+                AiServicer(process=process, slot=slot, answerer=answerer, live=live, views=views),
             )
         ]
 
@@ -65,11 +80,16 @@ def make_build(settings: Settings) -> Build:
 
 
 async def _read(
-    process: Process, answerer: CandleAnswerer, live: LiveAnswers, fund: FundReader
+    process: Process,
+    answerer: CandleAnswerer,
+    live: LiveAnswers,
+    views: MarketViews,
+    fund: FundReader,
 ) -> None:
     """Connect, which may wait for the server: health answers meanwhile."""
     process.components.set("nats", False, "connecting")
     bus = await process.connect_bus()
     await fund.start(bus)
     await live.start(bus)
+    process.spawn("market-views", views.run(bus))
     await answerer.run(bus)

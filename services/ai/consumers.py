@@ -8,7 +8,7 @@ only after its answer is stored, so a replica that dies leaves its items to the 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -56,6 +56,8 @@ _PARALLEL = 2
 """Batches in hand: one is read or written while the models run on the other."""
 _LATE_SECONDS = 2.0
 """A run of all models that took longer is counted; answers that it makes too late are stale."""
+_COUNT_EVERY = 100
+"""Candles that are counted at once while the follower reads what is stored."""
 _RECENT = 10_000
 """Candles that the follower has read and the worker need not read again."""
 
@@ -90,8 +92,11 @@ class CandleAnswerer:
         clock: Clock,
         batch_size: int,
         progress: dict[str, float],
+        windows: Windows,
+        on_live_candle: Callable[[Candle], None],
     ) -> None:
-        self.windows = Windows()
+        self.windows = windows
+        self._on_live_candle = on_live_candle
         self.warm = False
         """True once the stored candles were read."""
         self._bus: Bus | None = None
@@ -107,6 +112,7 @@ class CandleAnswerer:
         self._progress = progress
         self._recent: OrderedDict[int, Candle] = OrderedDict()
         """Live candles in the windows, by stream sequence."""
+        self._uncounted = 0
         self._follower: Follower | None = None
         self._worker: Worker | None = None
         self._draining = False
@@ -160,8 +166,12 @@ class CandleAnswerer:
             self._recent[message.sequence] = candle
             if len(self._recent) > _RECENT:
                 self._recent.popitem(last=False)
-        self._measures.candles.inc()
-        self._progress["last_candle_time"] = float(self.windows.newest_close_of_all)
+            self._on_live_candle(candle)
+        self._uncounted += 1
+        if not message.pending or self._uncounted >= _COUNT_EVERY:
+            self._measures.candles.inc(self._uncounted)
+            self._uncounted = 0
+            self._progress["last_candle_time"] = float(self.windows.newest_close_of_all)
         if result is Insert.CONFLICT:
             self._measures.errors.labels("conflicting_candle").inc()
             log.warning("conflicting_candle", candle=candle.key)

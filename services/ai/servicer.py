@@ -12,6 +12,7 @@ from quantum.ai.v1 import ai_service_pb2_grpc as rpc
 from services.ai.codec import models_to_pb
 from services.ai.consumers import CandleAnswerer
 from services.ai.live_consumer import LiveAnswers
+from services.ai.market_views import MarketViews
 from services.ai.slot import ModelSlot
 from services.catalog.processes import VERSION
 from services.kit.errors import NotFound, Unavailable
@@ -31,11 +32,13 @@ class AiServicer(rpc.AiServiceServicer):
         slot: ModelSlot,
         answerer: CandleAnswerer,
         live: LiveAnswers,
+        views: MarketViews,
     ) -> None:
         self._process = process
         self._slot = slot
         self._answerer = answerer
         self._live = live
+        self._views = views
 
     async def GetHealth(
         self, request: pb.GetHealthRequest, context: Context
@@ -92,6 +95,21 @@ class AiServicer(rpc.AiServiceServicer):
     ) -> pb.GetPredictionsResponse:
         """Return the last prediction of every symbol."""
         return pb.GetPredictionsResponse(predictions=self._live.predictions())
+
+    async def GetTopOpportunities(
+        self, request: pb.GetTopOpportunitiesRequest, context: Context
+    ) -> pb.GetTopOpportunitiesResponse:
+        """Return the best symbols of the last scan; none before the first."""
+        scan = self._views.newest
+        if scan is None:
+            return pb.GetTopOpportunitiesResponse()
+        best = scan.ranked_symbols[: request.top_n or len(scan.ranked_symbols)]
+        return pb.GetTopOpportunitiesResponse(
+            opportunities=best,
+            timestamp=scan.timestamp,
+            total_scanned=scan.total_scanned,
+            regime=scan.regime,
+        )
 
     async def ListModels(
         self, request: pb.ListModelsRequest, context: Context

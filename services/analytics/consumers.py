@@ -10,7 +10,7 @@ from quantum.analytics.v1 import events_pb2 as published
 from quantum.ops.v1 import operations_service_pb2 as ops
 
 from services.analytics.codec import Unreadable, to_event
-from services.analytics.core.health import Heartbeat, Status
+from services.analytics.core.health import Heartbeat, Part, Status
 from services.analytics.core.ledger import LedgerEvent, RoundFact
 from services.analytics.ledger_spans import LedgerSpans
 from services.analytics.metrics import AnalyticsMetrics
@@ -255,6 +255,8 @@ class HeartbeatBook:
             cpu_percent=beat.cpu_percent,
             memory_percent=beat.memory_percent,
             progress=dict(beat.progress),
+            leaving=beat.leaving,
+            parts=tuple(Part(c.name, c.ready, c.reason) for c in beat.components),
         )
 
     def forget(self, *, before: float) -> None:

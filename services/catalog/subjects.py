@@ -72,6 +72,9 @@ ALL_CANDLES = "quantum.market.candle.>"
 ALL_EVENTS = "quantum.events.>"
 ALL_SIGNALS = "quantum.live.signal.generated.>"
 ALL_PREDICTIONS = "quantum.live.prediction.>"
+ALL_OPPORTUNITIES = "quantum.live.universe.opportunity.>"
+ALL_REGIMES = "quantum.live.regime.changed.>"
+ALL_CLOSED_POSITIONS = "quantum.events.position.closed.>"
 ALL_HEARTBEATS = "quantum.live.service.heartbeat.>"
 FUND_POLICY = "$KV.policy.fund"
 """The fund's policy that holds now, a copy of the newest row in PostgreSQL."""
@@ -83,6 +86,8 @@ MODELS_BUCKET = "models"
 """Object store of model artifacts."""
 TRAIN_COMMANDS = "quantum.commands.train.>"
 """Jobs of the trainer."""
+ALL_RECOVERIES_ASKED = "quantum.live.recovery.asked.>"
+ALL_RECOVERIES_DONE = "quantum.live.recovery.done.>"
 ALL_ROUNDS_OBSERVED = "quantum.live.round.observed.>"
 
 AI_WORK_CONSUMER = "ai-work"
@@ -93,6 +98,25 @@ LEDGER_LIVE_CONSUMER = "analytics-live"
 """Durable consumer on LIVE (signals) that the analytics replicas share."""
 LEDGER_PREDICTION_CONSUMER = "analytics-predictions"
 """Durable consumer on LIVE (prediction batches) that the analytics replicas share."""
+LEDGER_CANDLE_CONSUMER = "analytics-candles"
+"""Durable consumer on MARKET (closed candles) that the analytics replicas share."""
+
+LEDGER_UNIVERSE_CONSUMER = "analytics-universe"
+"""Durable consumer on LIVE (scans of the universe) that the analytics replicas share."""
+LEDGER_REGIME_CONSUMER = "analytics-regime"
+"""Durable consumer on LIVE (changes of the regime) that the analytics replicas share."""
+
+
+DURABLE_CONSUMERS = (
+    (MARKET.name, AI_WORK_CONSUMER, "ai-service"),
+    (EVENTS.name, LEDGER_CONSUMER, "analytics-os-service"),
+    (LIVE.name, LEDGER_LIVE_CONSUMER, "analytics-os-service"),
+    (LIVE.name, LEDGER_PREDICTION_CONSUMER, "analytics-os-service"),
+    (LIVE.name, LEDGER_UNIVERSE_CONSUMER, "analytics-os-service"),
+    (LIVE.name, LEDGER_REGIME_CONSUMER, "analytics-os-service"),
+    (MARKET.name, LEDGER_CANDLE_CONSUMER, "analytics-os-service"),
+)
+"""Stream, durable consumer, and the process whose replicas share it."""
 
 
 def candle(venue: str, timeframe: str, symbol: str) -> str:
@@ -125,9 +149,29 @@ def model_weight_changed(model: str) -> str:
     return f"quantum.live.model.weight_changed.{model}"
 
 
+def opportunity(venue: str) -> str:
+    """Subject of scans of a venue's universe."""
+    return f"quantum.live.universe.opportunity.{venue}"
+
+
+def regime_changed(venue: str) -> str:
+    """Subject on which ai tells that the regime of a venue's market changed."""
+    return f"quantum.live.regime.changed.{venue}"
+
+
 def heartbeat(service: str) -> str:
     """Subject of heartbeats of a process, by its name."""
     return f"quantum.live.service.heartbeat.{service}"
+
+
+def recovery_asked(service: str) -> str:
+    """Subject on which analytics asks the supervisor of a process, by its name, for a recovery."""
+    return f"quantum.live.recovery.asked.{service}"
+
+
+def recovery_done(service: str) -> str:
+    """Subject on which a supervisor tells what it did to a process."""
+    return f"quantum.live.recovery.done.{service}"
 
 
 def round_observed(account: str) -> str:

@@ -157,7 +157,7 @@ async def build(process: Process, settings: Settings) -> Servicers:
     process.spawn("exchange", _exchange(process, exchange, leader))
     process.spawn("outbox", relay.run())
     process.spawn("purge", purge_requests(database, clock))
-    process.spawn("watch", _watch(process, leader, database, exchange, fund, policy))
+    process.spawn("watch", _watch(process, leader, database, exchange, relay, fund, policy))
     views = LeaderViews(database, settings.account, clock, notifications, leader, spans)
     servicer = ExecRiskServicer(
         process=process,
@@ -193,6 +193,7 @@ async def _watch(
     leader: Leader,
     database: Database,
     exchange: BinanceExchange,
+    relay: OutboxRelay,
     fund: FundReader,
     policy: Policy,
 ) -> None:
@@ -214,6 +215,7 @@ async def _watch(
             process.degraded.pop("policy", None)
         process.progress["policy_version"] = float(fund.version)
         process.progress["leader"] = float(leader.leading)
+        process.progress["outbox_open"] = float(relay.open)
         if term is not None and term.ready:
             book = term.trader.book
             process.progress["market_time_ms"] = float(book.time)

@@ -13,6 +13,7 @@ from services.exec_risk.core.executions.execution_policy import ExecutionPolicy
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.protection.protection_policy import Partial, ProtectionPolicy
 from services.exec_risk.exchange.settings import ExchangeSettings
+from services.exec_risk.key_settings import KeySettings
 from services.exec_risk.risk_settings import RiskSettings
 from services.exec_risk.sender import SenderLimits
 from services.exec_risk.term import TermLimits
@@ -25,7 +26,7 @@ PAPER_KEY, PAPER_SECRET = "paper-key", "paper-secret"
 """What the paper venue takes where nothing is set: they guard nothing."""
 
 
-class Settings(RiskSettings):
+class Settings(RiskSettings, KeySettings):
     """What one exec_risk replica needs to know."""
 
     exec_risk_postgres_url: SecretStr = SecretStr(
@@ -42,8 +43,6 @@ class Settings(RiskSettings):
     """Second switch that live trading needs."""
     binance_testnet: bool | None = None
     """True means demo. Unset means what EXCHANGE_VENUE says; a contradiction stops the start."""
-    binance_api_key: SecretStr = SecretStr("")
-    binance_api_secret: SecretStr = SecretStr("")
     paper_venue_url: str = "http://127.0.0.1:8090"
     symbols: str = ""
     """Market ids to trade, separated by commas; empty: all that the venue trades."""

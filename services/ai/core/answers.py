@@ -20,7 +20,7 @@ from services.ai.core.ensemble import (
 )
 from services.ai.core.fund import combined
 from services.ai.core.manifest import Manifest
-from services.ai.core.signals import Signal, expiry_of, make_signal
+from services.ai.core.signals import Signal, make_signal
 from services.ai.core.watch import ModelWatch
 from services.ai.core.windows import Floats, SeriesKey, Windows
 from services.trade.candle import Candle
@@ -94,8 +94,9 @@ def ask(
     window = windows.window(SeriesKey.of(candle), candle.open_time, manifest.window)
     if window is None:
         return Question(candle, None, HoldReason.NOT_WARM)
-    stale = windows.newest_close(candle.venue) > expiry_of(candle, policy.ttl_ms)
-    watched = watch.weights(manifest, candle.close_time) if watch else manifest.weights
+    closes = candle.close_time
+    stale = windows.newest_close(candle.venue) > closes + policy.ttl_ms
+    watched = watch.weights(manifest, closes) if watch else manifest.weights
     weights = combined(policy.weights, watched)
     return Question(candle, window, stale=stale, weights=weights, gate=policy.gate)
 

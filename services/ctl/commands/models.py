@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import typer
 
+from services.ctl.commands.report import performance
 from services.lab.training.command import train
 
-app = typer.Typer(help="The models: train them.", no_args_is_help=True)
+app = typer.Typer(help="The models: train them, see what they bring.", no_args_is_help=True)
 app.command()(train)
+app.command()(performance)

@@ -27,9 +27,10 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from quantum.ai.v1 import signal_pb2 as quantum_dot_ai_dot_v1_dot_signal__pb2
+from quantum.ai.v1 import universe_pb2 as quantum_dot_ai_dot_v1_dot_universe__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1equantum/ai/v1/ai_service.proto\x12\rquantum.ai.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aquantum/ai/v1/signal.proto\"\x8c\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0e\n\x06weight\x18\x04 \x01(\x01\x12\x30\n\x0ctrained_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ntrained_to\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x07metrics\x18\x07 \x03(\x0b\x32!.quantum.ai.v1.Model.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x12\n\x10GetHealthRequest\"\xf8\x01\n\x11GetHealthResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05\x62uild\x18\x04 \x01(\t\x12\x16\n\x0euptime_seconds\x18\x05 \x01(\x01\x12\x15\n\rmodels_loaded\x18\x06 \x01(\x08\x12\x15\n\rmodel_version\x18\x07 \x01(\t\x12\x15\n\rsymbols_ready\x18\x08 \x01(\x05\x12\x34\n\x10last_candle_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07reasons\x18\n \x03(\t\"\x15\n\x13GetReadinessRequest\"&\n\x14GetReadinessResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\"?\n\x10GetSignalRequest\x12+\n\x06symbol\x18\x01 \x01(\tB\x1b\xe2\x41\x01\x02\xbaH\x14r\x12\x32\x10^[A-Z0-9]{2,20}$\"i\n\x11GetSignalResponse\x12-\n\nprediction\x18\x01 \x01(\x0b\x32\x19.quantum.ai.v1.Prediction\x12%\n\x06signal\x18\x02 \x01(\x0b\x32\x15.quantum.ai.v1.Signal\"-\n\x14StreamSignalsRequest\x12\x15\n\x07symbols\x18\x01 \x03(\tB\x04\xe2\x41\x01\x01\">\n\x15StreamSignalsResponse\x12%\n\x06signal\x18\x01 \x01(\x0b\x32\x15.quantum.ai.v1.Signal\"\x17\n\x15GetPredictionsRequest\"H\n\x16GetPredictionsResponse\x12.\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x19.quantum.ai.v1.Prediction\"\x13\n\x11ListModelsRequest\":\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.quantum.ai.v1.Model2\x97\x05\n\tAiService\x12\x65\n\tGetHealth\x12\x1f.quantum.ai.v1.GetHealthRequest\x1a .quantum.ai.v1.GetHealthResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/ai/health\x12m\n\x0cGetReadiness\x12\".quantum.ai.v1.GetReadinessRequest\x1a#.quantum.ai.v1.GetReadinessResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/ai/ready\x12o\n\tGetSignal\x12\x1f.quantum.ai.v1.GetSignalRequest\x1a .quantum.ai.v1.GetSignalResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/ai/signals/{symbol}\x12^\n\rStreamSignals\x12#.quantum.ai.v1.StreamSignalsRequest\x1a$.quantum.ai.v1.StreamSignalsResponse\"\x00\x30\x01\x12y\n\x0eGetPredictions\x12$.quantum.ai.v1.GetPredictionsRequest\x1a%.quantum.ai.v1.GetPredictionsResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/ai/predictions\x12h\n\nListModels\x12 .quantum.ai.v1.ListModelsRequest\x1a!.quantum.ai.v1.ListModelsResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/ai/modelsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1equantum/ai/v1/ai_service.proto\x12\rquantum.ai.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aquantum/ai/v1/signal.proto\x1a\x1cquantum/ai/v1/universe.proto\"\x8c\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0e\n\x06weight\x18\x04 \x01(\x01\x12\x30\n\x0ctrained_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ntrained_to\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x07metrics\x18\x07 \x03(\x0b\x32!.quantum.ai.v1.Model.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x12\n\x10GetHealthRequest\"\xf8\x01\n\x11GetHealthResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05\x62uild\x18\x04 \x01(\t\x12\x16\n\x0euptime_seconds\x18\x05 \x01(\x01\x12\x15\n\rmodels_loaded\x18\x06 \x01(\x08\x12\x15\n\rmodel_version\x18\x07 \x01(\t\x12\x15\n\rsymbols_ready\x18\x08 \x01(\x05\x12\x34\n\x10last_candle_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07reasons\x18\n \x03(\t\"\x15\n\x13GetReadinessRequest\"&\n\x14GetReadinessResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\"?\n\x10GetSignalRequest\x12+\n\x06symbol\x18\x01 \x01(\tB\x1b\xe2\x41\x01\x02\xbaH\x14r\x12\x32\x10^[A-Z0-9]{2,20}$\"i\n\x11GetSignalResponse\x12-\n\nprediction\x18\x01 \x01(\x0b\x32\x19.quantum.ai.v1.Prediction\x12%\n\x06signal\x18\x02 \x01(\x0b\x32\x15.quantum.ai.v1.Signal\"-\n\x14StreamSignalsRequest\x12\x15\n\x07symbols\x18\x01 \x03(\tB\x04\xe2\x41\x01\x01\">\n\x15StreamSignalsResponse\x12%\n\x06signal\x18\x01 \x01(\x0b\x32\x15.quantum.ai.v1.Signal\"\x17\n\x15GetPredictionsRequest\"H\n\x16GetPredictionsResponse\x12.\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x19.quantum.ai.v1.Prediction\";\n\x1aGetTopOpportunitiesRequest\x12\x1d\n\x05top_n\x18\x01 \x01(\x05\x42\x0e\xe2\x41\x01\x01\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\"\xc3\x01\n\x1bGetTopOpportunitiesResponse\x12\x31\n\ropportunities\x18\x01 \x03(\x0b\x32\x1a.quantum.ai.v1.Opportunity\x12-\n\ttimestamp\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rtotal_scanned\x18\x03 \x01(\x05\x12+\n\x06regime\x18\x04 \x01(\x0e\x32\x1b.quantum.ai.v1.MarketRegime\"\x13\n\x11ListModelsRequest\":\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.quantum.ai.v1.Model2\xa4\x06\n\tAiService\x12\x65\n\tGetHealth\x12\x1f.quantum.ai.v1.GetHealthRequest\x1a .quantum.ai.v1.GetHealthResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/ai/health\x12m\n\x0cGetReadiness\x12\".quantum.ai.v1.GetReadinessRequest\x1a#.quantum.ai.v1.GetReadinessResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/ai/ready\x12o\n\tGetSignal\x12\x1f.quantum.ai.v1.GetSignalRequest\x1a .quantum.ai.v1.GetSignalResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/ai/signals/{symbol}\x12^\n\rStreamSignals\x12#.quantum.ai.v1.StreamSignalsRequest\x1a$.quantum.ai.v1.StreamSignalsResponse\"\x00\x30\x01\x12y\n\x0eGetPredictions\x12$.quantum.ai.v1.GetPredictionsRequest\x1a%.quantum.ai.v1.GetPredictionsResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/ai/predictions\x12\x8a\x01\n\x13GetTopOpportunities\x12).quantum.ai.v1.GetTopOpportunitiesRequest\x1a*.quantum.ai.v1.GetTopOpportunitiesResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/ai/opportunities\x12h\n\nListModels\x12 .quantum.ai.v1.ListModelsRequest\x1a!.quantum.ai.v1.ListModelsResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/ai/modelsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +43,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSIGNALREQUEST'].fields_by_name['symbol']._serialized_options = b'\342A\001\002\272H\024r\0222\020^[A-Z0-9]{2,20}$'
   _globals['_STREAMSIGNALSREQUEST'].fields_by_name['symbols']._loaded_options = None
   _globals['_STREAMSIGNALSREQUEST'].fields_by_name['symbols']._serialized_options = b'\342A\001\001'
+  _globals['_GETTOPOPPORTUNITIESREQUEST'].fields_by_name['top_n']._loaded_options = None
+  _globals['_GETTOPOPPORTUNITIESREQUEST'].fields_by_name['top_n']._serialized_options = b'\342A\001\001\272H\007\032\005\030\350\007(\000'
   _globals['_AISERVICE'].methods_by_name['GetHealth']._loaded_options = None
   _globals['_AISERVICE'].methods_by_name['GetHealth']._serialized_options = b'\202\323\344\223\002\017\022\r/v1/ai/health'
   _globals['_AISERVICE'].methods_by_name['GetReadiness']._loaded_options = None
@@ -50,36 +53,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AISERVICE'].methods_by_name['GetSignal']._serialized_options = b'\202\323\344\223\002\031\022\027/v1/ai/signals/{symbol}'
   _globals['_AISERVICE'].methods_by_name['GetPredictions']._loaded_options = None
   _globals['_AISERVICE'].methods_by_name['GetPredictions']._serialized_options = b'\202\323\344\223\002\024\022\022/v1/ai/predictions'
+  _globals['_AISERVICE'].methods_by_name['GetTopOpportunities']._loaded_options = None
+  _globals['_AISERVICE'].methods_by_name['GetTopOpportunities']._serialized_options = b'\202\323\344\223\002\026\022\024/v1/ai/opportunities'
   _globals['_AISERVICE'].methods_by_name['ListModels']._loaded_options = None
   _globals['_AISERVICE'].methods_by_name['ListModels']._serialized_options = b'\202\323\344\223\002\017\022\r/v1/ai/models'
-  _globals['_MODEL']._serialized_start=203
-  _globals['_MODEL']._serialized_end=471
-  _globals['_MODEL_METRICSENTRY']._serialized_start=425
-  _globals['_MODEL_METRICSENTRY']._serialized_end=471
-  _globals['_GETHEALTHREQUEST']._serialized_start=473
-  _globals['_GETHEALTHREQUEST']._serialized_end=491
-  _globals['_GETHEALTHRESPONSE']._serialized_start=494
-  _globals['_GETHEALTHRESPONSE']._serialized_end=742
-  _globals['_GETREADINESSREQUEST']._serialized_start=744
-  _globals['_GETREADINESSREQUEST']._serialized_end=765
-  _globals['_GETREADINESSRESPONSE']._serialized_start=767
-  _globals['_GETREADINESSRESPONSE']._serialized_end=805
-  _globals['_GETSIGNALREQUEST']._serialized_start=807
-  _globals['_GETSIGNALREQUEST']._serialized_end=870
-  _globals['_GETSIGNALRESPONSE']._serialized_start=872
-  _globals['_GETSIGNALRESPONSE']._serialized_end=977
-  _globals['_STREAMSIGNALSREQUEST']._serialized_start=979
-  _globals['_STREAMSIGNALSREQUEST']._serialized_end=1024
-  _globals['_STREAMSIGNALSRESPONSE']._serialized_start=1026
-  _globals['_STREAMSIGNALSRESPONSE']._serialized_end=1088
-  _globals['_GETPREDICTIONSREQUEST']._serialized_start=1090
-  _globals['_GETPREDICTIONSREQUEST']._serialized_end=1113
-  _globals['_GETPREDICTIONSRESPONSE']._serialized_start=1115
-  _globals['_GETPREDICTIONSRESPONSE']._serialized_end=1187
-  _globals['_LISTMODELSREQUEST']._serialized_start=1189
-  _globals['_LISTMODELSREQUEST']._serialized_end=1208
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1210
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1268
-  _globals['_AISERVICE']._serialized_start=1271
-  _globals['_AISERVICE']._serialized_end=1934
+  _globals['_MODEL']._serialized_start=233
+  _globals['_MODEL']._serialized_end=501
+  _globals['_MODEL_METRICSENTRY']._serialized_start=455
+  _globals['_MODEL_METRICSENTRY']._serialized_end=501
+  _globals['_GETHEALTHREQUEST']._serialized_start=503
+  _globals['_GETHEALTHREQUEST']._serialized_end=521
+  _globals['_GETHEALTHRESPONSE']._serialized_start=524
+  _globals['_GETHEALTHRESPONSE']._serialized_end=772
+  _globals['_GETREADINESSREQUEST']._serialized_start=774
+  _globals['_GETREADINESSREQUEST']._serialized_end=795
+  _globals['_GETREADINESSRESPONSE']._serialized_start=797
+  _globals['_GETREADINESSRESPONSE']._serialized_end=835
+  _globals['_GETSIGNALREQUEST']._serialized_start=837
+  _globals['_GETSIGNALREQUEST']._serialized_end=900
+  _globals['_GETSIGNALRESPONSE']._serialized_start=902
+  _globals['_GETSIGNALRESPONSE']._serialized_end=1007
+  _globals['_STREAMSIGNALSREQUEST']._serialized_start=1009
+  _globals['_STREAMSIGNALSREQUEST']._serialized_end=1054
+  _globals['_STREAMSIGNALSRESPONSE']._serialized_start=1056
+  _globals['_STREAMSIGNALSRESPONSE']._serialized_end=1118
+  _globals['_GETPREDICTIONSREQUEST']._serialized_start=1120
+  _globals['_GETPREDICTIONSREQUEST']._serialized_end=1143
+  _globals['_GETPREDICTIONSRESPONSE']._serialized_start=1145
+  _globals['_GETPREDICTIONSRESPONSE']._serialized_end=1217
+  _globals['_GETTOPOPPORTUNITIESREQUEST']._serialized_start=1219
+  _globals['_GETTOPOPPORTUNITIESREQUEST']._serialized_end=1278
+  _globals['_GETTOPOPPORTUNITIESRESPONSE']._serialized_start=1281
+  _globals['_GETTOPOPPORTUNITIESRESPONSE']._serialized_end=1476
+  _globals['_LISTMODELSREQUEST']._serialized_start=1478
+  _globals['_LISTMODELSREQUEST']._serialized_end=1497
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1499
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1557
+  _globals['_AISERVICE']._serialized_start=1560
+  _globals['_AISERVICE']._serialized_end=2364
 # @@protoc_insertion_point(module_scope)
