@@ -16,7 +16,11 @@ import pytest_asyncio
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.drill,
+    pytest.mark.timeout(1800),
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 SETTINGS = {
     "HFOS_ENABLED": "true",
@@ -84,7 +88,7 @@ async def decided_after(stack: Stack, *changes: str, until: str) -> list[Any]:
     return found
 
 
-async def test_the_fund_changes_its_mode_and_the_account_follows(stack: Stack) -> None:
+async def the_fund_changes_its_mode_and_the_account_follows(stack: Stack) -> None:
     """Incident 120: HFOS goes to CRITICAL and back through every mode, and each is enforced."""
 
     async def through() -> bool:
@@ -106,7 +110,9 @@ async def test_the_fund_changes_its_mode_and_the_account_follows(stack: Stack) -
     assert [v["version"] for v in found] == list(range(1, len(found) + 1))
 
 
-async def test_directives_are_carried_out_once_and_only_reduce(stack: Stack) -> None:
+async def directives_are_carried_out_once_and_only_reduce(stack: Stack) -> None:
+    """Each issued one is answered once; its orders have the purpose of its action."""
+
     async def answered() -> bool:
         return bool(await rows(stack, "select 1 from directives_answered where result = 'APPLIED'"))
 
@@ -133,7 +139,7 @@ async def test_directives_are_carried_out_once_and_only_reduce(stack: Stack) -> 
     assert health["ai_hfos_enabled"] and health["pba_enabled"] and health["pal_enabled"]
 
 
-async def test_what_an_operator_sets_decides_the_next_order(stack: Stack) -> None:
+async def what_an_operator_sets_decides_the_next_order(stack: Stack) -> None:
     """Incidents 72, 73, 121, 122: modes and limits by `qt policy`, each with its named rule."""
     quiet = "hfos_enabled=false"
     for change, rule in (
@@ -165,7 +171,8 @@ async def test_what_an_operator_sets_decides_the_next_order(stack: Stack) -> Non
     assert told and all(m["previous_mode"] != m["new_mode"] for m in told)
 
 
-async def test_a_person_asks_for_balance(stack: Stack) -> None:
+async def a_person_asks_for_balance(stack: Stack) -> None:
+    """The next round looks at the portfolio and tells why."""
     stack.json("policy", "rebalance", "--reason=after the deposit")
 
     async def balanced() -> bool:
@@ -175,3 +182,11 @@ async def test_a_person_asks_for_balance(stack: Stack) -> None:
         return any("after the deposit" in json.loads(r["data"])["reasons"] for r in found)
 
     await eventually(balanced, deadline=60, interval=0.3)
+
+
+async def test_every_mode_and_directive_decides_the_next_order(stack: Stack) -> None:
+    """One story after another: the second needs what the first has left."""
+    await the_fund_changes_its_mode_and_the_account_follows(stack)
+    await directives_are_carried_out_once_and_only_reduce(stack)
+    await what_an_operator_sets_decides_the_next_order(stack)
+    await a_person_asks_for_balance(stack)
