@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import pytest
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message as Protobuf
 from hypothesis import HealthCheck, given, settings
@@ -26,7 +26,8 @@ _NUMBERS: dict[int, Any] = {
     FieldDescriptor.CPPTYPE_DOUBLE: st.floats(),
     FieldDescriptor.CPPTYPE_FLOAT: st.floats(width=32),
 }
-_TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+_NO_TEXT: tuple[Literal["Cs"], ...] = ("Cs",)
+_TEXT = st.text(st.characters(exclude_categories=_NO_TEXT), max_size=12)
 
 
 def values(field: FieldDescriptor) -> Any:
@@ -40,7 +41,7 @@ def values(field: FieldDescriptor) -> Any:
 
 def fill(draw: st.DrawFn, message: Protobuf, depth: int = 3) -> None:
     """Fill a message with anything."""
-    described: Descriptor = message.DESCRIPTOR
+    described = message.DESCRIPTOR
     if described.full_name == "google.protobuf.Timestamp":
         message.seconds = draw(st.integers(-62_135_596_800, 253_402_300_799))  # type: ignore[attr-defined]
         message.nanos = draw(st.integers(0, 999_999_999))  # type: ignore[attr-defined]
