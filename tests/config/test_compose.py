@@ -209,7 +209,7 @@ def test_keys_of_the_exchange_are_files_of_who_reads_them(tmp_path: Path) -> Non
         "BINANCE_API_KEY_FILE": str(tmp_path / "key"),
         "BINANCE_API_SECRET_FILE": str(tmp_path / "secret"),
     }
-    command = [COMPOSE, *files, "config", "--no-env-resolution"]
+    command = [str(COMPOSE), *files, "config", "--no-env-resolution"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     made = yaml.safe_load(done.stdout)

@@ -98,16 +98,16 @@ async def test_a_trade_is_measured_against_its_signal_its_stop_and_its_candles(
     await CandleStore(database).keep(bars)
     await CandleStore(database).keep(bars[10:30])
     sent: list[tuple[int, Protobuf]] = []
+    signals: list[tuple[int, Protobuf]] = []
     spans = []
     for number in range(12):
         opened = MAY + 1_000 + number * 97_000
         trade = with_stop(list(closed_trade(number, time=opened)), "98")
-        sent += [
-            (opened, signal(f"sig-pos-{number}", "99.5", opened)),
-            *((opened, m) for m in trade),
-        ]
+        signals.append((opened, signal(f"sig-pos-{number}", "99.5", opened)))
+        sent += [(opened, message) for message in trade]
         spans.append((f"pos-{number}", opened, opened + MINUTE))
-    await record(database, sent)
+    # signals come by another stream than facts: in batches of their own
+    await record(database, sent, await record(database, signals))
     views = ReportViews(database)
     for name, opened, closed in spans:
         found = await views.trade(name)
