@@ -30,7 +30,7 @@ _NO_TEXT: tuple[Literal["Cs"], ...] = ("Cs",)
 _TEXT = st.text(st.characters(exclude_categories=_NO_TEXT), max_size=12)
 
 
-def values(field: FieldDescriptor) -> Any:
+def values(field: Any) -> Any:
     """Values of a field; a time within what JSON can write."""
     if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
         return st.binary(max_size=12) if field.type == FieldDescriptor.TYPE_BYTES else _TEXT
@@ -52,7 +52,7 @@ def fill(draw: st.DrawFn, message: Protobuf, depth: int = 3) -> None:
         fill_field(draw, message, field, depth)
 
 
-def fill_field(draw: st.DrawFn, message: Protobuf, field: FieldDescriptor, depth: int) -> None:
+def fill_field(draw: st.DrawFn, message: Protobuf, field: Any, depth: int) -> None:
     target = getattr(message, field.name)
     entry = field.message_type
     if entry is not None and entry.GetOptions().map_entry:
