@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,18 +26,21 @@ log = get_logger(__name__)
 
 _WAITING = 2_000
 """Candles that may wait for the shadow; what comes beyond is dropped and counted."""
-_NICENESS = 10
 
 
 class ShadowAnswerer:
-    """Answers behind the active artifact, on a thread that gives way to every other."""
+    """Answers behind the active artifact, on a thread of its own.
+
+    Of the same priority: a thread that has to wait for the processor while it holds the
+    interpreter would hold up the active one.
+    """
 
     def __init__(self, *, slot: ModelSlot, windows: Windows, metrics: Metrics) -> None:
         self._slot = slot
         self._windows = windows
         self._waiting: deque[Candle] = deque()
         self._more = asyncio.Event()
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="shadow", initializer=_give_way)
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="shadow")
         self._answered = metrics.counter(
             "shadow_predictions_total", "Candles that the shadow artifact answered."
         )
@@ -128,8 +129,3 @@ def message(batch: Batch) -> Outgoing:
             subjects.HEADER_TIME: str(batch.close_time),
         },
     )
-
-
-def _give_way() -> None:
-    """Lower the priority of this thread alone."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from services.catalog import subjects
-from services.kit.bus import Bus, Outgoing
+from services.kit.bus import Bus, BusRefused, Outgoing
 from services.kit.objects import ObjectDamaged, ObjectExists, Objects
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -57,7 +57,7 @@ async def test_of_two_who_write_the_same_name_at_once_one_wins(bus: Bus) -> None
     async def put(content: bytes) -> bool:
         try:
             return await Objects(bus, subjects.MODELS_BUCKET).put("model-1", content, {}, NOW)
-        except Exception:
+        except (ObjectExists, BusRefused):
             return False
 
     contents = [bytes([number]) * 300_000 for number in range(5)]
