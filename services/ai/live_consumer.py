@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+import numpy as np
 from google.protobuf.message import DecodeError
 from quantum.ai.v1 import signal_pb2
 
-from services.ai.core.watch import ModelWatch, Said
+from services.ai.core.watch import ModelWatch
 from services.ai.measures import Measures
 from services.catalog import subjects
 from services.kit.bus import Bus, Message
@@ -23,6 +25,8 @@ _QUEUE = 1000
 """Signals that a slow stream may be behind before it is ended."""
 
 Key = tuple[str, str, str]
+_Round = tuple[str, int]
+"""Timeframe, and close in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,8 @@ class LiveAnswers:
         self._capacity = capacity
         self._watch = watch
         self._measures = measures
-        self._last: dict[Key, Last] = {}
+        self._last: OrderedDict[Key, Last] = OrderedDict()
+        """By the time of their answer, the one that was answered longest ago first."""
         self._subscribers: set[asyncio.Queue[signal_pb2.Signal | None]] = set()
         self._started_at = 0
         self._closed = False
@@ -58,30 +63,51 @@ class LiveAnswers:
         try:
             batch = signal_pb2.PredictionBatch.FromString(message.data)
         except DecodeError as error:
-            self._measures.errors.labels("bad_prediction").inc()
-            log.warning("bad_prediction", subject=message.subject, reason=str(error))
+            self._refuse(f"{message.subject}: {error}")
             return
         signals = {signal.signal_id: signal for signal in batch.signals}
+        said: dict[_Round, list[list[tuple[float, float, float]]]] = {}
         for prediction in batch.predictions:
             time = prediction.candle_close_time
-            signal = signals.get(prediction.signal_id)
-            last = Last(prediction, signal, (time.seconds, time.nanos))
-            self._keep((batch.venue, prediction.symbol, prediction.timeframe), last)
-            if prediction.votes:
-                said = [Said(v.model, v.p_down, v.p_up, v.weight) for v in prediction.votes]
-                close = time.seconds * 1000 + time.nanos // 1_000_000
-                self._watch.observe(batch.model_version, prediction.timeframe, close, said)
+            seconds, nanos, timeframe = time.seconds, time.nanos, prediction.timeframe
+            signal = signals.get(prediction.signal_id) if signals else None
+            key = (batch.venue, prediction.symbol, timeframe)
+            self._keep(key, Last(prediction, signal, (seconds, nanos)))
+            if votes := prediction.votes:
+                rows = said.setdefault((timeframe, seconds * 1000 + nanos // 1_000_000), [])
+                rows.append([(v.p_down, v.p_up, v.weight) for v in votes])
+        if said:
+            self._observe(batch, said)
         if message.sequence > self._started_at:
             for made in batch.signals:
                 self._send(made)
+
+    def _observe(
+        self,
+        batch: signal_pb2.PredictionBatch,
+        said: dict[_Round, list[list[tuple[float, float, float]]]],
+    ) -> None:
+        """Tell the watch what the models said; those of an artifact come in one order."""
+        names = next([v.model for v in p.votes] for p in batch.predictions if p.votes)
+        for (timeframe, close), rows in said.items():
+            if any(len(row) != len(names) for row in rows):
+                self._refuse(f"{batch.model_version}: {len(names)} models do not fit all votes")
+                return
+            numbers = np.array(rows, dtype=np.float64)
+            self._watch.observe(batch.model_version, timeframe, close, names, numbers)
+
+    def _refuse(self, reason: str) -> None:
+        self._measures.errors.labels("bad_prediction").inc()
+        log.warning("bad_prediction", reason=reason)
 
     def _keep(self, key: Key, last: Last) -> None:
         held = self._last.get(key)
         if held is not None and held.close_time > last.close_time:
             return
         self._last[key] = last
+        self._last.move_to_end(key)
         if len(self._last) > self._capacity:
-            del self._last[min(self._last, key=lambda k: self._last[k].close_time)]
+            self._last.popitem(last=False)
 
     def last_of(self, symbol: str) -> Last | None:
         """Return the newest answer about a symbol, of any venue and timeframe."""

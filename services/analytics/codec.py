@@ -23,6 +23,7 @@ from services.analytics.core.ledger import (
     PositionFact,
     PredictionFact,
     RoundFact,
+    SignalFact,
     WalletFact,
 )
 from services.catalog.events import MESSAGES
@@ -162,6 +163,9 @@ def _position(
     message: facts.PositionOpened | facts.PositionChanged | facts.PositionClosed, _: int
 ) -> list[Fact]:
     p = message.position
+    # what is planned at the entry is told before the stop rests on the exchange
+    planned = message.stop_loss_price if isinstance(message, facts.PositionOpened) else ""
+    stop = optional_decimal(planned or p.stop_loss_price, "stop_loss_price")
     return [
         PositionFact(
             position_id=_filled(p.position_id, "position_id"),
@@ -179,6 +183,8 @@ def _position(
             in_sample=p.in_sample,
             exit_reason=_enum(ExitReason, p.exit_reason) if p.exit_reason else None,
             reported_net=_amount(p.realized_pnl) - _amount(p.commission) + _amount(p.funding),
+            initial_stop=stop,
+            stop_version=0 if stop is None else p.version,
         )
     ]
 
@@ -192,6 +198,7 @@ def _round(message: facts.RoundDecided, sequence: int) -> list[Fact]:
             closes=tuple(sorted((s, decimal_from_pb(c, s)) for s, c in message.closes.items())),
             in_sample=message.in_sample,
             sequence=sequence,
+            equity=optional_decimal(message.equity, "equity"),
         )
     ]
 
@@ -232,6 +239,21 @@ def _predictions(message: ai.PredictionBatch, _: int) -> list[Fact]:
     ]
 
 
+def _signal(message: ai.Signal, _: int) -> list[Fact]:
+    return [
+        SignalFact(
+            signal_id=_filled(message.signal_id, "signal_id"),
+            symbol=_filled(message.symbol, "symbol"),
+            action=ai.Action.Name(message.action).removeprefix("ACTION_"),
+            price=decimal_from_pb(message.price, "price"),
+            time=time_from_pb(message.candle_close_time),
+            confidence=_finite(message.confidence, "confidence"),
+            model_version=message.model_version,
+            in_sample=message.in_sample,
+        )
+    ]
+
+
 _READERS: dict[type[Protobuf], Callable[..., list[Fact]]] = {
     facts.FillRecorded: _fill,
     facts.FundingPaid: _funding,
@@ -241,6 +263,7 @@ _READERS: dict[type[Protobuf], Callable[..., list[Fact]]] = {
     facts.RoundDecided: _round,
     facts.AccountSnapshot: _account,
     ai.PredictionBatch: _predictions,
+    ai.Signal: _signal,
 }
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from datetime import date
 from typing import Any
 
@@ -11,15 +10,20 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from quantum.analytics.v1 import analytics_service_pb2 as pb
 from quantum.analytics.v1 import analytics_service_pb2_grpc as rpc
+from quantum.analytics.v1 import report_pb2
 
 from services.analytics import servicer_replies as replies
+from services.analytics.alert_store import AlertStore
 from services.analytics.core.performance import total
+from services.analytics.policy_store import PolicyStore
+from services.analytics.servicer_alerts import AlertRpcs
+from services.analytics.servicer_policy import PolicyRpcs, database_errors
+from services.analytics.servicer_report import ReportDesk
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.views import BadToken, Cursor, Views, read_token
 from services.analytics.watch import HealthWatch
 from services.catalog.events import MESSAGES
 from services.catalog.processes import SERVICES, VERSION
-from services.kit.db import TRANSIENT
 from services.kit.errors import InvalidArgument, Unavailable
 from services.kit.process import Process
 
@@ -28,16 +32,31 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _DEFAULT_PAGE = 50
 
 
-class AnalyticsServicer(rpc.AnalyticsServiceServicer):
+class AnalyticsServicer(AlertRpcs, PolicyRpcs, rpc.AnalyticsServiceServicer):
     """Answers from PostgreSQL and from this replica's view of the system's health."""
 
     def __init__(
-        self, *, process: Process, settings: AnalyticsSettings, views: Views, watch: HealthWatch
+        self,
+        *,
+        process: Process,
+        settings: AnalyticsSettings,
+        views: Views,
+        watch: HealthWatch,
+        reports: ReportDesk,
+        policies: PolicyStore,
+        policy_changed: Callable[[], None],
+        ask_rebalance: Callable[[str, str, str], Awaitable[int]],
+        alerts: AlertStore,
     ) -> None:
+        self._policies = policies
+        self._policy_changed = policy_changed
+        self._ask_rebalance = ask_rebalance
         self._process = process
         self._settings = settings
         self._views = views
         self._watch = watch
+        self._reports = reports
+        self._alerts = alerts
 
     async def GetHealth(
         self, request: pb.GetHealthRequest, context: Context
@@ -56,7 +75,8 @@ class AnalyticsServicer(rpc.AnalyticsServiceServicer):
             pba_enabled=self._settings.pba_enabled,
             pal_enabled=self._settings.pal_enabled,
             clm_enabled=self._settings.clm_enabled,
-            service_health={keys[s.name]: s.status.text for s in view.services if s.name in keys},
+            service_health={keys[s.name]: s.status.text for s in view.services if s.name in keys}
+            | {part.name: part.status.text for part in view.parts},
             portfolio_state=pb.PortfolioState(
                 total_value_usd=float(self._watch.portfolio.total_value),
                 positions_count=len(self._watch.portfolio.positions),
@@ -64,9 +84,10 @@ class AnalyticsServicer(rpc.AnalyticsServiceServicer):
             learning_state=pb.LearningState(samples_collected=self._watch.samples),
             metrics=pb.HealthMetrics(
                 health_checks=self._watch.checks,
-                events_recorded=sum(sink.recorded for sink in self._watch.sinks),
+                events_recorded=sum(sink.recorded for sink in self._watch.sight.sinks),
+                auto_restarts=self._watch.auto_restarts,
             ),
-            alerts=[replies.alert(a) for a in self._watch.current_alerts(view)],
+            alerts=replies.alerts(self._watch.current_alerts(view), self._watch.stored),
             timestamp=self._now(),
             reasons=self._process.reasons,
         )
@@ -94,25 +115,47 @@ class AnalyticsServicer(rpc.AnalyticsServiceServicer):
         self, request: pb.GetPortfolioRequest, context: Context
     ) -> pb.GetPortfolioResponse:
         """Return value and open positions."""
-        with _database_errors():
+        with database_errors():
             return replies.portfolio(await self._views.portfolio())
 
     async def GetPerformance(
         self, request: pb.GetPerformanceRequest, context: Context
     ) -> pb.GetPerformanceResponse:
-        """Return results by UTC day and in all."""
-        with _database_errors():
-            days = await self._views.results(_day(request.day))
-        return pb.GetPerformanceResponse(
-            days=[replies.performance(d) for d in days], total=replies.performance(total(days))
-        )
+        """Return results by UTC day and in all; detailed, what the days' trades were."""
+        if request.day and (request.since_day or request.until_day):
+            raise InvalidArgument.of("day", "give a day, or the first and the last one, not both")
+        first, last = (_day(request.day or text) for text in (request.since_day, request.until_day))
+        with database_errors():
+            days = await self._views.results(first, last)
+            answer = pb.GetPerformanceResponse(
+                days=[replies.performance(d) for d in days],
+                total=replies.performance(total(days)),
+            )
+            if request.detailed and days:
+                span = await self._reports.span("", days[-1].day, days[0].day)
+                await self._reports.detail(answer, span)
+        return answer
+
+    async def GetReport(
+        self, request: report_pb2.GetReportRequest, context: Context
+    ) -> report_pb2.GetReportResponse:
+        """Return what a span of market time brought."""
+        with database_errors():
+            return await self._reports.report(request)
+
+    async def GetTrade(
+        self, request: report_pb2.GetTradeRequest, context: Context
+    ) -> pb.GetTradeResponse:
+        """Return one trade with its fills."""
+        with database_errors():
+            return await self._reports.trade(request)
 
     async def ListTrades(
         self, request: pb.ListTradesRequest, context: Context
     ) -> pb.ListTradesResponse:
         """Return closed trades, the newest first."""
         question = ("trades", request.symbol, request.day)
-        with _database_errors():
+        with database_errors():
             trades, more = await self._views.trades(
                 symbol=request.symbol,
                 day=_day(request.day),
@@ -131,7 +174,7 @@ class AnalyticsServicer(rpc.AnalyticsServiceServicer):
         if request.type and request.type not in MESSAGES:
             raise InvalidArgument.of("type", f"{request.type!r} is none of {sorted(MESSAGES)}")
         question = ("events", request.type, request.trace_id)
-        with _database_errors():
+        with database_errors():
             events, more = await self._views.events(
                 event_type=request.type,
                 trace_id=request.trace_id,
@@ -145,17 +188,6 @@ class AnalyticsServicer(rpc.AnalyticsServiceServicer):
 
     def _now(self) -> Timestamp:
         return replies.moment(self._process.clock.now())
-
-
-@contextmanager
-def _database_errors() -> Iterator[None]:
-    """Turn a lost database into UNAVAILABLE with its name."""
-    try:
-        yield
-    except TRANSIENT as error:
-        raise Unavailable(
-            "postgres does not answer", metadata={"postgres": type(error).__name__}
-        ) from error
 
 
 def _day(text: str) -> date | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from google.protobuf.message import Message
-from quantum.ai.v1 import registry_pb2, signal_pb2
+from quantum.ai.v1 import registry_pb2, signal_pb2, universe_pb2
+from quantum.analytics.v1 import alerts_pb2, policy_pb2
 from quantum.analytics.v1 import events_pb2 as analytics_pb2
-from quantum.analytics.v1 import policy_pb2
 from quantum.exec_risk.v1 import events_pb2 as exec_risk_pb2
 from quantum.ops.v1 import operations_service_pb2
 
@@ -36,8 +36,15 @@ POLICY_UPDATED = "policy.updated"
 SYSTEM_MODE_CHANGED = "system.mode_changed"
 DIRECTIVE_ISSUED = "directive.issued"
 DIRECTIVE_APPLIED = "directive.applied"
+PORTFOLIO_BALANCE = "portfolio.balance"
+PROFIT_AMPLIFICATION = "profit.amplification"
 MODEL_PROMOTED = "model.promoted"
 MODEL_ROLLED_BACK = "model.rolled_back"
+UNIVERSE_OPPORTUNITY = "universe.opportunity"
+REGIME_CHANGED = "regime.changed"
+SYSTEM_ALERT = "system.alert"
+RECOVERY_ASKED = "recovery.asked"
+RECOVERY_DONE = "recovery.done"
 
 MESSAGES: dict[str, type[Message]] = {
     SIGNAL_GENERATED: signal_pb2.Signal,
@@ -67,8 +74,15 @@ MESSAGES: dict[str, type[Message]] = {
     SYSTEM_MODE_CHANGED: policy_pb2.SystemModeChanged,
     DIRECTIVE_ISSUED: policy_pb2.Directive,
     DIRECTIVE_APPLIED: exec_risk_pb2.DirectiveApplied,
+    PORTFOLIO_BALANCE: policy_pb2.PortfolioBalance,
+    PROFIT_AMPLIFICATION: policy_pb2.ProfitAmplification,
     MODEL_PROMOTED: registry_pb2.ModelPromoted,
     MODEL_ROLLED_BACK: registry_pb2.ModelRolledBack,
+    UNIVERSE_OPPORTUNITY: universe_pb2.UniverseOpportunity,
+    REGIME_CHANGED: universe_pb2.RegimeChanged,
+    SYSTEM_ALERT: alerts_pb2.SystemAlert,
+    RECOVERY_ASKED: alerts_pb2.RecoveryAsked,
+    RECOVERY_DONE: operations_service_pb2.RecoveryDone,
 }
 """Event type to its message. An event of a type that is not here is an error, never ignored."""
 

@@ -14,6 +14,10 @@ HEADER_HISTORY = "qt-history"
 """Present on candles that only fill windows and make no prediction."""
 HEADER_REASON = "qt-reason"
 """Why a message lies in the dead-letter stream."""
+HEADER_SUBJECT = "qt-subject"
+HEADER_SEQUENCE = "qt-sequence"
+HEADER_ORIGINAL_ID = "qt-message-id"
+"""Subject, stream sequence and id that a dead letter had before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,9 @@ ALL_SIGNALS = "quantum.live.signal.generated.>"
 ALL_PREDICTIONS = "quantum.live.prediction.>"
 ALL_SHADOW_PREDICTIONS = "quantum.live.shadow.>"
 ALL_MODEL_CHANGES = "quantum.live.model.>"
+ALL_OPPORTUNITIES = "quantum.live.universe.opportunity.>"
+ALL_REGIMES = "quantum.live.regime.changed.>"
+ALL_CLOSED_POSITIONS = "quantum.events.position.closed.>"
 ALL_HEARTBEATS = "quantum.live.service.heartbeat.>"
 FUND_POLICY = "$KV.policy.fund"
 """The fund's policy that holds now, a copy of the newest row in PostgreSQL."""
@@ -82,6 +89,8 @@ MODELS_BUCKET = "models"
 """Object store of model artifacts."""
 TRAIN_COMMANDS = "quantum.commands.train.>"
 """Jobs of the trainer."""
+ALL_RECOVERIES_ASKED = "quantum.live.recovery.asked.>"
+ALL_RECOVERIES_DONE = "quantum.live.recovery.done.>"
 ALL_ROUNDS_OBSERVED = "quantum.live.round.observed.>"
 
 AI_WORK_CONSUMER = "ai-work"
@@ -92,11 +101,30 @@ LEDGER_LIVE_CONSUMER = "analytics-live"
 """Durable consumer on LIVE (signals) that the analytics replicas share."""
 LEDGER_PREDICTION_CONSUMER = "analytics-predictions"
 """Durable consumer on LIVE (prediction batches) that the analytics replicas share."""
-
+LEDGER_CANDLE_CONSUMER = "analytics-candles"
+"""Durable consumer on MARKET (closed candles) that the analytics replicas share."""
 LEDGER_SHADOW_CONSUMER = "analytics-shadow"
 """Durable consumer on LIVE (answers of shadow artifacts) that the analytics replicas share."""
 LEDGER_MODEL_CONSUMER = "analytics-models"
 """Durable consumer on LIVE (what became of models) that the analytics replicas share."""
+LEDGER_UNIVERSE_CONSUMER = "analytics-universe"
+"""Durable consumer on LIVE (scans of the universe) that the analytics replicas share."""
+LEDGER_REGIME_CONSUMER = "analytics-regime"
+"""Durable consumer on LIVE (changes of the regime) that the analytics replicas share."""
+
+
+DURABLE_CONSUMERS = (
+    (MARKET.name, AI_WORK_CONSUMER, "ai-service"),
+    (EVENTS.name, LEDGER_CONSUMER, "analytics-os-service"),
+    (LIVE.name, LEDGER_LIVE_CONSUMER, "analytics-os-service"),
+    (LIVE.name, LEDGER_PREDICTION_CONSUMER, "analytics-os-service"),
+    (LIVE.name, LEDGER_SHADOW_CONSUMER, "analytics-os-service"),
+    (LIVE.name, LEDGER_MODEL_CONSUMER, "analytics-os-service"),
+    (LIVE.name, LEDGER_UNIVERSE_CONSUMER, "analytics-os-service"),
+    (LIVE.name, LEDGER_REGIME_CONSUMER, "analytics-os-service"),
+    (MARKET.name, LEDGER_CANDLE_CONSUMER, "analytics-os-service"),
+)
+"""Stream, durable consumer, and the process whose replicas share it."""
 
 
 def candle(venue: str, timeframe: str, symbol: str) -> str:
@@ -144,9 +172,29 @@ def model_weight_changed(model: str) -> str:
     return f"quantum.live.model.weight_changed.{model}"
 
 
+def opportunity(venue: str) -> str:
+    """Subject of scans of a venue's universe."""
+    return f"quantum.live.universe.opportunity.{venue}"
+
+
+def regime_changed(venue: str) -> str:
+    """Subject on which ai tells that the regime of a venue's market changed."""
+    return f"quantum.live.regime.changed.{venue}"
+
+
 def heartbeat(service: str) -> str:
     """Subject of heartbeats of a process, by its name."""
     return f"quantum.live.service.heartbeat.{service}"
+
+
+def recovery_asked(service: str) -> str:
+    """Subject on which analytics asks the supervisor of a process, by its name, for a recovery."""
+    return f"quantum.live.recovery.asked.{service}"
+
+
+def recovery_done(service: str) -> str:
+    """Subject on which a supervisor tells what it did to a process."""
+    return f"quantum.live.recovery.done.{service}"
 
 
 def round_observed(account: str) -> str:

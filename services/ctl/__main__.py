@@ -7,13 +7,19 @@ import sys
 import typer
 
 from services.ctl.commands import (
+    alerts,
     certs,
+    db,
+    events,
+    health,
     identities,
     models,
     money,
     operate,
     orders,
+    policy,
     reconcile,
+    report,
     run,
     setup,
     simulate,
@@ -43,7 +49,11 @@ for command in (
     money.positions,
     money.pnl,
     money.signals,
+    report.report,
+    report.trade,
+    money.opportunities,
     verify.verify,
+    health.health,
     simulate.simulate,
     reconcile.reconcile,
     trace.trace,
@@ -53,9 +63,14 @@ for command in (
     setup.setup,
 ):
     app.command()(command)
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(certs.app, name="certs")
+app.add_typer(db.app, name="db")
+app.add_typer(events.app, name="events")
+app.add_typer(events.dlq, name="dlq")
 app.add_typer(models.app, name="models")
 app.add_typer(orders.app, name="order")
+app.add_typer(policy.app, name="policy")
 app.add_typer(token.app, name="token")
 app.add_typer(venue.app, name="venue")
 app.add_typer(switches.emergency, name="emergency")

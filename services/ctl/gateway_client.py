@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from quantum.ai.v1 import ai_service_pb2 as ai_pb
 from quantum.ai.v1 import ai_service_pb2_grpc as ai_rpc
 from quantum.ai.v1 import registry_pb2, signal_pb2
+from quantum.analytics.v1 import alerts_pb2, report_pb2
 from quantum.analytics.v1 import analytics_service_pb2 as analytics_pb
 from quantum.analytics.v1 import analytics_service_pb2_grpc as analytics_rpc
 from quantum.exec_risk.v1 import exec_risk_service_pb2 as exec_pb
@@ -26,6 +27,7 @@ from services.ctl.token_channel import token_channel
 ANSWER_SECONDS = 5.0
 LOAD_SECONDS = 30.0
 """A replica that is busy takes its time to verify an artifact."""
+REPORT_SECONDS = 60.0
 
 
 class GatewayClient:
@@ -131,7 +133,7 @@ class GatewayClient:
     async def deploy_model(
         self,
         version: str,
-        stage: registry_pb2.Stage,
+        stage: registry_pb2.Stage.ValueType,
         reason: str,
         request_id: str,
         *,
@@ -160,6 +162,14 @@ class GatewayClient:
         )
         return answer
 
+    async def opportunities(self, count: int = 0) -> ai_pb.GetTopOpportunitiesResponse:
+        """Return the best symbols of the last scan; 0 for as many as it kept."""
+        request = ai_pb.GetTopOpportunitiesRequest(top_n=count)
+        answer: ai_pb.GetTopOpportunitiesResponse = await self._ai.GetTopOpportunities(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer
+
     async def signals(self, count: int = 20) -> list[signal_pb2.Signal]:
         """Return the last signals that the ledger holds, the newest first."""
         request = analytics_pb.ListEventsRequest(type=SIGNAL_GENERATED, page_size=count)
@@ -168,13 +178,81 @@ class GatewayClient:
             ParseDict(MessageToDict(event.data), signal_pb2.Signal()) for event in answer.events
         ]
 
-    async def performance(self) -> analytics_pb.GetPerformanceResponse:
-        """Return profit by UTC day and in all."""
-        request = analytics_pb.GetPerformanceRequest()
+    async def policy(self, version: int = 0, history: int = 0) -> analytics_pb.GetPolicyResponse:
+        """Return a version of the fund's policy, the newest for 0, and the history."""
+        request = analytics_pb.GetPolicyRequest(version=version, history_size=history)
+        answer: analytics_pb.GetPolicyResponse = await self._analytics.GetPolicy(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer
+
+    async def update_policy(
+        self, request: analytics_pb.UpdatePolicyRequest
+    ) -> analytics_pb.UpdatePolicyResponse:
+        """Make a version of the fund's policy."""
+        answer: analytics_pb.UpdatePolicyResponse = await self._analytics.UpdatePolicy(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer
+
+    async def rebalance(
+        self, reason: str, request_id: str
+    ) -> analytics_pb.TriggerRebalanceResponse:
+        """Have the next round balance the portfolio."""
+        request = analytics_pb.TriggerRebalanceRequest(reason=reason, request_id=request_id)
+        answer: analytics_pb.TriggerRebalanceResponse = await self._analytics.TriggerRebalance(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer
+
+    async def performance(self, day: str = "") -> analytics_pb.GetPerformanceResponse:
+        """Return profit by UTC day and in all; of one day when it is given."""
+        request = analytics_pb.GetPerformanceRequest(day=day)
         answer: analytics_pb.GetPerformanceResponse = await self._analytics.GetPerformance(
             request, timeout=ANSWER_SECONDS
         )
         return answer
+
+    async def report(self, request: report_pb2.GetReportRequest) -> report_pb2.GetReportResponse:
+        """Return what a span brought; a long span takes its time."""
+        answer: report_pb2.GetReportResponse = await self._analytics.GetReport(
+            request, timeout=REPORT_SECONDS
+        )
+        return answer
+
+    async def trade(self, position_id: str) -> analytics_pb.GetTradeResponse:
+        """Return one trade, whole."""
+        request = report_pb2.GetTradeRequest(position_id=position_id)
+        answer: analytics_pb.GetTradeResponse = await self._analytics.GetTrade(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer
+
+    async def system_health(self) -> analytics_pb.GetSystemHealthResponse:
+        """Return how every replica and part is."""
+        request = analytics_pb.GetSystemHealthRequest()
+        answer: analytics_pb.GetSystemHealthResponse = await self._analytics.GetSystemHealth(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer
+
+    async def alerts(
+        self, *, resolved: bool = False, severity: str = "", begins: str = "", count: int = 50
+    ) -> list[alerts_pb2.StoredAlert]:
+        """Return alerts, the newest first."""
+        request = alerts_pb2.ListAlertsRequest(
+            include_resolved=resolved, severity=severity, alert_id=begins, page_size=count
+        )
+        answer = await self._analytics.ListAlerts(request, timeout=ANSWER_SECONDS)
+        return list(answer.alerts)
+
+    async def acknowledge(self, alert_id: str, by: str, note: str) -> alerts_pb2.StoredAlert:
+        """Take an alert."""
+        request = alerts_pb2.AcknowledgeAlertRequest(alert_id=alert_id, by=by, note=note)
+        answer: alerts_pb2.AcknowledgeAlertResponse = await self._analytics.AcknowledgeAlert(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer.alert
 
 
 @contextlib.asynccontextmanager

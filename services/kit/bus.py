@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from services.catalog.subjects import Stream
@@ -37,7 +36,7 @@ log = get_logger(__name__)
 class Bus:
     """One connection to the server. Lost connections come back by themselves."""
 
-    def __init__(self, client: Client, publisher: Publisher, denials: Denials) -> None:
+    def __init__(self, client: HeaderClient, publisher: Publisher, denials: Denials) -> None:
         self.client = client
         self.denials = denials
         self._publisher = publisher
@@ -90,6 +89,12 @@ class Bus:
     def connected(self) -> bool:
         """True while the connection is up."""
         return bool(self.client.is_connected)
+
+    @property
+    def handling_seconds(self) -> float:
+        """Age of the oldest message that a worker has begun with and not finished."""
+        workers = (reader for reader in self._readers if isinstance(reader, Worker))
+        return max((worker.handling_seconds for worker in workers), default=0.0)
 
     async def declare(self, streams: Sequence[Stream], replicas: int = 1) -> None:
         """Create the streams, or bring existing ones to these limits: the operator's right."""

@@ -127,8 +127,10 @@ class Windows:
 
     def insert(self, candle: Candle) -> Insert:
         """Keep a candle; ValueError when its open time is off the timeframe's grid."""
-        key = SeriesKey.of(candle)
-        ring = self._rings.get(key) or Ring(timeframe_ms(candle.timeframe), self._capacity)
+        key = SeriesKey(candle.venue, candle.symbol, candle.timeframe)
+        ring = self._rings.get(key)
+        if ring is None:
+            ring = Ring(timeframe_ms(candle.timeframe), self._capacity)
         result = ring.insert(candle.open_time, candle_row(candle))
         self._rings[key] = ring
         close = candle.open_time + ring.step
@@ -143,6 +145,17 @@ class Windows:
         """
         ring = self._rings.get(key)
         return None if ring is None else ring.window(end, length)
+
+    def all_ending(
+        self, venue: str, timeframe: str, end: int, length: int
+    ) -> list[tuple[str, Floats]]:
+        """Return symbol and window of a venue's series that have one ending with a bar."""
+        chosen = [
+            (key.symbol, ring.window(end, length))
+            for key, ring in self._rings.items()
+            if key.venue == venue and key.timeframe == timeframe
+        ]
+        return [(symbol, window) for symbol, window in chosen if window is not None]
 
     def newest_close(self, venue: str) -> int:
         """Market time of a venue: close of its newest candle; 0 before the first."""

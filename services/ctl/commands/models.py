@@ -17,6 +17,7 @@ from quantum.ai.v1 import registry_pb2
 from rich.progress import Progress
 
 from services.ctl.commands.options import DEFAULT_HOME, HomeOption, JsonOption, answer
+from services.ctl.commands.report import performance
 from services.ctl.gateway_client import as_json, connected
 from services.ctl.render.bus import OPERATOR
 from services.ctl.supervisor.home import Home, Refused, read_json
@@ -35,6 +36,7 @@ app = typer.Typer(
     help="The models: train, store, deploy, compare and roll back.", no_args_is_help=True
 )
 app.command()(train)
+app.command()(performance)
 
 SHIPPED = Path(__file__).resolve().parents[2] / "ai" / "models"
 TRAINED = Path(".quantum/models")

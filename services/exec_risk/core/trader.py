@@ -5,24 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from services.exec_risk.core import (
-    child_ends,
-    commands,
-    emergency,
-    entries,
-    executing,
-    fills,
-    funding,
-    guard,
-    isolation,
-    orders,
-    prices,
-    reconcile,
-    rounds,
-    sending_again,
-    submit,
-    wallet,
-)
+from services.exec_risk.core import commands, directives, emergency, isolation, prices, rounds
+from services.exec_risk.core.account import fills, funding, wallet
 from services.exec_risk.core.actions import Reconcile
 from services.exec_risk.core.effects import Effect
 from services.exec_risk.core.exchange_events import (
@@ -40,10 +24,12 @@ from services.exec_risk.core.exchange_events import (
     SymbolsListed,
     WalletReport,
 )
+from services.exec_risk.core.executions import child_ends, executing, submit
 from services.exec_risk.core.inputs import (
     CancelAnswered,
     CancelOrder,
     ClosePosition,
+    DirectiveHeard,
     EmergencyStop,
     ExitOverdue,
     FiltersRead,
@@ -52,6 +38,7 @@ from services.exec_risk.core.inputs import (
     LeverageAnswered,
     OrderFound,
     PlaceAnswered,
+    PolicyRead,
     PredictionsArrived,
     PricesHeard,
     ProtectionOverdue,
@@ -67,7 +54,11 @@ from services.exec_risk.core.inputs import (
     ValidateEntry,
     VerifyDue,
 )
-from services.exec_risk.core.order_kinds import is_protection
+from services.exec_risk.core.orders import orders, sending_again
+from services.exec_risk.core.orders.order_kinds import is_protection
+from services.exec_risk.core.protection import guard
+from services.exec_risk.core.reconciling import reconcile
+from services.exec_risk.core.risk import entries, fund
 from services.exec_risk.core.state import Book
 from services.trade.order import Order, OrderPurpose, OrderState
 from services.trade.position import ExitReason, Position
@@ -110,6 +101,8 @@ class Trader:
             ExitOverdue: lambda e: guard.exit_overdue(book, e.position_id),
             GatesChanged: self._gates_changed,
             SwitchesRead: self._switches_read,
+            PolicyRead: lambda e: fund.read(book, e),
+            DirectiveHeard: lambda e: directives.heard(book, e.directive),
             SetTradingState: lambda e: commands.set_trading_state(book, e),
             EmergencyStop: lambda e: emergency.stop(book, e),
             ResetEmergency: lambda e: emergency.reset(book, e),
@@ -125,6 +118,8 @@ class Trader:
         self._handlers[type(event)](event)
         if self.book.latch is not None:
             emergency.sweep(self.book)
+        if self.book.directives_waiting:
+            directives.work(self.book)
         if self.book.executing.busy:
             executing.work(self.book)
         if self.book.executing.untold:
@@ -206,7 +201,7 @@ class Trader:
                 self._refused(order, Refused("rejected", event.report.reason), "found")
                 return
             if not event.report.state.final:
-                self.book.cancelling.discard(event.client_order_id)
+                orders.still_there(self.book, order)
             self._after(orders.apply_report(self.book, order, event.report, "found"))
         elif order.state is OrderState.SUBMITTED:
             return  # it was sent again since it was asked for; its own answer is on its way
@@ -231,8 +226,11 @@ class Trader:
             self._after(orders.apply_report(book, order, outcome.report, "canceled"))
             return
         book.cancelling.discard(event.client_order_id)
-        if isinstance(outcome, Refused) and outcome.retryable:
-            return  # the next tick asks for the cancel again
+        if isinstance(outcome, Refused):
+            if outcome.retryable:
+                return  # the next tick asks for the cancel again
+        else:
+            book.leaving.add(event.client_order_id)
         orders.lost(book, order, "cancel was not confirmed")
 
     def _stream_state(self, event: StreamStateChanged) -> None:

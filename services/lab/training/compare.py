@@ -139,7 +139,7 @@ def _ask(
         found = [graph.run(windows) for graph in graphs]
         for held, run in zip(said, found, strict=True):
             held.append(run["probs"][: chosen.size])
-        valid.append((found[0]["valid"] & found[1]["valid"])[: chosen.size])
+        valid.append(np.logical_and(found[0]["valid"], found[1]["valid"])[: chosen.size])
         atr.append(found[0]["atr_fraction"][: chosen.size])
         progress(int(chosen.size))
     if not ends.size:
@@ -166,7 +166,7 @@ def _correlation(first: Probabilities, second: Probabilities) -> float:
     margins = [p[:, 2] - p[:, 0] for p in (first, second)]
     if min(float(m.std()) for m in margins) < 1e-12:
         return 0.0
-    return float(np.corrcoef(*margins)[0, 1])
+    return float(np.corrcoef(np.stack(margins))[0, 1])
 
 
 def _interval(

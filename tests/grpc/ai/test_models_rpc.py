@@ -209,7 +209,9 @@ async def test_shadow_promote_and_roll_back_while_candles_close(
     shadow = await first.deploy("next-1", registry_pb2.STAGE_SHADOW)
     assert shadow.changed
     await street.past(shadow.pointer)
-    await eventually(lambda: street.shadows, deadline=10)
+    while not street.shadows:  # what closes while it is being loaded it does not answer
+        await street.rounds(1)
+    await street.answered()
     assert {b.model_version for b in street.shadows} == {"next-1"}
     assert all(b.shadow and not b.signals for b in street.shadows)
     assert set().union(*street.versions().values()) == {FIRST.name}

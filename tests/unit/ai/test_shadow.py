@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from quantum.ai.v1 import signal_pb2
 
-from services.ai.codec import batch_to_pb
+from services.ai.batch_wire import batch_to_bytes
 from services.ai.core.answers import Batch, Policy, Question, answer, batches
 from services.ai.core.ensemble import Gate
 from services.ai.shadow import message
@@ -47,7 +47,7 @@ def test_it_is_marked_carries_no_signal_and_goes_where_no_trader_reads(batch: Ba
 
 def test_exec_risk_refuses_it_wherever_it_comes_from(batch: Batch) -> None:
     """Incident 96: a shadow is never counted as a vote, whatever subject brings it."""
-    told = batch_to_pb(batch)
+    told = signal_pb2.PredictionBatch.FromString(batch_to_bytes(batch))
     assert read_batch(told.SerializeToString()).predictions
     told.shadow = True
     with pytest.raises(CodecError, match="is a shadow"):
@@ -55,6 +55,6 @@ def test_exec_risk_refuses_it_wherever_it_comes_from(batch: Batch) -> None:
 
 
 def test_analytics_keeps_it_as_an_event_and_counts_the_active_answer_alone(batch: Batch) -> None:
-    active = batch_to_pb(batch).SerializeToString()
+    active = batch_to_bytes(batch)
     assert len(facts_of(PREDICTION, active, 1)) == 2
     assert facts_of(PREDICTION, message(batch).data, 2) == ()

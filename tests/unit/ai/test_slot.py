@@ -57,7 +57,7 @@ class Held:
         self.degraded: dict[str, str] = {}
         self.slot = ModelSlot(
             models=SHIPPED_MODELS,
-            gate=GateSettings(share=0.05, floor=None, ttl_seconds=300),
+            gate=GateSettings(floor=None, ttl_seconds=300),
             components=self.components,
             metrics=Metrics("test_"),
             clock=SystemClock(),

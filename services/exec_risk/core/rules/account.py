@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from services.exec_risk.core import entry_counts, leverage
-from services.exec_risk.core.entry import Entry
+from services.exec_risk.core.risk import entry_counts, leverage
+from services.exec_risk.core.risk.entry import Entry
 from services.exec_risk.core.rules.rule import Rule
 from services.trade.times import MINUTE_MS
 
 
 def _open_positions(entry: Entry) -> str | None:
     used, limit = entry_counts.slots_used(entry.book), entry.policy.max_positions
+    used -= 1 if entry.adds_to else 0
     return f"{used} of {limit} positions are open or on their way" if used >= limit else None
 
 

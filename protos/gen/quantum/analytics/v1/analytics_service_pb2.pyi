@@ -9,6 +9,8 @@ from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from quantum.analytics.v1 import policy_pb2 as _policy_pb2
+from quantum.analytics.v1 import report_pb2 as _report_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -76,19 +78,23 @@ class HealthMetrics(_message.Message):
 
     HEALTH_CHECKS_FIELD_NUMBER: _builtins.int
     EVENTS_RECORDED_FIELD_NUMBER: _builtins.int
+    AUTO_RESTARTS_FIELD_NUMBER: _builtins.int
     health_checks: _builtins.float
     """Health checks made."""
     events_recorded: _builtins.float
     """Events written to the ledger."""
+    auto_restarts: _builtins.float
+    """Restarts that were asked for and done."""
     def __init__(
         self,
         *,
         health_checks: _builtins.float = ...,
         events_recorded: _builtins.float = ...,
+        auto_restarts: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events_recorded", b"events_recorded", "health_checks", b"health_checks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_restarts", b"auto_restarts", "events_recorded", b"events_recorded", "health_checks", b"health_checks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -105,6 +111,9 @@ class Alert(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     COMPONENT_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
+    ALERT_ID_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGED_FIELD_NUMBER: _builtins.int
+    RUNBOOK_FIELD_NUMBER: _builtins.int
     type: _builtins.str
     """Kind, for example "ServiceDown"."""
     severity: _builtins.str
@@ -113,6 +122,12 @@ class Alert(_message.Message):
     """Sentence for people."""
     component: _builtins.str
     """Part that it is about."""
+    alert_id: _builtins.str
+    """Id of the stored alert; empty while it is not stored."""
+    acknowledged: _builtins.bool
+    """True when a person has taken it."""
+    runbook: _builtins.str
+    """Place in the runbook."""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
         """Time since when it holds."""
@@ -125,10 +140,13 @@ class Alert(_message.Message):
         message: _builtins.str = ...,
         component: _builtins.str = ...,
         since: _timestamp_pb2.Timestamp | None = ...,
+        alert_id: _builtins.str = ...,
+        acknowledged: _builtins.bool = ...,
+        runbook: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "message", b"message", "severity", b"severity", "since", b"since", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "alert_id", b"alert_id", "component", b"component", "message", b"message", "runbook", b"runbook", "severity", b"severity", "since", b"since", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -575,16 +593,28 @@ class GetPerformanceRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DAY_FIELD_NUMBER: _builtins.int
+    SINCE_DAY_FIELD_NUMBER: _builtins.int
+    UNTIL_DAY_FIELD_NUMBER: _builtins.int
+    DETAILED_FIELD_NUMBER: _builtins.int
     day: _builtins.str
     """UTC day as YYYY-MM-DD; all days when empty."""
+    since_day: _builtins.str
+    """First UTC day as YYYY-MM-DD; not together with `day`."""
+    until_day: _builtins.str
+    """Last UTC day as YYYY-MM-DD, included; not together with `day`."""
+    detailed: _builtins.bool
+    """True: also by symbol and model, and how the equity went."""
     def __init__(
         self,
         *,
         day: _builtins.str = ...,
+        since_day: _builtins.str = ...,
+        until_day: _builtins.str = ...,
+        detailed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day", "detailed", b"detailed", "since_day", b"since_day", "until_day", b"until_day"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -598,6 +628,10 @@ class GetPerformanceResponse(_message.Message):
 
     DAYS_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
+    TRADES_FIELD_NUMBER: _builtins.int
+    BY_SYMBOL_FIELD_NUMBER: _builtins.int
+    BY_MODEL_FIELD_NUMBER: _builtins.int
+    MEASURES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___Performance]:
         """The newest day first."""
@@ -606,15 +640,35 @@ class GetPerformanceResponse(_message.Message):
     def total(self) -> Global___Performance:
         """All selected days together."""
 
+    @_builtins.property
+    def trades(self) -> _report_pb2.ReportGroup:
+        """With `detailed`: the trades that closed in these days, together."""
+
+    @_builtins.property
+    def by_symbol(self) -> _containers.RepeatedCompositeFieldContainer[_report_pb2.ReportGroup]:
+        """With `detailed`: by symbol."""
+
+    @_builtins.property
+    def by_model(self) -> _containers.RepeatedCompositeFieldContainer[_report_pb2.ReportGroup]:
+        """With `detailed`: by model version."""
+
+    @_builtins.property
+    def measures(self) -> _report_pb2.EquityMeasures:
+        """With `detailed`: how the equity went."""
+
     def __init__(
         self,
         *,
         days: _abc.Iterable[Global___Performance] | None = ...,
         total: Global___Performance | None = ...,
+        trades: _report_pb2.ReportGroup | None = ...,
+        by_symbol: _abc.Iterable[_report_pb2.ReportGroup] | None = ...,
+        by_model: _abc.Iterable[_report_pb2.ReportGroup] | None = ...,
+        measures: _report_pb2.EquityMeasures | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["measures", b"measures", "total", b"total", "trades", b"trades"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_model", b"by_model", "by_symbol", b"by_symbol", "days", b"days", "measures", b"measures", "total", b"total", "trades", b"trades"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -713,6 +767,46 @@ class Trade(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Trade: _TypeAlias = Trade  # noqa: Y015
+
+@_typing.final
+class GetTradeResponse(_message.Message):
+    """GetTradeResponse is one trade, whole."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRADE_FIELD_NUMBER: _builtins.int
+    MEASURES_FIELD_NUMBER: _builtins.int
+    FILLS_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    status: _builtins.str
+    """"open", "settling" or "closed"."""
+    @_builtins.property
+    def trade(self) -> Global___Trade:
+        """The trade; without a closing time while it is open."""
+
+    @_builtins.property
+    def measures(self) -> _report_pb2.TradeMeasures:
+        """What it is measured by."""
+
+    @_builtins.property
+    def fills(self) -> _containers.RepeatedCompositeFieldContainer[_report_pb2.TradeFill]:
+        """Its fills, the oldest first."""
+
+    def __init__(
+        self,
+        *,
+        trade: Global___Trade | None = ...,
+        measures: _report_pb2.TradeMeasures | None = ...,
+        fills: _abc.Iterable[_report_pb2.TradeFill] | None = ...,
+        status: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["measures", b"measures", "trade", b"trade"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fills", b"fills", "measures", b"measures", "status", b"status", "trade", b"trade"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTradeResponse: _TypeAlias = GetTradeResponse  # noqa: Y015
 
 @_typing.final
 class ListTradesRequest(_message.Message):
@@ -887,3 +981,173 @@ class ListEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListEventsResponse: _TypeAlias = ListEventsResponse  # noqa: Y015
+
+@_typing.final
+class GetPolicyRequest(_message.Message):
+    """GetPolicyRequest selects a version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    HISTORY_SIZE_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """Number of the version; the newest when 0."""
+    history_size: _builtins.int
+    """So many versions of the history, the newest first; none when 0."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        history_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["history_size", b"history_size", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPolicyRequest: _TypeAlias = GetPolicyRequest  # noqa: Y015
+
+@_typing.final
+class GetPolicyResponse(_message.Message):
+    """GetPolicyResponse is the policy as stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def version(self) -> _policy_pb2.PolicyVersion:
+        """The version asked for."""
+
+    @_builtins.property
+    def history(self) -> _containers.RepeatedCompositeFieldContainer[_policy_pb2.PolicyVersion]:
+        """The history, the newest first."""
+
+    def __init__(
+        self,
+        *,
+        version: _policy_pb2.PolicyVersion | None = ...,
+        history: _abc.Iterable[_policy_pb2.PolicyVersion] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPolicyResponse: _TypeAlias = GetPolicyResponse  # noqa: Y015
+
+@_typing.final
+class UpdatePolicyRequest(_message.Message):
+    """UpdatePolicyRequest asks for a new version. Exactly one of `change` and `rollback_to` is given."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGE_FIELD_NUMBER: _builtins.int
+    ROLLBACK_TO_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    rollback_to: _builtins.int
+    """Version whose values the new one takes."""
+    reason: _builtins.str
+    """Why; it is kept with the version."""
+    request_id: _builtins.str
+    """A repeated id gets the first answer."""
+    @_builtins.property
+    def change(self) -> _policy_pb2.PolicyChange:
+        """Fields to change."""
+
+    def __init__(
+        self,
+        *,
+        change: _policy_pb2.PolicyChange | None = ...,
+        rollback_to: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "reason", b"reason", "request_id", b"request_id", "rollback_to", b"rollback_to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdatePolicyRequest: _TypeAlias = UpdatePolicyRequest  # noqa: Y015
+
+@_typing.final
+class UpdatePolicyResponse(_message.Message):
+    """UpdatePolicyResponse is the version that the request led to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def version(self) -> _policy_pb2.PolicyVersion:
+        """The version; the one before when nothing was to change."""
+
+    def __init__(
+        self,
+        *,
+        version: _policy_pb2.PolicyVersion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdatePolicyResponse: _TypeAlias = UpdatePolicyResponse  # noqa: Y015
+
+@_typing.final
+class TriggerRebalanceRequest(_message.Message):
+    """TriggerRebalanceRequest asks for balance now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    """Account."""
+    reason: _builtins.str
+    """Why."""
+    request_id: _builtins.str
+    """A repeated id asks for nothing new."""
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TriggerRebalanceRequest: _TypeAlias = TriggerRebalanceRequest  # noqa: Y015
+
+@_typing.final
+class TriggerRebalanceResponse(_message.Message):
+    """TriggerRebalanceResponse confirms that it was asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def after(self) -> _timestamp_pb2.Timestamp:
+        """Market time of the last round; the next one balances."""
+
+    def __init__(
+        self,
+        *,
+        after: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TriggerRebalanceResponse: _TypeAlias = TriggerRebalanceResponse  # noqa: Y015

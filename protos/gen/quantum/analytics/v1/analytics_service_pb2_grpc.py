@@ -3,7 +3,9 @@
 import grpc
 import warnings
 
+from quantum.analytics.v1 import alerts_pb2 as quantum_dot_analytics_dot_v1_dot_alerts__pb2
 from quantum.analytics.v1 import analytics_service_pb2 as quantum_dot_analytics_dot_v1_dot_analytics__service__pb2
+from quantum.analytics.v1 import report_pb2 as quantum_dot_analytics_dot_v1_dot_report__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -65,10 +67,45 @@ class AnalyticsServiceStub:
                 request_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListTradesRequest.SerializeToString,
                 response_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListTradesResponse.FromString,
                 _registered_method=True)
+        self.GetTrade = channel.unary_unary(
+                '/quantum.analytics.v1.AnalyticsService/GetTrade',
+                request_serializer=quantum_dot_analytics_dot_v1_dot_report__pb2.GetTradeRequest.SerializeToString,
+                response_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.GetTradeResponse.FromString,
+                _registered_method=True)
+        self.GetReport = channel.unary_unary(
+                '/quantum.analytics.v1.AnalyticsService/GetReport',
+                request_serializer=quantum_dot_analytics_dot_v1_dot_report__pb2.GetReportRequest.SerializeToString,
+                response_deserializer=quantum_dot_analytics_dot_v1_dot_report__pb2.GetReportResponse.FromString,
+                _registered_method=True)
         self.ListEvents = channel.unary_unary(
                 '/quantum.analytics.v1.AnalyticsService/ListEvents',
                 request_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListEventsResponse.FromString,
+                _registered_method=True)
+        self.ListAlerts = channel.unary_unary(
+                '/quantum.analytics.v1.AnalyticsService/ListAlerts',
+                request_serializer=quantum_dot_analytics_dot_v1_dot_alerts__pb2.ListAlertsRequest.SerializeToString,
+                response_deserializer=quantum_dot_analytics_dot_v1_dot_alerts__pb2.ListAlertsResponse.FromString,
+                _registered_method=True)
+        self.AcknowledgeAlert = channel.unary_unary(
+                '/quantum.analytics.v1.AnalyticsService/AcknowledgeAlert',
+                request_serializer=quantum_dot_analytics_dot_v1_dot_alerts__pb2.AcknowledgeAlertRequest.SerializeToString,
+                response_deserializer=quantum_dot_analytics_dot_v1_dot_alerts__pb2.AcknowledgeAlertResponse.FromString,
+                _registered_method=True)
+        self.GetPolicy = channel.unary_unary(
+                '/quantum.analytics.v1.AnalyticsService/GetPolicy',
+                request_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.GetPolicyRequest.SerializeToString,
+                response_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.GetPolicyResponse.FromString,
+                _registered_method=True)
+        self.UpdatePolicy = channel.unary_unary(
+                '/quantum.analytics.v1.AnalyticsService/UpdatePolicy',
+                request_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.UpdatePolicyRequest.SerializeToString,
+                response_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.UpdatePolicyResponse.FromString,
+                _registered_method=True)
+        self.TriggerRebalance = channel.unary_unary(
+                '/quantum.analytics.v1.AnalyticsService/TriggerRebalance',
+                request_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.TriggerRebalanceRequest.SerializeToString,
+                response_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.TriggerRebalanceResponse.FromString,
                 _registered_method=True)
 
 
@@ -118,8 +155,57 @@ class AnalyticsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTrade(self, request, context):
+        """GetTrade returns one trade with its fills and what it is measured by.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReport(self, request, context):
+        """GetReport returns what a span of market time brought, and whether the books agree.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListEvents(self, request, context):
         """ListEvents returns ledger events, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAlerts(self, request, context):
+        """ListAlerts returns alerts, the newest first: those that hold, or all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcknowledgeAlert(self, request, context):
+        """AcknowledgeAlert says who looks after an alert.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPolicy(self, request, context):
+        """GetPolicy returns the fund's policy, one of its versions, and how it came about.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdatePolicy(self, request, context):
+        """UpdatePolicy makes a new version: only the fields that are given change.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TriggerRebalance(self, request, context):
+        """TriggerRebalance balances the portfolio at the next round, whether or not it is due.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,10 +244,45 @@ def add_AnalyticsServiceServicer_to_server(servicer, server):
                     request_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListTradesRequest.FromString,
                     response_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListTradesResponse.SerializeToString,
             ),
+            'GetTrade': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTrade,
+                    request_deserializer=quantum_dot_analytics_dot_v1_dot_report__pb2.GetTradeRequest.FromString,
+                    response_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.GetTradeResponse.SerializeToString,
+            ),
+            'GetReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReport,
+                    request_deserializer=quantum_dot_analytics_dot_v1_dot_report__pb2.GetReportRequest.FromString,
+                    response_serializer=quantum_dot_analytics_dot_v1_dot_report__pb2.GetReportResponse.SerializeToString,
+            ),
             'ListEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEvents,
                     request_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListEventsRequest.FromString,
                     response_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListEventsResponse.SerializeToString,
+            ),
+            'ListAlerts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAlerts,
+                    request_deserializer=quantum_dot_analytics_dot_v1_dot_alerts__pb2.ListAlertsRequest.FromString,
+                    response_serializer=quantum_dot_analytics_dot_v1_dot_alerts__pb2.ListAlertsResponse.SerializeToString,
+            ),
+            'AcknowledgeAlert': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcknowledgeAlert,
+                    request_deserializer=quantum_dot_analytics_dot_v1_dot_alerts__pb2.AcknowledgeAlertRequest.FromString,
+                    response_serializer=quantum_dot_analytics_dot_v1_dot_alerts__pb2.AcknowledgeAlertResponse.SerializeToString,
+            ),
+            'GetPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPolicy,
+                    request_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.GetPolicyRequest.FromString,
+                    response_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.GetPolicyResponse.SerializeToString,
+            ),
+            'UpdatePolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdatePolicy,
+                    request_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.UpdatePolicyRequest.FromString,
+                    response_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.UpdatePolicyResponse.SerializeToString,
+            ),
+            'TriggerRebalance': grpc.unary_unary_rpc_method_handler(
+                    servicer.TriggerRebalance,
+                    request_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.TriggerRebalanceRequest.FromString,
+                    response_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.TriggerRebalanceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -338,6 +459,60 @@ class AnalyticsService:
             _registered_method=True)
 
     @staticmethod
+    def GetTrade(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.analytics.v1.AnalyticsService/GetTrade',
+            quantum_dot_analytics_dot_v1_dot_report__pb2.GetTradeRequest.SerializeToString,
+            quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.GetTradeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.analytics.v1.AnalyticsService/GetReport',
+            quantum_dot_analytics_dot_v1_dot_report__pb2.GetReportRequest.SerializeToString,
+            quantum_dot_analytics_dot_v1_dot_report__pb2.GetReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListEvents(request,
             target,
             options=(),
@@ -354,6 +529,141 @@ class AnalyticsService:
             '/quantum.analytics.v1.AnalyticsService/ListEvents',
             quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListEventsRequest.SerializeToString,
             quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAlerts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.analytics.v1.AnalyticsService/ListAlerts',
+            quantum_dot_analytics_dot_v1_dot_alerts__pb2.ListAlertsRequest.SerializeToString,
+            quantum_dot_analytics_dot_v1_dot_alerts__pb2.ListAlertsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcknowledgeAlert(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.analytics.v1.AnalyticsService/AcknowledgeAlert',
+            quantum_dot_analytics_dot_v1_dot_alerts__pb2.AcknowledgeAlertRequest.SerializeToString,
+            quantum_dot_analytics_dot_v1_dot_alerts__pb2.AcknowledgeAlertResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.analytics.v1.AnalyticsService/GetPolicy',
+            quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.GetPolicyRequest.SerializeToString,
+            quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.GetPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdatePolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.analytics.v1.AnalyticsService/UpdatePolicy',
+            quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.UpdatePolicyRequest.SerializeToString,
+            quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.UpdatePolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TriggerRebalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.analytics.v1.AnalyticsService/TriggerRebalance',
+            quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.TriggerRebalanceRequest.SerializeToString,
+            quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.TriggerRebalanceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,7 +5,9 @@ Contract of the analytics service: the ledger and what follows from it."""
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from quantum.analytics.v1 import alerts_pb2 as _alerts_pb2
 from quantum.analytics.v1 import analytics_service_pb2 as _analytics_service_pb2
+from quantum.analytics.v1 import report_pb2 as _report_pb2
 import abc as _abc_1
 
 
@@ -28,8 +30,22 @@ class AnalyticsServiceStub:
     """GetPerformance returns profit by UTC day and in all."""
     ListTrades: _aio.UnaryUnaryMultiCallable[_analytics_service_pb2.ListTradesRequest, _analytics_service_pb2.ListTradesResponse]
     """ListTrades returns closed trades, the newest first."""
+    GetTrade: _aio.UnaryUnaryMultiCallable[_report_pb2.GetTradeRequest, _analytics_service_pb2.GetTradeResponse]
+    """GetTrade returns one trade with its fills and what it is measured by."""
+    GetReport: _aio.UnaryUnaryMultiCallable[_report_pb2.GetReportRequest, _report_pb2.GetReportResponse]
+    """GetReport returns what a span of market time brought, and whether the books agree."""
     ListEvents: _aio.UnaryUnaryMultiCallable[_analytics_service_pb2.ListEventsRequest, _analytics_service_pb2.ListEventsResponse]
     """ListEvents returns ledger events, the newest first."""
+    ListAlerts: _aio.UnaryUnaryMultiCallable[_alerts_pb2.ListAlertsRequest, _alerts_pb2.ListAlertsResponse]
+    """ListAlerts returns alerts, the newest first: those that hold, or all."""
+    AcknowledgeAlert: _aio.UnaryUnaryMultiCallable[_alerts_pb2.AcknowledgeAlertRequest, _alerts_pb2.AcknowledgeAlertResponse]
+    """AcknowledgeAlert says who looks after an alert."""
+    GetPolicy: _aio.UnaryUnaryMultiCallable[_analytics_service_pb2.GetPolicyRequest, _analytics_service_pb2.GetPolicyResponse]
+    """GetPolicy returns the fund's policy, one of its versions, and how it came about."""
+    UpdatePolicy: _aio.UnaryUnaryMultiCallable[_analytics_service_pb2.UpdatePolicyRequest, _analytics_service_pb2.UpdatePolicyResponse]
+    """UpdatePolicy makes a new version: only the fields that are given change."""
+    TriggerRebalance: _aio.UnaryUnaryMultiCallable[_analytics_service_pb2.TriggerRebalanceRequest, _analytics_service_pb2.TriggerRebalanceResponse]
+    """TriggerRebalance balances the portfolio at the next round, whether or not it is due."""
 
 class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
     """AnalyticsService remembers all that happened and tells what it amounts to."""
@@ -83,11 +99,67 @@ class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
         """ListTrades returns closed trades, the newest first."""
 
     @_abc_1.abstractmethod
+    def GetTrade(
+        self,
+        request: _report_pb2.GetTradeRequest,
+        context: _aio.ServicerContext[_report_pb2.GetTradeRequest, _abc.Awaitable[_analytics_service_pb2.GetTradeResponse]],
+    ) -> _abc.Awaitable[_analytics_service_pb2.GetTradeResponse]:
+        """GetTrade returns one trade with its fills and what it is measured by."""
+
+    @_abc_1.abstractmethod
+    def GetReport(
+        self,
+        request: _report_pb2.GetReportRequest,
+        context: _aio.ServicerContext[_report_pb2.GetReportRequest, _abc.Awaitable[_report_pb2.GetReportResponse]],
+    ) -> _abc.Awaitable[_report_pb2.GetReportResponse]:
+        """GetReport returns what a span of market time brought, and whether the books agree."""
+
+    @_abc_1.abstractmethod
     def ListEvents(
         self,
         request: _analytics_service_pb2.ListEventsRequest,
         context: _aio.ServicerContext[_analytics_service_pb2.ListEventsRequest, _abc.Awaitable[_analytics_service_pb2.ListEventsResponse]],
     ) -> _abc.Awaitable[_analytics_service_pb2.ListEventsResponse]:
         """ListEvents returns ledger events, the newest first."""
+
+    @_abc_1.abstractmethod
+    def ListAlerts(
+        self,
+        request: _alerts_pb2.ListAlertsRequest,
+        context: _aio.ServicerContext[_alerts_pb2.ListAlertsRequest, _abc.Awaitable[_alerts_pb2.ListAlertsResponse]],
+    ) -> _abc.Awaitable[_alerts_pb2.ListAlertsResponse]:
+        """ListAlerts returns alerts, the newest first: those that hold, or all."""
+
+    @_abc_1.abstractmethod
+    def AcknowledgeAlert(
+        self,
+        request: _alerts_pb2.AcknowledgeAlertRequest,
+        context: _aio.ServicerContext[_alerts_pb2.AcknowledgeAlertRequest, _abc.Awaitable[_alerts_pb2.AcknowledgeAlertResponse]],
+    ) -> _abc.Awaitable[_alerts_pb2.AcknowledgeAlertResponse]:
+        """AcknowledgeAlert says who looks after an alert."""
+
+    @_abc_1.abstractmethod
+    def GetPolicy(
+        self,
+        request: _analytics_service_pb2.GetPolicyRequest,
+        context: _aio.ServicerContext[_analytics_service_pb2.GetPolicyRequest, _abc.Awaitable[_analytics_service_pb2.GetPolicyResponse]],
+    ) -> _abc.Awaitable[_analytics_service_pb2.GetPolicyResponse]:
+        """GetPolicy returns the fund's policy, one of its versions, and how it came about."""
+
+    @_abc_1.abstractmethod
+    def UpdatePolicy(
+        self,
+        request: _analytics_service_pb2.UpdatePolicyRequest,
+        context: _aio.ServicerContext[_analytics_service_pb2.UpdatePolicyRequest, _abc.Awaitable[_analytics_service_pb2.UpdatePolicyResponse]],
+    ) -> _abc.Awaitable[_analytics_service_pb2.UpdatePolicyResponse]:
+        """UpdatePolicy makes a new version: only the fields that are given change."""
+
+    @_abc_1.abstractmethod
+    def TriggerRebalance(
+        self,
+        request: _analytics_service_pb2.TriggerRebalanceRequest,
+        context: _aio.ServicerContext[_analytics_service_pb2.TriggerRebalanceRequest, _abc.Awaitable[_analytics_service_pb2.TriggerRebalanceResponse]],
+    ) -> _abc.Awaitable[_analytics_service_pb2.TriggerRebalanceResponse]:
+        """TriggerRebalance balances the portfolio at the next round, whether or not it is due."""
 
 def add_AnalyticsServiceServicer_to_server(servicer: AnalyticsServiceServicer, server: _aio.Server) -> None: ...
