@@ -30,6 +30,7 @@ from tests.benchmarks import (
     event_sink,
     mesh_call,
     risk_core,
+    serving,
     signal_to_order,
 )
 from tests.benchmarks.rows import Row
@@ -43,6 +44,7 @@ async def _sink(home: Path) -> list[Row]:
 
 ROWS: dict[str, Measure] = {
     "signal": candle_to_signal.measure,
+    "serving": serving.measure,
     "order": candle_to_order.measure,
     "execution": signal_to_order.measure,
     "core": risk_core.measure,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from quantum.ai.v1 import ai_service_pb2_grpc
 
 from services.ai.consumers import CandleAnswerer
@@ -70,6 +72,7 @@ def make_build(settings: Settings) -> Build:
             progress=process.progress,
             windows=windows,
             on_live_candle=views.take,
+            on_excluded=partial(_tell_excluded, process),
         )
         process.on_drain(answerer.drain)
         shadow = ShadowAnswerer(slot=slot, fund=fund, windows=windows, metrics=process.metrics)
@@ -100,6 +103,14 @@ def make_build(settings: Settings) -> Build:
         ]
 
     return build
+
+
+def _tell_excluded(process: Process, excluded: dict[str, str]) -> None:
+    """Show excluded models as degraded health: signals are fewer, and that has a reason."""
+    process.degraded.pop("models", None)
+    if excluded:
+        said = ", ".join(f"{model} {why}" for model, why in sorted(excluded.items()))
+        process.degraded["models"] = f"excluded: {said}"
 
 
 async def _read(

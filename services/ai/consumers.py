@@ -18,29 +18,28 @@ from quantum.market.v1 import market_pb2
 
 from services.ai import signal_spans
 from services.ai.artifact import LoadedModel
-from services.ai.batch_wire import batch_to_bytes
-from services.ai.codec import change_to_pb, signal_to_pb
-from services.ai.core.answers import Answer, Batch, Policy, Question, answer, ask, batches
+from services.ai.core.answers import Answer, Policy, Question, answer, ask, batches
 from services.ai.core.ensemble import ModelOutput
 from services.ai.core.manifest import Manifest
+from services.ai.core.plausible import MarketTime
 from services.ai.core.watch import ModelWatch
 from services.ai.core.windows import Insert, Windows
 from services.ai.fund_reader import FundReader
 from services.ai.inference import Inference
 from services.ai.measures import Measures
+from services.ai.outgoing import change_message, messages
 from services.ai.slot import ModelSlot
 from services.catalog import subjects
 from services.catalog.events import MODEL_WEIGHT_CHANGED, PREDICTION, SIGNAL_GENERATED
-from services.catalog.processes import AI
 from services.kit.bus import Bus, Delivery, Follower, Message, Outgoing, Worker
 from services.kit.clock import Clock
 from services.kit.health import Components
 from services.kit.logs import get_logger
 from services.kit.telemetry import Telemetry, now
-from services.kit.trace_context import context_of, traceparent, within
+from services.kit.trace_context import context_of, within
 from services.trade.candle import Candle
 from services.trade.codec import CodecError, candle_from_pb
-from services.trade.ids import digest, trace_id
+from services.trade.ids import trace_id
 
 log = get_logger(__name__)
 
@@ -104,9 +103,11 @@ class CandleAnswerer:
         progress: dict[str, float],
         windows: Windows,
         on_live_candle: Callable[[Candle], None],
+        on_excluded: Callable[[dict[str, str]], None],
     ) -> None:
         self.windows = windows
         self._on_live_candle = on_live_candle
+        self._on_excluded = on_excluded
         self.warm = False
         """True once the stored candles were read."""
         self._bus: Bus | None = None
@@ -125,6 +126,7 @@ class CandleAnswerer:
         self._recent: OrderedDict[int, Candle] = OrderedDict()
         """Live candles in the windows, by stream sequence."""
         self._uncounted = 0
+        self._market_time = MarketTime()
         self._follower: Follower | None = None
         self._worker: Worker | None = None
         self._draining = False
@@ -169,24 +171,33 @@ class CandleAnswerer:
     def _keep(self, message: Message) -> None:
         try:
             candle = read_candle(message)
-            result = self.windows.insert(candle)
+            believed = self._market_time.take(candle)
+            results = [(one, self.windows.insert(one)) for one in believed]
         except ValueError as error:
             self._measures.errors.labels("bad_candle").inc()
             log.warning("bad_candle", subject=message.subject, reason=str(error))
             return
+        if not believed:
+            self._measures.errors.labels("future_candle").inc()
+            log.warning("future_candle", candle=candle.key)
+        self._count_candle(message)
+        for one, result in results:
+            if result is Insert.CONFLICT:
+                self._measures.errors.labels("conflicting_candle").inc()
+                log.warning("conflicting_candle", candle=one.key)
         if subjects.HEADER_HISTORY not in message.headers:
             self._recent[message.sequence] = candle
             if len(self._recent) > _RECENT:
                 self._recent.popitem(last=False)
-            self._on_live_candle(candle)
+            for one in believed:
+                self._on_live_candle(one)
+
+    def _count_candle(self, message: Message) -> None:
         self._uncounted += 1
         if not message.pending or self._uncounted >= _COUNT_EVERY:
             self._measures.candles.inc(self._uncounted)
             self._uncounted = 0
             self._progress["last_candle_time"] = float(self.windows.newest_close_of_all)
-        if result is Insert.CONFLICT:
-            self._measures.errors.labels("conflicting_candle").inc()
-            log.warning("conflicting_candle", candle=candle.key)
 
     async def _work(self, deliveries: list[Delivery]) -> None:
         received, received_at = self._clock.monotonic(), now()
@@ -300,24 +311,13 @@ class CandleAnswerer:
         """Tell of models that were excluded or taken back; replicas say it under one id."""
         found = []
         for change in self._watch.take_changes():
+            self._on_excluded(self._watch.excluded)
+            for model, excess in self._watch.drift.items():
+                self._measures.drift.labels(model).set(excess)
             self._measures.weight_changes.labels(change.model, change.reason).inc()
             self._measures.published.labels(MODEL_WEIGHT_CHANGED).inc()
             log.warning("model_weight_changed", **change._asdict())
-            key = digest(manifest.version, change.model, str(change.effective_from), length=28)
-            headers = {
-                subjects.HEADER_TYPE: MODEL_WEIGHT_CHANGED,
-                subjects.HEADER_SOURCE: AI.name,
-                subjects.HEADER_TIME: str(change.effective_from),
-            }
-            message = change_to_pb(change, manifest.version)
-            found.append(
-                Outgoing(
-                    subjects.model_weight_changed(change.model),
-                    message.SerializeToString(deterministic=True),
-                    f"mwc-{key}",
-                    headers,
-                )
-            )
+            found.append(change_message(change, manifest.version))
         return found
 
     def _count(self, answers: Sequence[Answer]) -> None:
@@ -335,37 +335,3 @@ class CandleAnswerer:
                         action=each.signal.action.value,
                         confidence=round(each.signal.confidence, 4),
                     )
-
-
-def messages(batch: Batch) -> list[Outgoing]:
-    """Return the messages of a batch: the signals each, then the batch that closes the round.
-
-    The batch comes last: whoever has it can rely on the signals being stored.
-    """
-    signals = [
-        Outgoing(
-            subjects.signal(a.signal.candle.symbol),
-            signal_to_pb(a.signal).SerializeToString(deterministic=True),
-            a.signal.signal_id,
-            _headers(a.signal.candle, SIGNAL_GENERATED, signal_spans.sent(a.signal).header()),
-        )
-        for a in batch.answers
-        if a.signal is not None
-    ]
-    first = batch.answers[0].prediction.candle
-    whole = Outgoing(
-        subjects.prediction(batch.venue, batch.timeframe),
-        batch_to_bytes(batch),
-        batch.message_id,
-        _headers(first, PREDICTION, traceparent(trace_id(first.key))),
-    )
-    return [*signals, whole]
-
-
-def _headers(candle: Candle, event_type: str, trace: str) -> dict[str, str]:
-    return {
-        subjects.HEADER_TYPE: event_type,
-        subjects.HEADER_SOURCE: AI.name,
-        subjects.HEADER_TIME: str(candle.close_time),
-        subjects.HEADER_TRACE: trace,
-    }

@@ -15,6 +15,7 @@ from services.kit.metrics import Metrics
 ERROR_KINDS = (
     "bad_candle",
     "conflicting_candle",
+    "future_candle",
     "answer_failed",
     "bad_prediction",
     "bad_position",
@@ -53,6 +54,11 @@ class Measures:
             "model_weight_changes_total",
             "Models excluded or taken back, by reason.",
             ["model", "reason"],
+        )
+        self.drift = metrics.gauge(
+            "model_drift",
+            "Excess of a model's stability index over the middle one; excluded above 0.25.",
+            ["model"],
         )
         self.candles = metrics.counter("candles_received_total", "Candles followed.")
         for action in ("BUY", "SELL"):

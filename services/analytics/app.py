@@ -75,7 +75,7 @@ def build_with(settings: AnalyticsSettings) -> Build:
         process.spawn("alert-post", supervision.post.run())
         if supervision.receiver is not None:
             process.spawn("alert-receiver", supervision.receiver.run())
-        policies = PolicyStore(database, settings.first_policy)
+        policies = PolicyStore(database, settings.first_policy, clock=process.clock)
         changed = asyncio.Event()
         process.spawn(
             "ledger",

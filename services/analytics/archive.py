@@ -136,17 +136,19 @@ async def restore(database: Database, path: Path) -> int:
     since = datetime.fromisoformat(manifest.since)
     await Partitions(database).ensure([from_datetime(since)])
     async with database.transaction() as connection:
-        await connection.execute("create temp table back (like events) on commit drop")
+        # a table of our own, since the role may make no temporary one; a second restore waits here
+        await connection.execute("create table events_back (like events)")
         await connection.copy_to_table(
-            "back", source=_lines(path), columns=COLUMNS, format="csv", header=True
+            "events_back", source=_lines(path), columns=COLUMNS, format="csv", header=True
         )
-        held = await connection.fetchval("select count(*) from back")
+        held = await connection.fetchval("select count(*) from events_back")
         if held != manifest.events:
             raise ArchiveDamaged(f"{path.name}: {held} events, its manifest says {manifest.events}")
         names = ", ".join(COLUMNS)
         status = await connection.execute(
-            f"insert into events ({names}) select {names} from back on conflict do nothing"  # noqa: S608
+            f"insert into events ({names}) select {names} from events_back on conflict do nothing"  # noqa: S608
         )
+        await connection.execute("drop table events_back")
         await connection.execute(_RESTORED, manifest.file)
     return int(status.split()[-1])
 

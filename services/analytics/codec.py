@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as Protobuf
@@ -41,6 +41,8 @@ from services.trade.position import ExitReason, PositionSide
 from services.trade.times import DAY_MS
 
 _FIRST_TIME = 45 * 365 * DAY_MS
+_BEGINNING = 1000
+"""Market time of what holds before all markets: the first policy."""
 _LAST_TIME = 130 * 365 * DAY_MS
 """Market times outside of about 2014 to 2099 are errors of the publisher."""
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -54,27 +56,31 @@ class Unreadable(Exception):
 
 def to_event(message: Message) -> LedgerEvent:
     """Read one message; Unreadable when its type, headers or payload are wrong."""
-    decoded = _decode(message)
+    # A header is looked up in bytes, so each is asked for once.
+    event_type, event_id = message.type, message.message_id
+    decoded = _decode(event_type, message.data)
     time = _market_time(message)
     try:
         data = to_json(decoded)
         found = tuple(_facts(decoded, message.sequence))
     except ValueError as error:
-        raise Unreadable(f"{message.type}: {error}") from error
+        raise Unreadable(f"{event_type}: {error}") from error
     if "\\u0000" in data:
         raise Unreadable("the payload holds a NUL character")
+    if not event_id:
+        raise Unreadable("no message id")
     return LedgerEvent(
-        event_id=_event_id(message),
-        type=message.type,
-        time=time,
-        source=message.headers.get(HEADER_SOURCE, ""),
-        trace_id=_trace_id(message),
-        key=_key(message),
-        subject=message.subject,
-        sequence=message.sequence,
-        data=data,
-        payload=message.data,
-        facts=found,
+        event_id,
+        event_type,
+        time,
+        message.headers.get(HEADER_SOURCE, ""),
+        _trace_id(message),
+        _key(message.subject, event_type),
+        message.subject,
+        message.sequence,
+        data,
+        message.data,
+        found,
     )
 
 
@@ -83,20 +89,14 @@ def facts_of(event_type: str, payload: bytes, sequence: int) -> tuple[Fact, ...]
     return tuple(_facts(MESSAGES[event_type].FromString(payload), sequence))
 
 
-def _decode(message: Message) -> Protobuf:
-    kind = MESSAGES.get(message.type)
+def _decode(event_type: str, data: bytes) -> Protobuf:
+    kind = MESSAGES.get(event_type)
     if kind is None:
-        raise Unreadable(f"unknown event type {message.type!r}")
+        raise Unreadable(f"unknown event type {event_type!r}")
     try:
-        return kind.FromString(message.data)
+        return kind.FromString(data)
     except DecodeError as error:
-        raise Unreadable(f"{message.type}: the payload is no {kind.__name__}: {error}") from error
-
-
-def _event_id(message: Message) -> str:
-    if not message.message_id:
-        raise Unreadable("no message id")
-    return message.message_id
+        raise Unreadable(f"{event_type}: the payload is no {kind.__name__}: {error}") from error
 
 
 def _market_time(message: Message) -> int:
@@ -104,7 +104,7 @@ def _market_time(message: Message) -> int:
         time = message.market_time
     except ValueError as error:
         raise Unreadable(str(error)) from error
-    if not _FIRST_TIME <= time <= _LAST_TIME:
+    if time != _BEGINNING and not _FIRST_TIME <= time <= _LAST_TIME:
         raise Unreadable(f"market time {time} is impossible")
     return time
 
@@ -115,10 +115,11 @@ def _trace_id(message: Message) -> str:
     return plain[1] if plain else message.trace_id
 
 
-def _key(message: Message) -> str:
+@lru_cache(maxsize=1024)
+def _key(subject: str, event_type: str) -> str:
     """First token after the type: the account of a fact, the symbol of a signal."""
-    _, found, rest = message.subject.partition(f".{message.type}.")
-    return rest.split(".")[0] if found else message.subject.rsplit(".", 1)[-1]
+    _, found, rest = subject.partition(f".{event_type}.")
+    return rest.split(".")[0] if found else subject.rsplit(".", 1)[-1]
 
 
 def _facts(message: Protobuf, sequence: int) -> list[Fact]:

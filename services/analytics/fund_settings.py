@@ -8,6 +8,7 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from services.analytics.core.fund.hfos import HfosLimits
+from services.analytics.core.fund.memory import LONGEST_HOURS
 from services.analytics.core.fund.pal import PalLimits
 from services.analytics.core.fund.pba import PbaLimits
 from services.analytics.core.fund.rounds import FundLimits
@@ -52,9 +53,11 @@ class FundSettings(ProcessSettings):
     max_holding_minutes: int = Field(default=60, gt=0)
     timeframe: str = "1m"
     hfos_safe_drawdown_percent: Decimal = Field(default=Decimal(3), gt=0, le=100)
-    """Drawdown of a day above which the fund works in mode SAFE."""
+    """Drawdown above which the fund works in mode SAFE."""
     hfos_critical_drawdown_percent: Decimal = Field(default=Decimal(8), gt=0, le=100)
-    """Drawdown of a day from which the fund works in mode CRITICAL."""
+    """Drawdown from which the fund works in mode CRITICAL."""
+    hfos_drawdown_hours: int = Field(default=24, ge=1, le=LONGEST_HOURS)
+    """Market time that drawdown looks back."""
     hfos_relax_minutes: int = Field(default=15, ge=1)
     """Market time after which a mode gives way to the next milder one."""
 
@@ -88,6 +91,7 @@ class FundSettings(ProcessSettings):
                 safe_drawdown=self.hfos_safe_drawdown_percent / 100,
                 critical_drawdown=self.hfos_critical_drawdown_percent / 100,
                 aggressive_drawdown=self.hfos_safe_drawdown_percent / 200,
+                drawdown_hours=self.hfos_drawdown_hours,
                 relax_ms=self.hfos_relax_minutes * MINUTE_MS,
             ),
             pba=PbaLimits(

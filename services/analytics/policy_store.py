@@ -16,6 +16,7 @@ from services.analytics.core.fund.versions import (
 )
 from services.analytics.policy_facts import facts_of, from_json, to_json
 from services.kit import outbox
+from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable, Violation
 from services.trade.fund_modes import ModeLimits, limits_in
@@ -39,14 +40,16 @@ _MARKET_TIME = "select max(time) from portfolio"
 class PolicyStore:
     """Makes and reads versions. Two that are made at the same time come one after the other."""
 
-    def __init__(self, database: Database, first: FundPolicy) -> None:
+    def __init__(self, database: Database, first: FundPolicy, *, clock: Clock) -> None:
         """`first`: what holds until somebody decides otherwise."""
+        self._clock = clock
         self.database = database
         self._first = first
 
     async def begin(self) -> None:
         """Write the first version where there is none."""
-        version = Version(self._first, "settings", ("first start",), (), FIRST_EFFECTIVE)
+        reasons = ("first start",)
+        version = Version(self._first, "settings", reasons, (), self._decided(FIRST_EFFECTIVE))
         async with self.database.transaction() as connection:
             await connection.execute(_LOCK)
             if await connection.fetchrow(_NEWEST) is None:
@@ -140,9 +143,13 @@ class PolicyStore:
         changed = differing(before.policy, policy)
         if not changed:
             return before
-        version = Version(policy, by, tuple(reasons), changed, time)
+        version = Version(policy, by, tuple(reasons), changed, self._decided(time))
         await _write(connection, version, before.policy, request_id, request)
         return version
+
+    def _decided(self, time: int) -> int:
+        """Return when a version was decided: by wall time while no market time is known."""
+        return time if time > FIRST_EFFECTIVE else from_datetime(self._clock.now())
 
     async def _old(self, connection: Any, number: int) -> FundPolicy:
         row = await connection.fetchrow("select * from policy_versions where version = $1", number)

@@ -62,7 +62,7 @@ class AnalyticsServicer(AlertRpcs, PolicyRpcs, rpc.AnalyticsServiceServicer):
         self, request: pb.GetHealthRequest, context: Context
     ) -> pb.GetHealthResponse:
         """Tell how the service is; it answers also when it is not ready."""
-        await self._watch.refresh()
+        await self._watch.recent()
         view = self._watch.view()
         keys = {s.name: s.health_key for s in SERVICES}
         return pb.GetHealthResponse(

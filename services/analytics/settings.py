@@ -10,7 +10,7 @@ from services.catalog.processes import process
 from services.kit.db_login import Login
 from services.kit.settings import OptionalPath
 
-_BACKLOG = 5
+_BACKLOG = 8
 """A batch is this much larger when the sink is behind."""
 
 

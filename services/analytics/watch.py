@@ -30,6 +30,8 @@ log = get_logger(__name__)
 
 _DATABASE_SECONDS = 5.0
 _ASK_SECONDS = 2.0
+_FRESH_SECONDS = 1.0
+_ANSWER_SECONDS = 0.5
 _TRADING_SECONDS = 30.0
 
 
@@ -72,6 +74,8 @@ class HealthWatch:
         self._alerts: dict[tuple[str, str], Alert] = {}
         self._trading = Trading()
         self._trading_due = 0.0
+        self._fresh_until = 0.0
+        self._refreshing: asyncio.Task[None] | None = None
         self.sight = sight
         self.ledger = LedgerState()
         self.portfolio = Portfolio(wallet_balance=Decimal(0), positions=(), time=0)
@@ -107,6 +111,17 @@ class HealthWatch:
         self._alerts = derive(view, self.ledger, now=now, before=self._alerts, more=more)
         return [alert for _, alert in sorted(self._alerts.items())]
 
+    async def recent(self) -> None:
+        """See that the shared numbers are about a second old, without waiting long for them.
+
+        Health is asked often and must answer while PostgreSQL is slow.
+        """
+        if self._refreshing is None or self._refreshing.done():
+            if self._process.clock.monotonic() < self._fresh_until:
+                return
+            self._refreshing = asyncio.create_task(self.refresh(), name="refresh")
+        await asyncio.wait({self._refreshing}, timeout=_ANSWER_SECONDS)
+
     async def refresh(self) -> None:
         """Read the shared numbers; the last ones stay when PostgreSQL is away."""
         components = self._process.components
@@ -118,6 +133,7 @@ class HealthWatch:
                 self.samples = await self._views.samples()
                 self.ledger = await self._views.ledger_state()
                 self.stored = await self._alert_store.open_rows()
+                self._fresh_until = self._process.clock.monotonic() + _FRESH_SECONDS
                 if self._process.clock.monotonic() >= self._trading_due:
                     self._trading_due = self._process.clock.monotonic() + _TRADING_SECONDS
                     self._trading = await self._reads.trading()

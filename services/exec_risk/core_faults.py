@@ -79,4 +79,9 @@ def carry_over(old: Book, new: Book) -> Book:
     new.gates, new.connected, new.in_sample = old.gates, old.connected, old.in_sample
     new.filters, new.leverage = dict(old.filters), dict(old.leverage)
     new.prices.update(old.prices)
+    new.quotes.update(old.quotes)
+    new.executing.quotes.update(old.executing.quotes)
+    new.priced = max(old.priced, new.priced)
+    # the new one will ask for them again, and no answer tells which of both arrived
+    new.leaving |= old.leaving | old.cancelling
     return new

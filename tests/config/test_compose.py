@@ -107,6 +107,13 @@ def test_every_container_that_stays_says_how_it_is(services: dict[str, Any]) -> 
         assert told == ["CMD", "python", "-m", "services.ctl.healthcheck", service.grpc_service]
 
 
+def test_checks_of_our_image_use_what_is_in_it(services: dict[str, Any]) -> None:
+    """Incident 107: a check by curl, which the image does not have, is unhealthy for ever."""
+    for name in (*OURS, "gateway"):
+        told = services[name].get("healthcheck", {}).get("test")
+        assert not told or told[:2] in (["CMD", "python"], ["CMD", "test"]), name
+
+
 def test_every_dependency_is_one_that_can_come_true(services: dict[str, Any]) -> None:
     for name, service in services.items():
         for needed, how in service.get("depends_on", {}).items():
@@ -202,7 +209,7 @@ def test_keys_of_the_exchange_are_files_of_who_reads_them(tmp_path: Path) -> Non
         "BINANCE_API_KEY_FILE": str(tmp_path / "key"),
         "BINANCE_API_SECRET_FILE": str(tmp_path / "secret"),
     }
-    command = [COMPOSE, *files, "config", "--no-env-resolution"]
+    command = [str(COMPOSE), *files, "config", "--no-env-resolution"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     made = yaml.safe_load(done.stdout)

@@ -45,7 +45,7 @@ def kinds() -> tuple[Any, ...]:
 @cache
 def read_by_name() -> set[str]:
     """Return what is read of the environment without a class of settings."""
-    found = set()
+    found: set[Any] = set()
     for file in (ROOT / "services").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             match node:

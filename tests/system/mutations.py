@@ -286,8 +286,22 @@ TESTED = (
         (UNIT + "test_exec_protection.py",),
     ),
     Mutation(
+        "what an entry may still add is forgotten between two of its parts",
+        CORE + "protection/stop_orders.py",
+        "    return max(live, sum((e.left for e in executions if e.sends), Decimal(0)))\n",
+        "    return live if executions else live\n",
+        (UNIT + "test_exec_found_by_simulation.py",),
+    ),
+    Mutation(
+        "a stop whose cancel may still arrive counts as protection",
+        CORE + "protection/stop_orders.py",
+        "    return name in book.cancelling or name in book.leaving\n",
+        "    return name in book.cancelling\n",
+        (UNIT + "test_exec_found_by_simulation.py",),
+    ),
+    Mutation(
         "a difference of one reading is booked",
-        CORE + "reconciling/reconcile.py",
+        CORE + "reconciling/drift.py",
         "        elif book.drift.get(symbol) == (held, there) or any(\n",
         "        elif (held, there) or any(\n",
         (UNIT + "test_exec_found_by_simulation.py",),

@@ -45,8 +45,8 @@ def killed(victim: str, *about: str) -> Fault:
     return Fault(victim, signal.SIGKILL, (victim, *about))
 
 
-SHORT = (hung("ai-1", "ai-service"),)
-LONG = (
+FAULTS = (
+    hung("ai-1", "ai-service"),
     hung("exec_risk", "exec-risk-service"),
     hung("analytics", "analytics-os-service"),
     hung("gateway"),
@@ -60,13 +60,6 @@ LONG = (
     killed("exec_risk", "exec-risk-service"),
     killed("ai-2", "ai-service"),
     killed("analytics", "analytics-os-service"),
-)
-faults = pytest.mark.parametrize(
-    "fault",
-    [
-        *(pytest.param(f, id=f"{f.victim}-{f.signal.name}") for f in SHORT),
-        *(pytest.param(f, id=f"{f.victim}-{f.signal.name}", marks=pytest.mark.drill) for f in LONG),
-    ],
 )
 
 
@@ -112,7 +105,8 @@ async def raised(stack: Stack, fault: Fault, since: float) -> list[asyncpg.Recor
     )
 
 
-@faults
+@pytest.mark.drill
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f"{f.victim}-{f.signal.name}")
 async def test_a_fault_is_seen_healed_told_and_over(stack: Stack, fault: Fault) -> None:
     """Incidents 60, 108, 110: what hangs or dies is noticed within 15 s and comes back."""
     await eventually(lambda: quiet(stack), OVER_SECONDS, 0.5)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,11 @@ import pytest_asyncio
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.drill,
+    pytest.mark.timeout(1800),
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 SETTINGS = {
     "HFOS_ENABLED": "true",
@@ -26,7 +30,7 @@ SETTINGS = {
     "HFOS_SAFE_DRAWDOWN_PERCENT": "0.02",
     "HFOS_CRITICAL_DRAWDOWN_PERCENT": "0.1",
     "HFOS_RELAX_MINUTES": "3",
-    # so small that a single position is out of balance as soon as the market moves
+    "HFOS_DRAWDOWN_HOURS": "1",
     "MAX_ORDERS_PER_MINUTE": "20",
     "SIGNAL_SHARE": "0.2",
 }
@@ -84,7 +88,7 @@ async def decided_after(stack: Stack, *changes: str, until: str) -> list[Any]:
     return found
 
 
-async def test_the_fund_changes_its_mode_and_the_account_follows(stack: Stack) -> None:
+async def the_fund_changes_its_mode_and_the_account_follows(stack: Stack) -> None:
     """Incident 120: HFOS goes to CRITICAL and back through every mode, and each is enforced."""
 
     async def through() -> bool:
@@ -95,7 +99,7 @@ async def test_the_fund_changes_its_mode_and_the_account_follows(stack: Stack) -
     await eventually(through, deadline=240, interval=0.5)
     found = await versions(stack)
     decided = await rows(stack, DECIDED, found[0]["effective_from"])
-    for version, following in itertools.pairwise(found):
+    for version, following in pairwise(found):
         begin, end = version["effective_from"], following["effective_from"]
         during = [r for r in decided if begin <= r["timestamp"] < end]
         entered = [r for r in during if r["approved"] and r["rule"] == "approved"]
@@ -106,7 +110,9 @@ async def test_the_fund_changes_its_mode_and_the_account_follows(stack: Stack) -
     assert [v["version"] for v in found] == list(range(1, len(found) + 1))
 
 
-async def test_directives_are_carried_out_once_and_only_reduce(stack: Stack) -> None:
+async def directives_are_carried_out_once_and_only_reduce(stack: Stack) -> None:
+    """Each issued one is answered once; its orders have the purpose of its action."""
+
     async def answered() -> bool:
         return bool(await rows(stack, "select 1 from directives_answered where result = 'APPLIED'"))
 
@@ -133,7 +139,7 @@ async def test_directives_are_carried_out_once_and_only_reduce(stack: Stack) -> 
     assert health["ai_hfos_enabled"] and health["pba_enabled"] and health["pal_enabled"]
 
 
-async def test_what_an_operator_sets_decides_the_next_order(stack: Stack) -> None:
+async def what_an_operator_sets_decides_the_next_order(stack: Stack) -> None:
     """Incidents 72, 73, 121, 122: modes and limits by `qt policy`, each with its named rule."""
     quiet = "hfos_enabled=false"
     for change, rule in (
@@ -148,9 +154,14 @@ async def test_what_an_operator_sets_decides_the_next_order(stack: Stack) -> Non
         )
         assert any(r["approved"] for r in found)
         found = await decided_after(stack, change, until=rule)
-        assert not [r for r in found if r["approved"] and r["rule"] == "approved"]
+        # the market goes on while a person's change is on its way
+        first = next(n for n, r in enumerate(found) if r["rule"] == rule)
+        assert not [r for r in found[first:] if r["rule"] == "approved"]
         stack.json("policy", "rollback", "1", "--reason=test")
         assert stack.json("policy", "show")["policy"]["max_positions"] == 10
+    found = await decided_after(stack, quiet, "fund_mode=AGGRESSIVE", until="approved")
+    shown = stack.json("policy", "show")["policy"]
+    assert (shown["size_factor"], shown["signal_share"]) == ("1.3", 0.4)
     found = await decided_after(stack, quiet, "blocked_symbols=BTCUSDT", until="fund_symbols")
     assert {r["symbol"] for r in found if r["rule"] == "fund_symbols"} == {"BTCUSDT"}
     modes = await rows(
@@ -160,7 +171,8 @@ async def test_what_an_operator_sets_decides_the_next_order(stack: Stack) -> Non
     assert told and all(m["previous_mode"] != m["new_mode"] for m in told)
 
 
-async def test_a_person_asks_for_balance(stack: Stack) -> None:
+async def a_person_asks_for_balance(stack: Stack) -> None:
+    """The next round looks at the portfolio and tells why."""
     stack.json("policy", "rebalance", "--reason=after the deposit")
 
     async def balanced() -> bool:
@@ -170,3 +182,11 @@ async def test_a_person_asks_for_balance(stack: Stack) -> None:
         return any("after the deposit" in json.loads(r["data"])["reasons"] for r in found)
 
     await eventually(balanced, deadline=60, interval=0.3)
+
+
+async def test_every_mode_and_directive_decides_the_next_order(stack: Stack) -> None:
+    """One story after another: the second needs what the first has left."""
+    await the_fund_changes_its_mode_and_the_account_follows(stack)
+    await directives_are_carried_out_once_and_only_reduce(stack)
+    await what_an_operator_sets_decides_the_next_order(stack)
+    await a_person_asks_for_balance(stack)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
+
+from services.ai.core.drift import edges_of
 
 CLASSES = ("down", "flat", "up")
 """Order of the probabilities, in every model."""
@@ -46,6 +48,8 @@ class Manifest:
     golden_tolerance: float
     high_volatility_atr: float = math.inf
     """ATR, as a fraction of price, from which on a window counts as wild."""
+    usual_confidence: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """By model: where ten groups of its confidence part that were equally filled out of sample."""
 
     def in_sample(self, open_time: int, close_time: int) -> bool:
         """Tell whether a candle overlaps the range that training has seen."""
@@ -85,6 +89,10 @@ def _manifest(raw: Mapping[str, Any]) -> Manifest:
         metrics=_metrics(raw["metrics"]["walk_forward"]),
         golden_tolerance=float(raw["golden_tolerance"]),
         high_volatility_atr=float(raw.get("high_volatility_atr", math.inf)),
+        usual_confidence={
+            name: edges_of([float(said) for said, _, _ in found["said_seen_rows"]])
+            for name, found in raw.get("calibration", {}).items()
+        },
     )
 
 
@@ -103,8 +111,14 @@ def _check(manifest: Manifest) -> None:
         raise BadManifest("confidence quantiles do not fall with the share")
     if not manifest.high_volatility_atr > 0:
         raise BadManifest(f"high volatility begins at {manifest.high_volatility_atr}")
+    if not all(map(_ascending, manifest.usual_confidence.values())):
+        raise BadManifest("groups of usual confidence do not rise within 0 and 1")
     if manifest.window <= 0 or manifest.trained_from >= manifest.trained_to:
         raise BadManifest("window or training range is empty")
+
+
+def _ascending(numbers: Sequence[float]) -> bool:
+    return all(0.0 <= n <= 1.0 for n in numbers) and all(a <= b for a, b in pairwise(numbers))
 
 
 def _descending(numbers: Sequence[float]) -> bool:

@@ -1,4 +1,4 @@
-"""Which models may vote: a model that says the same whatever it sees is excluded.
+"""Which models may vote: one that says the same whatever it sees, or drifts, is excluded.
 
 A function of the stored predictions and of market time alone, so that every replica, and a
 backtest, comes to the same weights. Market time is cut into blocks; what a model said in a block
@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from services.ai.core.drift import BINS, DRIFT, Counts, bins_of, drifting
 from services.ai.core.manifest import Manifest
 from services.trade.times import timeframe_ms
 
@@ -44,6 +45,7 @@ class _Tally:
     downs: int = 0
     sums: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
     """Of p_down, p_up, and of their squares."""
+    confidences: Counts = field(default_factory=lambda: np.zeros(BINS, dtype=np.int64))
 
     def add(self, p_down: npt.NDArray[np.int64], p_up: npt.NDArray[np.int64]) -> None:
         self.rows += len(p_down)
@@ -68,7 +70,7 @@ class Change(NamedTuple):
     model: str
     weight: float
     reason: str
-    """`near_constant`, `one_sided`, or `recovered`."""
+    """`near_constant`, `one_sided`, `drifting`, or `recovered`."""
     effective_from: int
     """Market time in milliseconds."""
 
@@ -90,6 +92,8 @@ class ModelWatch:
         self._told: tuple[int, tuple[float, ...]] = (-1, ())
         """Last answer, by market time: all candles of a round ask the same."""
         self._told_to: Manifest | None = None
+        self.drift: dict[str, float] = {}
+        """Excess of each model's index over the middle one, in the last block that was judged."""
 
     def observe(
         self, version: str, timeframe: str, close_time: int, models: Sequence[str], said: Rows
@@ -111,6 +115,7 @@ class ModelWatch:
             tally.ups += int(ups[place])
             tally.downs += int(downs[place])
             tally.add(whole[:, place, 0], whole[:, place, 1])
+            tally.confidences += bins_of(said[:, place, :2].max(axis=1))
             if self._judged < 0 and not said[:, place, 2].all():
                 # Others, who saw the block before, have excluded it.
                 self._excluded.setdefault(model, "excluded_before")
@@ -156,8 +161,16 @@ class ModelWatch:
                 continue
             self._judged = block
             if max((t.rows for t in tallies.values()), default=0) >= self._least:
-                found = {n: t.degenerate for n, t in tallies.items() if t.degenerate}
+                found = self._found(tallies, manifest)
                 self._exclude(manifest, found, start + (self._bars + _SETTLED_BARS) * self._step)
+
+    def _found(self, tallies: dict[str, _Tally], manifest: Manifest) -> dict[str, str]:
+        """Return the reason of each model that is to be excluded."""
+        found = {name: tally.degenerate for name, tally in tallies.items() if tally.degenerate}
+        counts = {n: t.confidences for n, t in tallies.items() if n not in found}
+        self.drift = drifting(counts, manifest.usual_confidence)
+        found.update((name, "drifting") for name, much in self.drift.items() if much > DRIFT)
+        return found
 
     def _exclude(self, manifest: Manifest, found: dict[str, str], effective_from: int) -> None:
         before, self._excluded = self._excluded, found

@@ -67,9 +67,9 @@ class LedgerState:
     settling_trades: int = 0
     """Trades reported closed whose fills the ledger does not hold."""
     disagreeing_trades: int = 0
+    """Closed trades whose net profit exec_risk reported differently."""
     overdue_directives: int = 0
     """Directives of the last hour that nobody carried out or refused by their deadline."""
-    """Closed trades whose net profit exec_risk reported differently."""
     unexplained: str = ""
     """What the last comparison with the wallet found; empty when both agree to the cent."""
     risks: tuple[RiskNotice, ...] = ()

@@ -22,6 +22,7 @@ from services.analytics.core.ledger import (
 )
 from services.trade.order import Fill, Side
 from services.trade.position import Position
+from services.trade.values import with_values
 
 _ZERO = Decimal(0)
 _PARTIAL = Decimal("1e-16")
@@ -128,7 +129,9 @@ def _merged(one: PositionFact, other: PositionFact) -> PositionFact:
     if not stops:
         return later
     version, price = min(stops)
-    return replace(later, initial_stop=price, stop_version=version)
+    if (later.stop_version, later.initial_stop) == (version, price):
+        return later
+    return with_values(later, initial_stop=price, stop_version=version)
 
 
 def _supersedes(fact: PositionFact, known: PositionFact) -> bool:
@@ -153,12 +156,12 @@ def compute(
     if empty is None:
         return None
     position, held_back = _with_fills(empty, ordered)
-    position = replace(position, funding=sum((f.amount for f in funding), Decimal(0)))
+    position = with_values(position, funding=sum((f.amount for f in funding), Decimal(0)))
     flat = position.entry_quantity > 0 and position.quantity == 0 and held_back == 0
     closed = fact is not None and fact.closed
     if closed and flat:
         status = TradeStatus.CLOSED
-        position = replace(position, closed_time=max(f.fill.time for f in ordered))
+        position = with_values(position, closed_time=max(f.fill.time for f in ordered))
     else:
         status = TradeStatus.SETTLING if closed else TradeStatus.OPEN
     return Trade(
@@ -243,7 +246,7 @@ class _Sums:
 
     def in_position(self, position: Position) -> Position:
         """Return a position without fills with these."""
-        return replace(
+        return with_values(
             position,
             entry_quantity=self.entry_quantity,
             entry_cost=self.entry_cost,

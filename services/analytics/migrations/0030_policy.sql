@@ -13,4 +13,4 @@ create table policy_versions (
     request text,
     recorded_at timestamptz not null default clock_timestamp()
 );
-comment on column policy_versions.decided_at is 'market time';
+comment on column policy_versions.decided_at is 'market time; wall time while none was known';

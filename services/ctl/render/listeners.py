@@ -21,7 +21,21 @@ REFLECTION = (
     "/grpc.reflection.v1alpha.ServerReflection/",
     "/grpc.reflection.v1.ServerReflection/",
 )
-NAMES: list[dict[str, Any]] = [{"remove": SUBJECT_HEADER}, {"remove": ROLE_HEADER}]
+INNER = (
+    "grpc-status",
+    "grpc-message",
+    "grpc-previous-rpc-attempts",
+    "grpc-retry-pushback-ms",
+    "grpc-tags-bin",
+    "grpc-trace-bin",
+    "grpc-server-stats-bin",
+    "endpoint-load-metrics-bin",
+    "lb-token",
+    "lb-cost-bin",
+)
+"""Headers that gRPC itself reads and no client of ours sends. A value that it cannot read spoils
+the table of headers of the connection, which carries the calls of others too."""
+NAMES: list[dict[str, Any]] = [{"remove": name} for name in (SUBJECT_HEADER, ROLE_HEADER, *INNER)]
 """Only a checked token may say who it is."""
 FLAG_DOWN = {
     "append": {
@@ -65,6 +79,7 @@ def _main(
     services = [service.grpc_service for service in SERVICES]
     transcoder = _transcoder(folder / "contracts.binpb", services, settings)
     filters = [
+        piece("filter-headers"),
         {"name": CORS, "typed_config": _empty("cors.v3.Cors")},
         *([limits.per_address(settings)] if door == "tls" else []),
         limits.size(settings),
@@ -130,6 +145,7 @@ def health_port(
         ),
     ]
     filters = [
+        piece("filter-headers"),
         limits.size(settings),
         {"name": "envoy.filters.http.grpc_web", "typed_config": _empty("grpc_web.v3.GrpcWeb")},
         _transcoder(folder / "health.binpb", [service.grpc_service], settings),

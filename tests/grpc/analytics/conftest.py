@@ -173,7 +173,7 @@ async def served(free_port: int) -> AsyncIterator[Running]:
             views=views,
             watch=watch,
             reports=ReportDesk(StubReports(database), process.clock),
-            policies=PolicyStore(database, settings.first_policy),
+            policies=PolicyStore(database, settings.first_policy, clock=process.clock),
             policy_changed=asyncio.Event().set,
             ask_rebalance=RebalanceRequests(database, enabled=True).ask,
             alerts=supervision.alerts,

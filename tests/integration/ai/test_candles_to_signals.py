@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -57,7 +58,7 @@ class Replica:
         await self.process.wait()
 
 
-StartReplica = Callable[..., Awaitable[Replica]]
+StartReplica = Callable[..., Coroutine[Any, Any, Replica]]
 
 
 @pytest.fixture
@@ -156,6 +157,51 @@ async def test_two_replicas_share_the_work_and_one_dies(
     wanted = {k for k, action in expected.items() if action != "HOLD"}
     assert len({s.signal_id for _, s in answers.signals}) == len(wanted) > 10
     assert len(answers.signals) == len(wanted)
+
+
+async def test_replicas_come_and_go_under_load_and_every_candle_is_answered_once(
+    bus: Bus, answers: Answers, start_replica: StartReplica
+) -> None:
+    """Incident 61: nothing of a backlog is lost or answered twice in another way."""
+    history, live = rounds(120)
+    flat = [candle for one in live for candle in one]
+    await publish_history(bus, history)
+    running = [await start_replica(SIGNAL_TTL_SECONDS="86400")]
+    await running[0].becomes_ready()
+    arriving: list[asyncio.Task[Replica]] = []
+    for number, one in enumerate(live):
+        await bus.publish_all([outgoing(candle) for candle in one])
+        if number in (10, 50):
+            arriving.append(asyncio.create_task(start_replica(SIGNAL_TTL_SECONDS="86400")))
+        if number == 30:
+            await running.pop(0).kill()
+        await asyncio.sleep(0.05)
+    await (await arriving[0]).kill()
+    await (await arriving[1]).becomes_ready()
+    await eventually(lambda: answers.has_all(flat), deadline=60)
+    assert set(answers.by_candle) == {(c.symbol, c.open_time) for c in flat}
+    for told in answers.by_candle.values():
+        assert len({p.SerializeToString(deterministic=True) for p in told}) == 1
+
+
+async def test_one_candle_of_next_year_does_not_make_the_others_stale(
+    bus: Bus, answers: Answers, start_replica: StartReplica
+) -> None:
+    """What is alone in the future is counted, answered with hold, and moves nothing."""
+    series = market("KKKUSDT", 140)
+    await publish_history(bus, series[:130])
+    await (await start_replica(SIGNAL_SHARE="1")).becomes_ready()
+    wrong = market("ZZZUSDT", 1, start=series[-1].close_time + 365 * DAY_MS)
+    live = [*series[130:135], *wrong, *series[135:]]
+    for candle in live:
+        await bus.publish_all([outgoing(candle)])
+    await eventually(lambda: answers.has_all(live))
+    reasons = {
+        candle.key: answers.by_candle[candle.symbol, candle.open_time][0].hold_reason
+        for candle in live
+    }
+    assert reasons.pop(wrong[0].key) == "not_warm"
+    assert not {"stale", "not_warm"} & set(reasons.values())
 
 
 async def test_a_signal_carries_what_the_executor_needs(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from decimal import Decimal
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from quantum.analytics.v1 import analytics_service_pb2 as pb
 from quantum.analytics.v1 import analytics_service_pb2_grpc as rpc
 from quantum.analytics.v1 import policy_pb2
 
+from services.analytics.codec import to_event
 from services.analytics.core.fund.versions import values_of
 from services.analytics.policy_copy import PolicyCopy
 from services.analytics.policy_store import PolicyStore
@@ -48,7 +50,7 @@ async def start(reader: FollowedKey, bus: Bus, book: PolicyBook) -> None:
 
 
 async def test_a_version_is_a_row_a_fact_and_a_copy(database: Database, bus: Bus) -> None:
-    store = PolicyStore(database, FundPolicy(max_positions=8))
+    store = PolicyStore(database, FundPolicy(max_positions=8), clock=SystemClock())
     await store.begin()
     await store.begin()
     first = await store.version()
@@ -72,6 +74,9 @@ async def test_a_version_is_a_row_a_fact_and_a_copy(database: Database, bus: Bus
     assert values_of(rolled.policy) == values_of(safe.policy) and rolled.policy.version == 5
     with pytest.raises(NotFound):
         await store.update({}, by="operator", reasons=("back",), rollback_to=77)
+    for row in await database.pool.fetch("select subject, data, headers from outbox"):
+        headers = {**json.loads(row["headers"]), subjects.HEADER_MESSAGE_ID: "m"}
+        assert to_event(Message(row["subject"], row["data"], headers, 1)), "the ledger takes it"
     types = await database.pool.fetch("select headers->>'ce-type' as t from outbox order by id")
     assert [r["t"] for r in types].count(POLICY_UPDATED) == 5
     assert [r["t"] for r in types].count(SYSTEM_MODE_CHANGED) == 2
@@ -79,7 +84,7 @@ async def test_a_version_is_a_row_a_fact_and_a_copy(database: Database, bus: Bus
 
 async def test_what_was_known_before_is_in_the_fact(database: Database) -> None:
     """Incident 73: policy.updated carries the version before, not the new one twice."""
-    store = PolicyStore(database, FundPolicy())
+    store = PolicyStore(database, FundPolicy(), clock=SystemClock())
     await store.begin()
     await store.update({"fund_mode": FundMode.CRITICAL}, by="HFOS", reasons=("r",))
     data = await database.pool.fetchval("select data from outbox order by id desc limit 1")
@@ -91,7 +96,7 @@ async def test_what_was_known_before_is_in_the_fact(database: Database) -> None:
 async def test_versions_of_many_at_once_have_no_gap_and_reach_readers(
     database: Database, bus: Bus
 ) -> None:
-    store = PolicyStore(database, FundPolicy())
+    store = PolicyStore(database, FundPolicy(), clock=SystemClock())
     await store.begin()
     copies = [PolicyCopy(store, bus, asyncio.Event()) for _ in range(2)]
     book = PolicyBook()
@@ -119,7 +124,7 @@ async def test_versions_of_many_at_once_have_no_gap_and_reach_readers(
 async def test_a_lost_copy_is_repaired_and_a_newer_is_never_overwritten(
     database: Database, bus: Bus
 ) -> None:
-    store = PolicyStore(database, FundPolicy())
+    store = PolicyStore(database, FundPolicy(), clock=SystemClock())
     await store.begin()
     await store.update({"max_positions": 4}, by="t", reasons=("t",))
     copy = PolicyCopy(store, bus, asyncio.Event())

@@ -261,6 +261,21 @@ async def test_what_is_too_large_or_too_slow_is_refused(door: FrontDoor) -> None
         await eventually(back, 20, interval=0.2)
 
 
+async def test_headers_that_grpc_cannot_read_reach_no_service(door: FrontDoor) -> None:
+    """A service that gets one answers others on the same connection with that error."""
+    path = "/v1/ai/health"
+    for name in ("tls", "ingress"):
+        for header, bad, good in (
+            ("grpc-timeout", ("x", "-1m", "1" * 40, "5"), "5S"),
+            ("grpc-encoding", ("snappy", "zzz"), "identity"),
+        ):
+            for value in bad:
+                assert (await door.get(name, path, **{header: value}))[0] == 403, value
+            assert (await door.get(name, path, **{header: good}))[0] == 200
+        for inner in ("grpc-status", "grpc-previous-rpc-attempts", "grpc-trace-bin"):
+            assert (await door.get(name, path, **{inner: "x!"}))[0] == 200, "it is left out"
+
+
 async def test_a_page_of_this_machine_may_call_and_another_may_not(door: FrontDoor) -> None:
     asks = {"Access-Control-Request-Method": "GET"}
     async with door.session() as session:

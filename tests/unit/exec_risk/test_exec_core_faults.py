@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,14 +13,17 @@ from structlog.testing import capture_logs
 
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
+from services.exec_risk.core.executions.execution_policy import ExecutionPolicy
 from services.exec_risk.core.inputs import SetTradingState
+from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.rules import blocked_by
-from services.exec_risk.core_faults import CoreBroken
+from services.exec_risk.core_faults import CoreBroken, carry_over
 from services.exec_risk.term import Term
+from services.trade.execution import ExecutionStrategy
 from services.trade.order import OrderPurpose, Side
 from services.trade.position import ExitReason, TradingState
 from tests.support.eventually import eventually
-from tests.unit.exec_risk.account_desk import MINUTE, START, SYMBOLS, Desk, signal_of
+from tests.unit.exec_risk.account_desk import MINUTE, PRICE, START, SYMBOLS, Desk, signal_of
 from tests.unit.exec_risk.test_exec_shell import World, check
 from tests.unit.exec_risk.test_exec_store_away import Account
 
@@ -119,6 +123,44 @@ async def test_the_process_may_not_die_of_it_alone(logged: list[Any]) -> None:
     await account.world.point(close=False, crash=False)
     check(account.world)
     await account.world.kill()
+
+
+def test_a_renewed_core_prices_by_the_quotes_of_the_one_that_failed() -> None:
+    """Without them a limit order would be priced by the last trade until the next quote."""
+    policy = Policy(execution=ExecutionPolicy(entry_strategy=ExecutionStrategy.LIMIT))
+
+    def priced(*, renewed: bool) -> Decimal | None:
+        desk = Desk(policy)
+        desk.round()
+        bid, ask = Decimal("99.98"), Decimal("100.02")
+        desk.tell(ex.PriceReport("BTCUSDT", desk.time, PRICE, bid, ask, Decimal("0.0001")))
+        if renewed:
+            again = desk.restart()
+            again.book.executing.volumes.update(desk.book.executing.volumes)
+            carry_over(desk.book, again.book)
+            assert again.book.quotes == desk.book.quotes and again.book.priced
+            desk = again
+        order = inputs.SubmitExecution(
+            "r", "BTCUSDT", Side.BUY, ExecutionStrategy.LIMIT, quantity=Decimal(1)
+        )
+        desk.tell(order)
+        return desk.placed(OrderPurpose.ENTRY)[-1].price
+
+    assert priced(renewed=True) == priced(renewed=False) != PRICE
+
+
+def test_a_cancel_of_the_core_that_failed_may_still_arrive() -> None:
+    """Incident 10: its stop stands in for nothing, in the renewed core either."""
+    desk = Desk()
+    entry = desk.open()
+    stop = desk.placed(OrderPurpose.STOP_LOSS)[-1]
+    desk.book.cancelling.add(stop.client_order_id)
+    again = desk.restart()
+    carry_over(desk.book, again.book)
+    again.tell(inputs.Tick())
+    other = again.placed(OrderPurpose.STOP_LOSS)[-1]
+    assert other.client_order_id != stop.client_order_id
+    assert other.quantity == entry.quantity
 
 
 def test_one_position_that_cannot_be_judged_does_not_hold_up_the_others() -> None:

@@ -25,16 +25,24 @@ from services.exec_risk.core.trader import Event, Trader
 from services.lab.simulation.store import Rows, apply, read
 from services.trade import ids
 from services.trade.candle import Candle
+from services.trade.execution import ExecutionStrategy
 from services.trade.order import Fill, Order, OrderState, OrderType, Side, TimeInForce
+from services.trade.position import TradingState
 from tests.unit.exec_risk.account_desk import MINUTE, filters_of, signal_of
 from tests.unit.exec_risk.account_desk import START as BEGIN
 
+ACTIVE = TradingState.ACTIVE
 D = Decimal
 ZERO = D(0)
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 POINTS_A_CANDLE = 3
 FUNDS = D(10_000)
+CRASH = "crash"
+"""Name of the disturbance between a commit and what it allows to be sent."""
+POINTS_A_FUNDING = 10
 _FEE = D("0.0005")
+_RATE = D("0.0001")
+_ASKED = ("close", "halt", "submit", "submit", "cancel", "cancel", "stop")
 
 
 @dataclass(slots=True)
@@ -55,6 +63,7 @@ class Exchange:
         self.prices = dict.fromkeys(SYMBOLS, D(100))
         self.orders: dict[str, Resting] = {}
         self.fills: list[Fill] = []
+        self.funding: list[ex.FundingReport] = []
         self.wallet = FUNDS
         self.held = dict.fromkeys(SYMBOLS, ZERO)
         self.cost = dict.fromkeys(SYMBOLS, ZERO)
@@ -105,16 +114,32 @@ class Exchange:
         )
         account = ex.AccountReport(self.wallet, self.wallet, self.time, positions)
         resting = tuple(self.report(n) for n, r in self.orders.items() if not r.order.state.final)
-        return ex.ExchangeSnapshot(account, resting, tuple(self.fills), ())
+        return ex.ExchangeSnapshot(account, resting, tuple(self.fills), tuple(self.funding))
 
     def reach(self, time: int, prices: dict[str, Decimal]) -> list[ex.ExchangeEvent]:
         """Move to a point; return the news of the user stream."""
         self.time, self.prices = time, prices
         news: list[ex.ExchangeEvent] = []
-        for name in sorted(self.orders, key=lambda n: (self.orders[n].since, n)):
+        for name in sorted(self.orders, key=self._place_in_line):
             resting = self.orders[name]
             if not resting.order.state.final and resting.since < time:
                 news += self._match(name, resting)
+        return news
+
+    def _place_in_line(self, name: str) -> tuple[str, int, str]:
+        resting = self.orders[name]
+        return resting.order.symbol, resting.since, name
+
+    def settle(self) -> list[ex.ExchangeEvent]:
+        """Settle the funding of what is held; return the news of the user stream."""
+        news: list[ex.ExchangeEvent] = []
+        for symbol, held in self.held.items():
+            if held:
+                amount = (-held * self.prices[symbol] * _RATE).quantize(D("0.00000001"))
+                name = ids.digest("funding", symbol, self.time, length=16)
+                news.append(ex.FundingReport(symbol, amount, self.time, name))
+                self.wallet += amount
+        self.funding += [report for report in news if isinstance(report, ex.FundingReport)]
         return news
 
     def _match(self, name: str, resting: Resting) -> list[ex.ExchangeEvent]:
@@ -176,11 +201,54 @@ def _crossed(order: Order, price: Decimal) -> bool:
     return order.price is None or (price - order.price) * order.side.sign <= 0
 
 
+class People:
+    """Operators and callers: they ask by the seed, whatever else is told; every third seed none."""
+
+    def __init__(self, seed: int) -> None:
+        self.dice = random.Random(seed + 1)  # noqa: S311 - a seeded test
+        self.share = 0.2 if seed % 3 else 0.0
+        self.asked: list[str] = []
+        """Kinds of what was asked."""
+
+    def told(self, command: inputs.Command) -> None:
+        """Remember what was asked last."""
+        closes = isinstance(command, inputs.SetTradingState) and command.state is not ACTIVE
+        self.asked.append("halt" if closes else type(command).__name__)
+
+    def ask(self, request_id: str, resting: list[str]) -> inputs.Command | None:
+        """Return what is asked at a point, under an id of its own."""
+        if self.dice.random() >= self.share:
+            return None
+        symbol, side = self.dice.choice(SYMBOLS), self.dice.choice(list(Side))
+        last = self.asked[-1] if self.asked else ""
+        if last == "EmergencyStop":
+            return inputs.ResetEmergency(request_id, "over", "a person")
+        if last in ("ResetEmergency", "halt"):
+            return inputs.SetTradingState(request_id, ACTIVE, "over")
+        match self.dice.choice(_ASKED):
+            case "close":
+                return inputs.ClosePosition(request_id, symbol)
+            case "halt":
+                state = self.dice.choice((TradingState.REDUCING, TradingState.HALTED))
+                return inputs.SetTradingState(request_id, state, "a drill")
+            case "cancel" if resting:
+                return inputs.CancelOrder(request_id, self.dice.choice(resting))
+            case "stop":
+                return inputs.EmergencyStop(request_id, "a drill", "a person")
+            case _:
+                how = self.dice.choice(list(ExecutionStrategy))
+                wanted = inputs.SubmitExecution(
+                    request_id, symbol, side, how, quantity=D(3), duration_ms=2 * MINUTE
+                )
+                return replace(wanted, reduce_only=self.dice.random() < 0.3)
+
+
 class Theatre:
     """Tells a seed's story to a core; `extras` says how often each disturbance happens."""
 
     def __init__(self, policy: Policy, seed: int, extras: dict[str, float], other: int) -> None:
         self.market = random.Random(seed)  # noqa: S311 - a seeded test
+        self.people = People(seed)
         self.dice = random.Random(other)  # noqa: S311 - a seeded test
         self.extras = extras
         self.policy = policy
@@ -205,6 +273,8 @@ class Theatre:
         before = self.exchange.prices
         after = {s: self._moved(p) for s, p in before.items()}
         news = self.exchange.reach(time, after)
+        if number % POINTS_A_FUNDING == 0:
+            news += self.exchange.settle()
         for told in news:
             self._disturbed(told)
         candles: list[Event] = [ex.CandleClosed(c) for c in self._candles(time, after) if closes]
@@ -222,6 +292,15 @@ class Theatre:
                 inputs.Prediction(s, "1m", time, self._signal(s, time)) for s in SYMBOLS
             )
             self._disturbed(inputs.PredictionsArrived(answers))
+        command = self.people.ask(f"ask {number}", self._resting())
+        if command is not None:
+            self.people.told(command)
+            self._tell(command)
+
+    def _resting(self) -> list[str]:
+        """Return the ids of orders that an execution has on the exchange."""
+        live = self.trader.book.live_orders()
+        return sorted(o.client_order_id for o in live if o.execution_id)
 
     def _moved(self, price: Decimal) -> Decimal:
         step = self.market.choice((-30, -12, -7, -3, -1, 0, 1, 3, 7, 12, 30))
@@ -241,7 +320,7 @@ class Theatre:
         self._tell(event)
         self._told.append(event)
         for kind, share in sorted(self.extras.items()):
-            if self.dice.random() < share:
+            if kind != CRASH and self.dice.random() < share:
                 self.done.append(kind)
                 getattr(self, f"_{kind}")()
 
@@ -269,21 +348,32 @@ class Theatre:
         self.trader = Trader(book)
         book.time = max(book.time, self.exchange.time)
         heard = tuple(e for e in self._heard[1] if isinstance(e, ex.PriceReport))
-        self._tell(inputs.PricesHeard(heard))
-        self._tell(inputs.FiltersRead({s: filters_of(s) for s in SYMBOLS}))
+        filters = {s: filters_of(s) for s in SYMBOLS}
+        self._tell(inputs.PricesHeard(heard), inputs.FiltersRead(filters))
         self._tell(inputs.SnapshotRead(self.exchange.reading(), START))
 
-    def _tell(self, event: Event) -> None:
-        waiting = deque((event,))
+    def _tell(self, *events: Event) -> None:
+        """Hand in what is one step of the shell: decided, committed, and only then sent."""
+        waiting = deque((events,))
         while waiting:
-            told = waiting.popleft()
-            effects = self.trader.handle(told, getattr(told, "time", 0))
+            effects = [
+                effect
+                for told in waiting.popleft()
+                for effect in self.trader.handle(told, getattr(told, "time", 0))
+            ]
             self.effects += effects
             for effect in effects:
-                if isinstance(effect, fx.ACTIONS):
-                    waiting.extend(self._answers(effect))
-                else:
+                if not isinstance(effect, fx.ACTIONS):
                     apply(self.rows, effect)
+            actions = [effect for effect in effects if isinstance(effect, fx.ACTIONS)]
+            # of a forgotten cancel the next core may keep the order, where it is near what it wants
+            mortal = actions and not any(isinstance(action, fx.Cancel) for action in actions)
+            if mortal and self.dice.random() < self.extras.get(CRASH, 0.0):
+                # nothing of it is sent, and no answer that waited is ever heard
+                self.done.append(CRASH)
+                self._restart()
+                return
+            waiting.extend((answer,) for action in actions for answer in self._answers(action))
 
     def _answers(self, action: fx.Action) -> list[Event]:
         if isinstance(action, fx.Place):

@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from quantum.market.v1 import market_pb2
 
 from services.trade import codec, ids, times
 from services.trade.candle import Candle
@@ -120,3 +121,39 @@ def test_an_unknown_timeframe_is_an_error(text: str) -> None:
 def test_times_survive_datetimes(time_ms: int) -> None:
     assert times.from_datetime(times.to_datetime(time_ms)) == time_ms
     assert times.day_start(time_ms) <= time_ms < times.day_start(time_ms) + times.DAY_MS
+
+
+_NUMBERS = st.one_of(
+    st.sampled_from(["", "NaN", "sNaN", "inf", "-Infinity", "0", "-1", "1e999999", "1", "2", "x"]),
+    st.decimals(allow_nan=True, allow_infinity=True).map(str),
+    st.text(max_size=4),
+)
+
+
+@given(
+    st.lists(_NUMBERS, min_size=5, max_size=5),
+    st.sampled_from(["1m", "15m", "", "0m", "1y", "m"]),
+    st.integers(-(10**12), 10**12),
+    st.integers(-(10**9), 10**9),
+)
+def test_any_candle_message_is_a_candle_or_a_named_error(
+    numbers: list[str], timeframe: str, seconds: int, nanos: int
+) -> None:
+    """NaN, zero or negative prices, high below low, impossible times: an error, never a candle."""
+    names = ("open", "high", "low", "close", "volume")
+    message = market_pb2.Candle(
+        venue="paper",
+        symbol="BTCUSDT",
+        timeframe=timeframe,
+        **dict(zip(names, numbers, strict=True)),  # type: ignore[arg-type]
+    )
+    message.open_time.seconds, message.open_time.nanos = seconds, nanos
+    message.close_time.seconds, message.close_time.nanos = seconds + 60, nanos
+    try:
+        found = codec.candle_from_pb(message)
+    except codec.CodecError:
+        return
+    assert 0 < found.low <= min(found.open, found.close)
+    assert found.high >= max(found.open, found.close)
+    assert found.volume >= 0
+    assert found.close_time == (seconds + 60) * 1000 + nanos // 1_000_000

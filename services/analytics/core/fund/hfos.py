@@ -27,6 +27,8 @@ class HfosLimits:
     critical_drawdown: Decimal = Decimal("0.08")
     aggressive_drawdown: Decimal = Decimal("0.015")
     """Below it an aggressive fund is allowed."""
+    drawdown_hours: int = 24
+    """Time that drawdown looks back, at most a day."""
     safe_health: int = 70
     """Below it the system is degraded,"""
     critical_health: int = 30
@@ -85,10 +87,10 @@ def _asked(
     view: FundView, memory: Memory, policy: FundPolicy, limits: HfosLimits, scale: Decimal
 ) -> tuple[FundMode, tuple[str, ...]]:
     """Return the mode that the numbers ask for; `scale` moves the thresholds of caution."""
-    drawdown = memory.drawdown(view.equity)
+    drawdown = memory.drawdown(view.equity, limits.drawdown_hours)
     wild = _mean_volatility(memory)
     losses = view.losses_in_a_row
-    by = f"drawdown of the day is {drawdown:.4f}"
+    by = f"drawdown of {limits.drawdown_hours} hours is {drawdown:.4f}"
     shakes = f"closes change by {wild:.4f} on average"
     row = f"{losses} losses in a row"
     well = f"health is {view.health}"

@@ -11,7 +11,8 @@ from services.analytics.core.fund.view import HOUR_MS, FundView
 
 KEPT_CLOSES = 31
 """Closes a symbol that are remembered: thirty returns."""
-_PEAK_HOURS = 24
+LONGEST_HOURS = 24
+"""Hours whose highest equity is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +45,20 @@ class Memory:
         """Return what is known of a position."""
         return self.positions.get(position_id, Seen())
 
-    @property
-    def peak(self) -> Decimal:
-        """Highest equity of the last day; 0 before the first round."""
-        return max((equity for _, equity in self.peaks), default=Decimal(0))
+    def drawdown(self, equity: Decimal, hours: int) -> Decimal:
+        """Lost fraction of the highest equity of so many hours, this one and those before.
 
-    def drawdown(self, equity: Decimal) -> Decimal:
-        """Lost fraction of the last day's highest equity.
-
-        A day, so that a fund that makes no entries does not wait for a profit for ever.
+        A bounded time, so that a fund that makes no entries does not wait for a profit for ever.
         """
-        peak = self.peak
+        first = self.round_time // HOUR_MS - hours
+        peak = max((found for hour, found in self.peaks if hour > first), default=Decimal(0))
         return max((peak - equity) / peak, Decimal(0)) if peak > 0 else Decimal(0)
 
 
 def observe(memory: Memory, view: FundView) -> Memory:
     """Return the memory with a round in it; positions that are gone are forgotten."""
     hour = view.time // HOUR_MS
-    peaks = {h: equity for h, equity in memory.peaks if h > hour - _PEAK_HOURS}
+    peaks = {h: equity for h, equity in memory.peaks if h > hour - LONGEST_HOURS}
     peaks[hour] = max(peaks.get(hour, view.equity), view.equity)
     closes = dict(memory.closes)
     for symbol, close in view.closes.items():

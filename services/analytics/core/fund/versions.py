@@ -34,7 +34,7 @@ class Version:
     changed: tuple[str, ...]
     """Fields that differ from the version before."""
     decided_at: int
-    """Market time."""
+    """Market time; wall time while no market time was known."""
 
 
 def next_policy(

@@ -37,8 +37,8 @@ class Kind(StrEnum):
 
 REPORTED = frozenset({Kind.LEVERAGE, Kind.MARGIN_TYPE, Kind.POSITION_MODE})
 """Kinds that are told to a person and not repaired here: an open position cannot be moved."""
-
-
+Key = tuple[str, str, str]
+"""Kind, symbol and key of a difference."""
 QUANTITIES = frozenset(
     {Kind.POSITION_QUANTITY, Kind.POSITION_SIDE, Kind.UNKNOWN_POSITION, Kind.MISSING_POSITION}
 )

@@ -15,7 +15,6 @@ from services.exec_risk.core.account import fills, funding
 from services.exec_risk.core.actions import Place, Reconcile, SetLeverage
 from services.exec_risk.core.effects import Answer
 from services.exec_risk.core.exchange_events import (
-    ExchangePosition,
     ExchangeSnapshot,
 )
 from services.exec_risk.core.facts import ReconcileRepaired
@@ -23,18 +22,16 @@ from services.exec_risk.core.inputs import LeverageAnswered, ReconcileNow
 from services.exec_risk.core.orders import orders, sending_again
 from services.exec_risk.core.orders.order_kinds import LIVE_ON_EXCHANGE
 from services.exec_risk.core.protection import guard
-from services.exec_risk.core.reconciling import owners, strays
+from services.exec_risk.core.reconciling import drift, owners, strays
 from services.exec_risk.core.reconciling.differences import (
-    QUANTITIES,
     Difference,
+    Key,
     Kind,
     differences,
 )
 from services.exec_risk.core.risk import entries
 from services.exec_risk.core.state import Book
-from services.trade import ids
 from services.trade.order import Fill, Order, OrderState
-from services.trade.position import PositionSide
 from services.trade.times import utc_day
 
 START = "start"
@@ -44,9 +41,6 @@ VERIFY = "verify"
 VERIFY_AGAIN = "verify again"
 """Cause of the reading that confirms what a verifying one found."""
 ASKED = "asked by an operator"
-
-Key = tuple[str, str, str]
-"""Kind, symbol and key of a difference."""
 
 
 def ask(book: Book, command: ReconcileNow) -> None:
@@ -82,7 +76,7 @@ def apply_snapshot(book: Book, snapshot: ExchangeSnapshot, cause: str) -> None:
     _history(book, snapshot)
     _read_up_to(book, snapshot)
     book.leverage.update(snapshot.leverage)
-    _positions(book, snapshot, confirmed)
+    drift.compare(book, snapshot, confirmed)
     _orders(book, snapshot, left)
     if _wallet(book, snapshot.account.wallet_balance, snapshot.account.time):
         # where both sides agree a reading moves nothing: rounds and prices look at the equity
@@ -150,7 +144,7 @@ def _history(book: Book, snapshot: ExchangeSnapshot) -> None:
     for fill in sorted(snapshot.fills, key=lambda f: _fill_order(book, f)):
         fills.apply_fill(book, fill, "reconcile")
     _leave_unsent(book)
-    for report in sorted(snapshot.funding, key=lambda r: (r.time, r.transaction_id)):
+    for report in sorted(snapshot.funding, key=lambda r: (r.time, r.symbol, r.transaction_id)):
         funding.apply_funding(book, report)
 
 
@@ -262,74 +256,6 @@ def _go_on(book: Book, order: Order) -> None:
         entries.leverage_answered(book, LeverageAnswered(order.symbol, plan.leverage))
     else:
         book.emit(SetLeverage(order.symbol, plan.leverage))
-
-
-def _positions(book: Book, snapshot: ExchangeSnapshot, confirmed: frozenset[Key]) -> None:
-    """Correct a difference that two readings in a row show; one may be a fill on its way."""
-    theirs = {p.symbol: p for p in snapshot.account.positions if p.quantity}
-    for symbol in sorted(set(theirs) | set(book.positions)):
-        ours = book.positions.get(symbol)
-        held = ours.quantity * ours.side.sign if ours else Decimal(0)
-        there = theirs[symbol].quantity if symbol in theirs else Decimal(0)
-        if held == there:
-            book.drift.pop(symbol, None)
-        elif book.drift.get(symbol) == (held, there) or any(
-            named == symbol and kind in QUANTITIES for kind, named, _ in confirmed
-        ):
-            book.drift.pop(symbol, None)
-            _correct(book, symbol, held, there, theirs.get(symbol))
-        else:
-            book.drift[symbol] = (held, there)
-            book.emit(Reconcile("position differs"))
-
-
-def _correct(
-    book: Book,
-    symbol: str,
-    held: Decimal,
-    there: Decimal,
-    theirs: ExchangePosition | None,
-) -> None:
-    """Book the difference as a fill of the exchange's own, at the best price that is known."""
-    change = there - held
-    price = _evidence_price(book, symbol, held, theirs)
-    if price is None:
-        text = f"{symbol}: {held} here, {there} there, and no price to book it at"
-        book.alert("CRITICAL", "POSITION_DRIFT", text, symbol=symbol)
-        return
-    side = (PositionSide.LONG if change > 0 else PositionSide.SHORT).entry_side
-    trade = ids.digest("drift", symbol, str(held), str(there), book.time, length=24)
-    text = f"{symbol}: {held} here, {there} on the exchange; booked {change} at {price}"
-    book.alert("HIGH", "POSITION_DRIFT", text, symbol=symbol)
-    _repaired(book, symbol, "position_drift", text, trade)
-    fills.apply_fill(
-        book,
-        Fill(
-            trade_id=f"drift-{trade}",
-            account=book.policy.account,
-            symbol=symbol,
-            client_order_id=f"drift-{trade}",
-            side=side,
-            price=price,
-            quantity=abs(change),
-            commission=Decimal(0),
-            realized_pnl=Decimal(0),
-            maker=False,
-            time=book.time,
-        ),
-    )
-
-
-def _evidence_price(
-    book: Book, symbol: str, held: Decimal, theirs: ExchangePosition | None
-) -> Decimal | None:
-    if theirs is not None and not held and theirs.entry_price > 0:
-        return theirs.entry_price
-    if theirs is not None and theirs.mark_price > 0:
-        return theirs.mark_price
-    last = book.price(symbol)
-    ours = book.positions.get(symbol)
-    return last or (ours.entry_price if ours else None)
 
 
 def _repaired(book: Book, symbol: str, kind: str, detail: str, evidence: str) -> None:

@@ -222,7 +222,7 @@ class ModelWeightChanged(_message.Message):
     weight: _builtins.float
     """Effective share in the ensemble, 0 to 1; 0 when it is excluded."""
     reason: _builtins.str
-    """"near_constant", "one_sided" or "recovered"."""
+    """"near_constant", "one_sided", "drifting" or "recovered"."""
     @_builtins.property
     def effective_from(self) -> _timestamp_pb2.Timestamp:
         """Market time from which on it holds."""

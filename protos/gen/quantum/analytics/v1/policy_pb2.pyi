@@ -370,7 +370,7 @@ class PolicyUpdated(_message.Message):
 
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """Market time of the decision."""
+        """Market time of the decision; wall time while no market time was known."""
 
     def __init__(
         self,

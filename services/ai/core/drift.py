@@ -1,0 +1,57 @@
+"""How far a model's confidence has moved from what it was out of sample.
+
+The measure is the population stability index over ten groups that were equally filled then. A calm
+or a wild market moves the confidence of every model (on recorded months the index of a half day is
+0.7 as a rule), which proves nothing against one of them: an absolute limit would exclude them all.
+So a model drifts when its index exceeds that of the models' middle by `DRIFT`, the one threshold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from statistics import median
+
+import numpy as np
+import numpy.typing as npt
+
+DRIFT = 0.25
+"""Excess of the index from which on a model drifts."""
+BINS = 1024
+"""Equal steps of confidence in which answers are counted before their groups are known."""
+_IMAGINED = 0.5
+"""Rows that each group is taken to have held besides, so that an empty one has a logarithm."""
+
+Counts = npt.NDArray[np.int64]
+
+
+def bins_of(confidence: npt.NDArray[np.float64]) -> Counts:
+    """Count confidences, 0 to 1, by step."""
+    places = np.clip((confidence * BINS).astype(np.int64), 0, BINS - 1)
+    return np.bincount(places, minlength=BINS)
+
+
+def edges_of(means: Sequence[float]) -> tuple[float, ...]:
+    """Return where groups part whose mean confidences are known: half way between neighbours."""
+    return tuple((low + high) / 2 for low, high in pairwise(means))
+
+
+def stability_index(counts: Counts, edges: Sequence[float]) -> float:
+    """Return the index of counted answers against groups that held an equal share each."""
+    groups = np.searchsorted(np.array(edges), (np.arange(BINS) + 0.5) / BINS)
+    held = np.bincount(groups, weights=counts, minlength=len(edges) + 1) + _IMAGINED
+    shares = held / held.sum()
+    usual = 1.0 / len(held)
+    return math.fsum(float(term) for term in (shares - usual) * np.log(shares / usual))
+
+
+def drifting(
+    counts: Mapping[str, Counts], edges: Mapping[str, Sequence[float]]
+) -> dict[str, float]:
+    """Return the excess of each model whose usual confidence is known; above `DRIFT` it drifts."""
+    known = {m: stability_index(c, edges[m]) for m, c in counts.items() if edges.get(m)}
+    if not known:
+        return {}
+    middle = median(known.values())
+    return {model: index - middle for model, index in known.items()}
