@@ -9,13 +9,16 @@ from quantum.ai.v1 import ai_service_pb2_grpc
 from services.ai.consumers import CandleAnswerer
 from services.ai.core.watch import ModelWatch
 from services.ai.core.windows import Windows
+from services.ai.deployment import Deployment
 from services.ai.fund_reader import FundReader
 from services.ai.inference import Inference
 from services.ai.live_consumer import LiveAnswers
 from services.ai.market_views import MarketViews, UniverseSettings
 from services.ai.measures import Measures
+from services.ai.registry import Registry
 from services.ai.servicer import AiServicer
 from services.ai.settings import Settings
+from services.ai.shadow import ShadowAnswerer
 from services.ai.slot import GateSettings, ModelSlot
 from services.kit.process import Build, Process
 from services.kit.server import Servicers
@@ -35,6 +38,7 @@ def make_build(settings: Settings) -> Build:
             components=process.components,
             metrics=process.metrics,
             clock=process.clock,
+            degraded=process.degraded,
         )
         await slot.refresh()
         process.spawn("models", slot.keep())
@@ -71,11 +75,30 @@ def make_build(settings: Settings) -> Build:
             on_excluded=partial(_tell_excluded, process),
         )
         process.on_drain(answerer.drain)
-        process.spawn("candles", _read(process, answerer, live, views, fund))
+        shadow = ShadowAnswerer(slot=slot, fund=fund, windows=windows, metrics=process.metrics)
+        answerer.on_answered = shadow.offer
+        process.on_stop(shadow.close)
+        registry = Registry(
+            slot=slot,
+            clock=process.clock,
+            metrics=process.metrics,
+            newest_close=lambda: windows.newest_close_of_all if answerer.warm else 0,
+        )
+        deployment = Deployment(
+            registry=registry, slot=slot, models=settings.models_dir, timeframes=windows.timeframes
+        )
+        process.spawn("candles", _read(process, answerer, live, views, fund, registry, shadow))
         return [
             (
                 ai_service_pb2_grpc.add_AiServiceServicer_to_server,
-                AiServicer(process=process, slot=slot, answerer=answerer, live=live, views=views),
+                AiServicer(
+                    process=process,
+                    slot=slot,
+                    answerer=answerer,
+                    live=live,
+                    views=views,
+                    deployment=deployment,
+                ),
             )
         ]
 
@@ -96,10 +119,15 @@ async def _read(
     live: LiveAnswers,
     views: MarketViews,
     fund: FundReader,
+    registry: Registry,
+    shadow: ShadowAnswerer,
 ) -> None:
     """Connect, which may wait for the server: health answers meanwhile."""
     process.components.set("nats", False, "connecting")
     bus = await process.connect_bus()
+    await registry.start(bus)
+    process.spawn("registry", registry.keep())
+    process.spawn("shadow", shadow.run(bus))
     await fund.start(bus)
     await live.start(bus)
     process.spawn("market-views", views.run(bus))

@@ -11,7 +11,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message
 from quantum.ai.v1 import ai_service_pb2 as ai_pb
 from quantum.ai.v1 import ai_service_pb2_grpc as ai_rpc
-from quantum.ai.v1 import signal_pb2
+from quantum.ai.v1 import registry_pb2, signal_pb2
 from quantum.analytics.v1 import alerts_pb2, report_pb2
 from quantum.analytics.v1 import analytics_service_pb2 as analytics_pb
 from quantum.analytics.v1 import analytics_service_pb2_grpc as analytics_rpc
@@ -25,6 +25,8 @@ from services.ctl.supervisor.home import Home, Refused, read_json
 from services.ctl.token_channel import token_channel
 
 ANSWER_SECONDS = 5.0
+LOAD_SECONDS = 30.0
+"""A replica that is busy takes its time to verify an artifact."""
 REPORT_SECONDS = 60.0
 
 
@@ -120,6 +122,45 @@ class GatewayClient:
         request = ai_pb.GetPredictionsRequest()
         answer = await self._ai.GetPredictions(request, timeout=ANSWER_SECONDS)
         return list(answer.predictions)
+
+    async def models(self) -> ai_pb.ListModelsResponse:
+        """Return all model artifacts, the pointers, and the models that vote."""
+        answer: ai_pb.ListModelsResponse = await self._ai.ListModels(
+            ai_pb.ListModelsRequest(), timeout=ANSWER_SECONDS
+        )
+        return answer
+
+    async def deploy_model(
+        self,
+        version: str,
+        stage: registry_pb2.Stage.ValueType,
+        reason: str,
+        request_id: str,
+        *,
+        override_gate: bool = False,
+    ) -> ai_pb.DeployModelResponse:
+        """Put an artifact to a stage."""
+        request = ai_pb.DeployModelRequest(
+            version=version,
+            stage=stage,
+            reason=reason,
+            request_id=request_id,
+            override_gate=override_gate,
+        )
+        answer: ai_pb.DeployModelResponse = await self._ai.DeployModel(
+            request, timeout=LOAD_SECONDS
+        )
+        return answer
+
+    async def rollback_model(
+        self, version: str, reason: str, request_id: str
+    ) -> ai_pb.RollbackModelResponse:
+        """Take the active artifact away."""
+        request = ai_pb.RollbackModelRequest(version=version, reason=reason, request_id=request_id)
+        answer: ai_pb.RollbackModelResponse = await self._ai.RollbackModel(
+            request, timeout=LOAD_SECONDS
+        )
+        return answer
 
     async def opportunities(self, count: int = 0) -> ai_pb.GetTopOpportunitiesResponse:
         """Return the best symbols of the last scan; 0 for as many as it kept."""
