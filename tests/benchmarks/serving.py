@@ -78,6 +78,8 @@ def _whole_against_parts(model: LoadedModel) -> Row:
 
 def _cut(model: LoadedModel) -> list[_Part]:
     """Return features, each model, and the head as sessions of their own."""
+    if model.folder is None:
+        raise ValueError("the shipped artifact lies in a folder")
     graph = onnx.load(model.folder / "model.onnx")
     extractor = Extractor(onnx.shape_inference.infer_shapes(graph))
     margins = [f"{name}_margins" for name in model.manifest.models]

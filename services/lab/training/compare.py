@@ -166,7 +166,7 @@ def _correlation(first: Probabilities, second: Probabilities) -> float:
     margins = [p[:, 2] - p[:, 0] for p in (first, second)]
     if min(float(m.std()) for m in margins) < 1e-12:
         return 0.0
-    return float(np.corrcoef(np.stack(margins))[0, 1])
+    return float(np.asarray(np.corrcoef(np.stack(margins)))[0, 1])
 
 
 def _interval(

@@ -47,7 +47,7 @@ class Replica:
         self.ai: Any = rpc.AiServiceStub(channel)
 
     async def deploy(
-        self, version: str, stage: registry_pb2.Stage = registry_pb2.STAGE_ACTIVE, **more: Any
+        self, version: str, stage: registry_pb2.Stage.ValueType = registry_pb2.STAGE_ACTIVE, **more: Any
     ) -> pb.DeployModelResponse:
         request = pb.DeployModelRequest(
             version=version, stage=stage, reason="test", request_id="r1", **more
@@ -190,12 +190,12 @@ async def store(bus: Bus, version: str, content: bytes | None = None) -> None:
     await Objects(bus, subjects.MODELS_BUCKET).put(version, content or artifact(version), {}, NOW)
 
 
-def reason(error: grpc.aio.AioRpcError) -> str:
+def reason(error: Any) -> str:
     status = rpc_status.from_call(error)
     assert status is not None
     info = error_details_pb2.ErrorInfo()
     status.details[0].Unpack(info)
-    return info.reason
+    return str(info.reason)
 
 
 async def test_shadow_promote_and_roll_back_while_candles_close(

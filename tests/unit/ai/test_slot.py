@@ -115,6 +115,10 @@ def corrupt(files: dict[str, bytes]) -> None:
     files["model.onnx"] = bytes(content)
 
 
+def without_golden(files: dict[str, bytes]) -> None:
+    del files["golden.npz"]
+
+
 def wrong_answer(files: dict[str, bytes]) -> None:
     manifest = json.loads(files["manifest.json"])
     files["manifest.json"] = json.dumps(manifest | {"feature_names": ["one"]}).encode()
@@ -126,7 +130,7 @@ def wrong_answer(files: dict[str, bytes]) -> None:
         (packed("b", corrupt), "SHA-256"),
         (packed("b", wrong_answer), "outputs are"),
         (packed("other"), "its manifest says version other"),
-        (packed("b", lambda files: files.pop("golden.npz")), "golden.npz is missing"),
+        (packed("b", without_golden), "golden.npz is missing"),
         (b"nonsense", "not a packed folder"),
         (b"", "empty file"),
     ],
