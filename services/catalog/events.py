@@ -5,7 +5,7 @@ from __future__ import annotations
 from google.protobuf.message import Message
 from quantum.ai.v1 import registry_pb2, signal_pb2
 from quantum.analytics.v1 import events_pb2 as analytics_pb2
-from quantum.analytics.v1 import policy_pb2
+from quantum.analytics.v1 import learning_pb2, policy_pb2
 from quantum.exec_risk.v1 import events_pb2 as exec_risk_pb2
 from quantum.ops.v1 import operations_service_pb2
 
@@ -38,6 +38,9 @@ DIRECTIVE_ISSUED = "directive.issued"
 DIRECTIVE_APPLIED = "directive.applied"
 MODEL_PROMOTED = "model.promoted"
 MODEL_ROLLED_BACK = "model.rolled_back"
+LEARNING_EVENT = "learning.event"
+MODEL_DRIFT_DETECTED = "model.drift_detected"
+TRAINING_PROGRESS = "training.progress"
 
 MESSAGES: dict[str, type[Message]] = {
     SIGNAL_GENERATED: signal_pb2.Signal,
@@ -69,6 +72,9 @@ MESSAGES: dict[str, type[Message]] = {
     DIRECTIVE_APPLIED: exec_risk_pb2.DirectiveApplied,
     MODEL_PROMOTED: registry_pb2.ModelPromoted,
     MODEL_ROLLED_BACK: registry_pb2.ModelRolledBack,
+    LEARNING_EVENT: learning_pb2.LearningEvent,
+    MODEL_DRIFT_DETECTED: learning_pb2.ModelDriftDetected,
+    TRAINING_PROGRESS: learning_pb2.TrainingProgress,
 }
 """Event type to its message. An event of a type that is not here is an error, never ignored."""
 

@@ -49,10 +49,11 @@ ANALYTICS = Process(
 VENUE = Process(
     "venue", "paper-venue", "paper_venue", "quantum.ops.v1.OperationsService", "paper_venue"
 )
+TRAINER = Process("trainer", "trainer", "trainer", "quantum.ops.v1.OperationsService", "trainer")
 
 SERVICES = (AI, EXEC_RISK, ANALYTICS)
 """The services behind the gateway."""
-PROCESSES = (*SERVICES, VENUE)
+PROCESSES = (*SERVICES, VENUE, TRAINER)
 """Every process of our own."""
 
 

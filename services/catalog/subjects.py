@@ -79,6 +79,12 @@ MODELS_BUCKET = "models"
 """Object store of model artifacts."""
 TRAIN_COMMANDS = "quantum.commands.train.>"
 """Jobs of the trainer."""
+TRAINER_CONSUMER = "trainer"
+"""Durable consumer on COMMANDS from which the trainer takes its jobs."""
+ALL_TRAINING_PROGRESS = "quantum.live.training.progress.>"
+"""What the trainer tells of its job."""
+ALL_TRAINING_CANCELS = "quantum.live.training.cancel.>"
+"""What the trainer is to stop."""
 ALL_ROUNDS_OBSERVED = "quantum.live.round.observed.>"
 
 AI_WORK_CONSUMER = "ai-work"
@@ -129,6 +135,21 @@ def heartbeat(service: str) -> str:
 def round_observed(account: str) -> str:
     """Subject on which analytics answers a decided round."""
     return f"quantum.live.round.observed.{account}"
+
+
+def train_command(job_id: str) -> str:
+    """Subject of one job of the trainer."""
+    return f"quantum.commands.train.{job_id}"
+
+
+def training_progress(job_id: str) -> str:
+    """Subject on which the trainer tells how far a job is."""
+    return f"quantum.live.training.progress.{job_id}"
+
+
+def training_cancel(job_id: str) -> str:
+    """Subject on which a job is cancelled."""
+    return f"quantum.live.training.cancel.{job_id}"
 
 
 def deadletter(stream: str, consumer: str) -> str:

@@ -27,9 +27,10 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from quantum.analytics.v1 import learning_pb2 as quantum_dot_analytics_dot_v1_dot_learning__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,quantum/analytics/v1/analytics_service.proto\x12\x14quantum.analytics.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"B\n\x0ePortfolioState\x12\x17\n\x0ftotal_value_usd\x18\x01 \x01(\x01\x12\x17\n\x0fpositions_count\x18\x02 \x01(\x05\"*\n\rLearningState\x12\x19\n\x11samples_collected\x18\x01 \x01(\x01\"?\n\rHealthMetrics\x12\x15\n\rhealth_checks\x18\x01 \x01(\x01\x12\x17\n\x0f\x65vents_recorded\x18\x02 \x01(\x01\"v\n\x05\x41lert\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x10\n\x08severity\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x11\n\tcomponent\x18\x04 \x01(\t\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x12\n\x10GetHealthRequest\"\xed\x04\n\x11GetHealthResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05\x62uild\x18\x04 \x01(\t\x12\x16\n\x0euptime_seconds\x18\x05 \x01(\x01\x12\x17\n\x0f\x61i_hfos_enabled\x18\x06 \x01(\x08\x12\x13\n\x0bpba_enabled\x18\x07 \x01(\x08\x12\x13\n\x0bpal_enabled\x18\x08 \x01(\x08\x12\x13\n\x0b\x63lm_enabled\x18\t \x01(\x08\x12R\n\x0eservice_health\x18\n \x03(\x0b\x32:.quantum.analytics.v1.GetHealthResponse.ServiceHealthEntry\x12=\n\x0fportfolio_state\x18\x0b \x01(\x0b\x32$.quantum.analytics.v1.PortfolioState\x12;\n\x0elearning_state\x18\x0c \x01(\x0b\x32#.quantum.analytics.v1.LearningState\x12\x34\n\x07metrics\x18\r \x01(\x0b\x32#.quantum.analytics.v1.HealthMetrics\x12+\n\x06\x61lerts\x18\x0e \x03(\x0b\x32\x1b.quantum.analytics.v1.Alert\x12-\n\ttimestamp\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07reasons\x18\x10 \x03(\t\x1a\x34\n\x12ServiceHealthEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x15\n\x13GetReadinessRequest\"&\n\x14GetReadinessResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\"\xa0\x01\n\rServiceHealth\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\"\n\x1alast_heartbeat_seconds_ago\x18\x05 \x01(\x01\x12\x13\n\x0b\x63pu_percent\x18\x06 \x01(\x01\x12\x16\n\x0ememory_percent\x18\x07 \x01(\x01\"\x18\n\x16GetSystemHealthRequest\"\xb2\x01\n\x17GetSystemHealthResponse\x12\x16\n\x0eoverall_status\x18\x01 \x01(\t\x12\x35\n\x08services\x18\x02 \x03(\x0b\x32#.quantum.analytics.v1.ServiceHealth\x12\x19\n\x11\x64\x65graded_services\x18\x03 \x03(\t\x12-\n\ttimestamp\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x84\x01\n\x11PortfolioPosition\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x0c\n\x04side\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\t\x12\x13\n\x0b\x65ntry_price\x18\x04 \x01(\t\x12\x12\n\nmark_price\x18\x05 \x01(\t\x12\x16\n\x0eunrealized_pnl\x18\x06 \x01(\t\"\x15\n\x13GetPortfolioRequest\"\xd8\x01\n\x14GetPortfolioResponse\x12\x17\n\x0ftotal_value_usd\x18\x01 \x01(\t\x12\x16\n\x0ewallet_balance\x18\x02 \x01(\t\x12\x16\n\x0eunrealized_pnl\x18\x03 \x01(\t\x12:\n\tpositions\x18\x04 \x03(\x0b\x32\'.quantum.analytics.v1.PortfolioPosition\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tin_sample\x18\x06 \x01(\x08\"\xa6\x01\n\x0bPerformance\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x11\n\tgross_pnl\x18\x02 \x01(\t\x12\x12\n\ncommission\x18\x03 \x01(\t\x12\x0f\n\x07\x66unding\x18\x04 \x01(\t\x12\x0f\n\x07net_pnl\x18\x05 \x01(\t\x12\x0e\n\x06trades\x18\x06 \x01(\x05\x12\x0c\n\x04wins\x18\x07 \x01(\x05\x12\x10\n\x08win_rate\x18\x08 \x01(\x01\x12\x11\n\tin_sample\x18\t \x01(\x08\"P\n\x15GetPerformanceRequest\x12\x37\n\x03\x64\x61y\x18\x01 \x01(\tB*\xe2\x41\x01\x01\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$\"{\n\x16GetPerformanceResponse\x12/\n\x04\x64\x61ys\x18\x01 \x03(\x0b\x32!.quantum.analytics.v1.Performance\x12\x30\n\x05total\x18\x02 \x01(\x0b\x32!.quantum.analytics.v1.Performance\"\x95\x03\n\x05Trade\x12\x13\n\x0bposition_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x0e\n\x06symbol\x18\x03 \x01(\t\x12\x0c\n\x04side\x18\x04 \x01(\t\x12\x10\n\x08quantity\x18\x05 \x01(\t\x12\x13\n\x0b\x65ntry_price\x18\x06 \x01(\t\x12\x12\n\nexit_price\x18\x07 \x01(\t\x12\x11\n\tgross_pnl\x18\x08 \x01(\t\x12\x12\n\ncommission\x18\t \x01(\t\x12\x0f\n\x07\x66unding\x18\n \x01(\t\x12\x0f\n\x07net_pnl\x18\x0b \x01(\t\x12/\n\x0bopened_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63losed_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x65xit_reason\x18\x0e \x01(\t\x12\x11\n\tsignal_id\x18\x0f \x01(\t\x12\x10\n\x08trace_id\x18\x10 \x01(\t\x12\x15\n\rmodel_version\x18\x11 \x01(\t\x12\x11\n\tin_sample\x18\x12 \x01(\x08\"\x9f\x01\n\x11ListTradesRequest\x12\x14\n\x06symbol\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x37\n\x03\x64\x61y\x18\x02 \x01(\tB*\xe2\x41\x01\x01\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$\x12!\n\tpage_size\x18\x03 \x01(\x05\x42\x0e\xe2\x41\x01\x01\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x18\n\npage_token\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"Z\n\x12ListTradesResponse\x12+\n\x06trades\x18\x01 \x03(\x0b\x32\x1b.quantum.analytics.v1.Trade\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb2\x01\n\x0bLedgerEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12-\n\ttimestamp\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x10\n\x08trace_id\x18\x05 \x01(\t\x12\x0b\n\x03key\x18\x06 \x01(\t\x12%\n\x04\x64\x61ta\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\"|\n\x11ListEventsRequest\x12\x12\n\x04type\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08trace_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12!\n\tpage_size\x18\x03 \x01(\x05\x42\x0e\xe2\x41\x01\x01\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x18\n\npage_token\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"`\n\x12ListEventsResponse\x12\x31\n\x06\x65vents\x18\x01 \x03(\x0b\x32!.quantum.analytics.v1.LedgerEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xc1\x07\n\x10\x41nalyticsService\x12z\n\tGetHealth\x12&.quantum.analytics.v1.GetHealthRequest\x1a\'.quantum.analytics.v1.GetHealthResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/analytics/health\x12\x82\x01\n\x0cGetReadiness\x12).quantum.analytics.v1.GetReadinessRequest\x1a*.quantum.analytics.v1.GetReadinessResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/analytics/ready\x12\x93\x01\n\x0fGetSystemHealth\x12,.quantum.analytics.v1.GetSystemHealthRequest\x1a-.quantum.analytics.v1.GetSystemHealthResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/analytics/system-health\x12\x86\x01\n\x0cGetPortfolio\x12).quantum.analytics.v1.GetPortfolioRequest\x1a*.quantum.analytics.v1.GetPortfolioResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/analytics/portfolio\x12\x8e\x01\n\x0eGetPerformance\x12+.quantum.analytics.v1.GetPerformanceRequest\x1a,.quantum.analytics.v1.GetPerformanceResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/analytics/performance\x12}\n\nListTrades\x12\'.quantum.analytics.v1.ListTradesRequest\x1a(.quantum.analytics.v1.ListTradesResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/analytics/trades\x12}\n\nListEvents\x12\'.quantum.analytics.v1.ListEventsRequest\x1a(.quantum.analytics.v1.ListEventsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/analytics/eventsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,quantum/analytics/v1/analytics_service.proto\x12\x14quantum.analytics.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#quantum/analytics/v1/learning.proto\"B\n\x0ePortfolioState\x12\x17\n\x0ftotal_value_usd\x18\x01 \x01(\x01\x12\x17\n\x0fpositions_count\x18\x02 \x01(\x05\"\xd3\x01\n\rLearningState\x12\x19\n\x11samples_collected\x18\x01 \x01(\x01\x12\x16\n\x0e\x64rift_detected\x18\x02 \x01(\x08\x12\x35\n\x11last_retrain_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05stage\x18\x04 \x01(\t\x12\x0e\n\x06job_id\x18\x05 \x01(\t\x12\x10\n\x08progress\x18\x06 \x01(\x01\x12\x0f\n\x07reasons\x18\x07 \x03(\t\x12\x16\n\x0eoutcomes_known\x18\x08 \x01(\x01\"^\n\rHealthMetrics\x12\x15\n\rhealth_checks\x18\x01 \x01(\x01\x12\x17\n\x0f\x65vents_recorded\x18\x02 \x01(\x01\x12\x1d\n\x15retrainings_triggered\x18\x03 \x01(\x01\"v\n\x05\x41lert\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x10\n\x08severity\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x11\n\tcomponent\x18\x04 \x01(\t\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x12\n\x10GetHealthRequest\"\xed\x04\n\x11GetHealthResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05\x62uild\x18\x04 \x01(\t\x12\x16\n\x0euptime_seconds\x18\x05 \x01(\x01\x12\x17\n\x0f\x61i_hfos_enabled\x18\x06 \x01(\x08\x12\x13\n\x0bpba_enabled\x18\x07 \x01(\x08\x12\x13\n\x0bpal_enabled\x18\x08 \x01(\x08\x12\x13\n\x0b\x63lm_enabled\x18\t \x01(\x08\x12R\n\x0eservice_health\x18\n \x03(\x0b\x32:.quantum.analytics.v1.GetHealthResponse.ServiceHealthEntry\x12=\n\x0fportfolio_state\x18\x0b \x01(\x0b\x32$.quantum.analytics.v1.PortfolioState\x12;\n\x0elearning_state\x18\x0c \x01(\x0b\x32#.quantum.analytics.v1.LearningState\x12\x34\n\x07metrics\x18\r \x01(\x0b\x32#.quantum.analytics.v1.HealthMetrics\x12+\n\x06\x61lerts\x18\x0e \x03(\x0b\x32\x1b.quantum.analytics.v1.Alert\x12-\n\ttimestamp\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07reasons\x18\x10 \x03(\t\x1a\x34\n\x12ServiceHealthEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x15\n\x13GetReadinessRequest\"&\n\x14GetReadinessResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\"\xa0\x01\n\rServiceHealth\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\"\n\x1alast_heartbeat_seconds_ago\x18\x05 \x01(\x01\x12\x13\n\x0b\x63pu_percent\x18\x06 \x01(\x01\x12\x16\n\x0ememory_percent\x18\x07 \x01(\x01\"\x18\n\x16GetSystemHealthRequest\"\xb2\x01\n\x17GetSystemHealthResponse\x12\x16\n\x0eoverall_status\x18\x01 \x01(\t\x12\x35\n\x08services\x18\x02 \x03(\x0b\x32#.quantum.analytics.v1.ServiceHealth\x12\x19\n\x11\x64\x65graded_services\x18\x03 \x03(\t\x12-\n\ttimestamp\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x84\x01\n\x11PortfolioPosition\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x0c\n\x04side\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\t\x12\x13\n\x0b\x65ntry_price\x18\x04 \x01(\t\x12\x12\n\nmark_price\x18\x05 \x01(\t\x12\x16\n\x0eunrealized_pnl\x18\x06 \x01(\t\"\x15\n\x13GetPortfolioRequest\"\xd8\x01\n\x14GetPortfolioResponse\x12\x17\n\x0ftotal_value_usd\x18\x01 \x01(\t\x12\x16\n\x0ewallet_balance\x18\x02 \x01(\t\x12\x16\n\x0eunrealized_pnl\x18\x03 \x01(\t\x12:\n\tpositions\x18\x04 \x03(\x0b\x32\'.quantum.analytics.v1.PortfolioPosition\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tin_sample\x18\x06 \x01(\x08\"\xa6\x01\n\x0bPerformance\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x11\n\tgross_pnl\x18\x02 \x01(\t\x12\x12\n\ncommission\x18\x03 \x01(\t\x12\x0f\n\x07\x66unding\x18\x04 \x01(\t\x12\x0f\n\x07net_pnl\x18\x05 \x01(\t\x12\x0e\n\x06trades\x18\x06 \x01(\x05\x12\x0c\n\x04wins\x18\x07 \x01(\x05\x12\x10\n\x08win_rate\x18\x08 \x01(\x01\x12\x11\n\tin_sample\x18\t \x01(\x08\"P\n\x15GetPerformanceRequest\x12\x37\n\x03\x64\x61y\x18\x01 \x01(\tB*\xe2\x41\x01\x01\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$\"{\n\x16GetPerformanceResponse\x12/\n\x04\x64\x61ys\x18\x01 \x03(\x0b\x32!.quantum.analytics.v1.Performance\x12\x30\n\x05total\x18\x02 \x01(\x0b\x32!.quantum.analytics.v1.Performance\"\x95\x03\n\x05Trade\x12\x13\n\x0bposition_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x0e\n\x06symbol\x18\x03 \x01(\t\x12\x0c\n\x04side\x18\x04 \x01(\t\x12\x10\n\x08quantity\x18\x05 \x01(\t\x12\x13\n\x0b\x65ntry_price\x18\x06 \x01(\t\x12\x12\n\nexit_price\x18\x07 \x01(\t\x12\x11\n\tgross_pnl\x18\x08 \x01(\t\x12\x12\n\ncommission\x18\t \x01(\t\x12\x0f\n\x07\x66unding\x18\n \x01(\t\x12\x0f\n\x07net_pnl\x18\x0b \x01(\t\x12/\n\x0bopened_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63losed_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x65xit_reason\x18\x0e \x01(\t\x12\x11\n\tsignal_id\x18\x0f \x01(\t\x12\x10\n\x08trace_id\x18\x10 \x01(\t\x12\x15\n\rmodel_version\x18\x11 \x01(\t\x12\x11\n\tin_sample\x18\x12 \x01(\x08\"\x9f\x01\n\x11ListTradesRequest\x12\x14\n\x06symbol\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x37\n\x03\x64\x61y\x18\x02 \x01(\tB*\xe2\x41\x01\x01\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$\x12!\n\tpage_size\x18\x03 \x01(\x05\x42\x0e\xe2\x41\x01\x01\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x18\n\npage_token\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"Z\n\x12ListTradesResponse\x12+\n\x06trades\x18\x01 \x03(\x0b\x32\x1b.quantum.analytics.v1.Trade\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb2\x01\n\x0bLedgerEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12-\n\ttimestamp\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x10\n\x08trace_id\x18\x05 \x01(\t\x12\x0b\n\x03key\x18\x06 \x01(\t\x12%\n\x04\x64\x61ta\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\"|\n\x11ListEventsRequest\x12\x12\n\x04type\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08trace_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12!\n\tpage_size\x18\x03 \x01(\x05\x42\x0e\xe2\x41\x01\x01\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x18\n\npage_token\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"`\n\x12ListEventsResponse\x12\x31\n\x06\x65vents\x18\x01 \x03(\x0b\x32!.quantum.analytics.v1.LedgerEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x84\n\n\x10\x41nalyticsService\x12z\n\tGetHealth\x12&.quantum.analytics.v1.GetHealthRequest\x1a\'.quantum.analytics.v1.GetHealthResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/analytics/health\x12\x82\x01\n\x0cGetReadiness\x12).quantum.analytics.v1.GetReadinessRequest\x1a*.quantum.analytics.v1.GetReadinessResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/analytics/ready\x12\x93\x01\n\x0fGetSystemHealth\x12,.quantum.analytics.v1.GetSystemHealthRequest\x1a-.quantum.analytics.v1.GetSystemHealthResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/analytics/system-health\x12\x86\x01\n\x0cGetPortfolio\x12).quantum.analytics.v1.GetPortfolioRequest\x1a*.quantum.analytics.v1.GetPortfolioResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/analytics/portfolio\x12\x8e\x01\n\x0eGetPerformance\x12+.quantum.analytics.v1.GetPerformanceRequest\x1a,.quantum.analytics.v1.GetPerformanceResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/analytics/performance\x12}\n\nListTrades\x12\'.quantum.analytics.v1.ListTradesRequest\x1a(.quantum.analytics.v1.ListTradesResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/analytics/trades\x12}\n\nListEvents\x12\'.quantum.analytics.v1.ListEventsRequest\x1a(.quantum.analytics.v1.ListEventsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/analytics/events\x12\xa4\x01\n\x13GetModelPerformance\x12\x30.quantum.analytics.v1.GetModelPerformanceRequest\x1a\x31.quantum.analytics.v1.GetModelPerformanceResponse\"(\x82\xd3\xe4\x93\x02\"\x12 /v1/analytics/models/performance\x12\x99\x01\n\x11TriggerRetraining\x12..quantum.analytics.v1.TriggerRetrainingRequest\x1a/.quantum.analytics.v1.TriggerRetrainingResponse\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/analytics/retraining:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -70,54 +71,58 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ANALYTICSSERVICE'].methods_by_name['ListTrades']._serialized_options = b'\202\323\344\223\002\026\022\024/v1/analytics/trades'
   _globals['_ANALYTICSSERVICE'].methods_by_name['ListEvents']._loaded_options = None
   _globals['_ANALYTICSSERVICE'].methods_by_name['ListEvents']._serialized_options = b'\202\323\344\223\002\026\022\024/v1/analytics/events'
-  _globals['_PORTFOLIOSTATE']._serialized_start=225
-  _globals['_PORTFOLIOSTATE']._serialized_end=291
-  _globals['_LEARNINGSTATE']._serialized_start=293
-  _globals['_LEARNINGSTATE']._serialized_end=335
-  _globals['_HEALTHMETRICS']._serialized_start=337
-  _globals['_HEALTHMETRICS']._serialized_end=400
-  _globals['_ALERT']._serialized_start=402
-  _globals['_ALERT']._serialized_end=520
-  _globals['_GETHEALTHREQUEST']._serialized_start=522
-  _globals['_GETHEALTHREQUEST']._serialized_end=540
-  _globals['_GETHEALTHRESPONSE']._serialized_start=543
-  _globals['_GETHEALTHRESPONSE']._serialized_end=1164
-  _globals['_GETHEALTHRESPONSE_SERVICEHEALTHENTRY']._serialized_start=1112
-  _globals['_GETHEALTHRESPONSE_SERVICEHEALTHENTRY']._serialized_end=1164
-  _globals['_GETREADINESSREQUEST']._serialized_start=1166
-  _globals['_GETREADINESSREQUEST']._serialized_end=1187
-  _globals['_GETREADINESSRESPONSE']._serialized_start=1189
-  _globals['_GETREADINESSRESPONSE']._serialized_end=1227
-  _globals['_SERVICEHEALTH']._serialized_start=1230
-  _globals['_SERVICEHEALTH']._serialized_end=1390
-  _globals['_GETSYSTEMHEALTHREQUEST']._serialized_start=1392
-  _globals['_GETSYSTEMHEALTHREQUEST']._serialized_end=1416
-  _globals['_GETSYSTEMHEALTHRESPONSE']._serialized_start=1419
-  _globals['_GETSYSTEMHEALTHRESPONSE']._serialized_end=1597
-  _globals['_PORTFOLIOPOSITION']._serialized_start=1600
-  _globals['_PORTFOLIOPOSITION']._serialized_end=1732
-  _globals['_GETPORTFOLIOREQUEST']._serialized_start=1734
-  _globals['_GETPORTFOLIOREQUEST']._serialized_end=1755
-  _globals['_GETPORTFOLIORESPONSE']._serialized_start=1758
-  _globals['_GETPORTFOLIORESPONSE']._serialized_end=1974
-  _globals['_PERFORMANCE']._serialized_start=1977
-  _globals['_PERFORMANCE']._serialized_end=2143
-  _globals['_GETPERFORMANCEREQUEST']._serialized_start=2145
-  _globals['_GETPERFORMANCEREQUEST']._serialized_end=2225
-  _globals['_GETPERFORMANCERESPONSE']._serialized_start=2227
-  _globals['_GETPERFORMANCERESPONSE']._serialized_end=2350
-  _globals['_TRADE']._serialized_start=2353
-  _globals['_TRADE']._serialized_end=2758
-  _globals['_LISTTRADESREQUEST']._serialized_start=2761
-  _globals['_LISTTRADESREQUEST']._serialized_end=2920
-  _globals['_LISTTRADESRESPONSE']._serialized_start=2922
-  _globals['_LISTTRADESRESPONSE']._serialized_end=3012
-  _globals['_LEDGEREVENT']._serialized_start=3015
-  _globals['_LEDGEREVENT']._serialized_end=3193
-  _globals['_LISTEVENTSREQUEST']._serialized_start=3195
-  _globals['_LISTEVENTSREQUEST']._serialized_end=3319
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=3321
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=3417
-  _globals['_ANALYTICSSERVICE']._serialized_start=3420
-  _globals['_ANALYTICSSERVICE']._serialized_end=4381
+  _globals['_ANALYTICSSERVICE'].methods_by_name['GetModelPerformance']._loaded_options = None
+  _globals['_ANALYTICSSERVICE'].methods_by_name['GetModelPerformance']._serialized_options = b'\202\323\344\223\002\"\022 /v1/analytics/models/performance'
+  _globals['_ANALYTICSSERVICE'].methods_by_name['TriggerRetraining']._loaded_options = None
+  _globals['_ANALYTICSSERVICE'].methods_by_name['TriggerRetraining']._serialized_options = b'\202\323\344\223\002\035\"\030/v1/analytics/retraining:\001*'
+  _globals['_PORTFOLIOSTATE']._serialized_start=262
+  _globals['_PORTFOLIOSTATE']._serialized_end=328
+  _globals['_LEARNINGSTATE']._serialized_start=331
+  _globals['_LEARNINGSTATE']._serialized_end=542
+  _globals['_HEALTHMETRICS']._serialized_start=544
+  _globals['_HEALTHMETRICS']._serialized_end=638
+  _globals['_ALERT']._serialized_start=640
+  _globals['_ALERT']._serialized_end=758
+  _globals['_GETHEALTHREQUEST']._serialized_start=760
+  _globals['_GETHEALTHREQUEST']._serialized_end=778
+  _globals['_GETHEALTHRESPONSE']._serialized_start=781
+  _globals['_GETHEALTHRESPONSE']._serialized_end=1402
+  _globals['_GETHEALTHRESPONSE_SERVICEHEALTHENTRY']._serialized_start=1350
+  _globals['_GETHEALTHRESPONSE_SERVICEHEALTHENTRY']._serialized_end=1402
+  _globals['_GETREADINESSREQUEST']._serialized_start=1404
+  _globals['_GETREADINESSREQUEST']._serialized_end=1425
+  _globals['_GETREADINESSRESPONSE']._serialized_start=1427
+  _globals['_GETREADINESSRESPONSE']._serialized_end=1465
+  _globals['_SERVICEHEALTH']._serialized_start=1468
+  _globals['_SERVICEHEALTH']._serialized_end=1628
+  _globals['_GETSYSTEMHEALTHREQUEST']._serialized_start=1630
+  _globals['_GETSYSTEMHEALTHREQUEST']._serialized_end=1654
+  _globals['_GETSYSTEMHEALTHRESPONSE']._serialized_start=1657
+  _globals['_GETSYSTEMHEALTHRESPONSE']._serialized_end=1835
+  _globals['_PORTFOLIOPOSITION']._serialized_start=1838
+  _globals['_PORTFOLIOPOSITION']._serialized_end=1970
+  _globals['_GETPORTFOLIOREQUEST']._serialized_start=1972
+  _globals['_GETPORTFOLIOREQUEST']._serialized_end=1993
+  _globals['_GETPORTFOLIORESPONSE']._serialized_start=1996
+  _globals['_GETPORTFOLIORESPONSE']._serialized_end=2212
+  _globals['_PERFORMANCE']._serialized_start=2215
+  _globals['_PERFORMANCE']._serialized_end=2381
+  _globals['_GETPERFORMANCEREQUEST']._serialized_start=2383
+  _globals['_GETPERFORMANCEREQUEST']._serialized_end=2463
+  _globals['_GETPERFORMANCERESPONSE']._serialized_start=2465
+  _globals['_GETPERFORMANCERESPONSE']._serialized_end=2588
+  _globals['_TRADE']._serialized_start=2591
+  _globals['_TRADE']._serialized_end=2996
+  _globals['_LISTTRADESREQUEST']._serialized_start=2999
+  _globals['_LISTTRADESREQUEST']._serialized_end=3158
+  _globals['_LISTTRADESRESPONSE']._serialized_start=3160
+  _globals['_LISTTRADESRESPONSE']._serialized_end=3250
+  _globals['_LEDGEREVENT']._serialized_start=3253
+  _globals['_LEDGEREVENT']._serialized_end=3431
+  _globals['_LISTEVENTSREQUEST']._serialized_start=3433
+  _globals['_LISTEVENTSREQUEST']._serialized_end=3557
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=3559
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=3655
+  _globals['_ANALYTICSSERVICE']._serialized_start=3658
+  _globals['_ANALYTICSSERVICE']._serialized_end=4942
 # @@protoc_insertion_point(module_scope)

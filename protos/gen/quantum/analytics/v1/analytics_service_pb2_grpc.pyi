@@ -6,6 +6,7 @@ Contract of the analytics service: the ledger and what follows from it."""
 from collections import abc as _abc
 from grpc import aio as _aio
 from quantum.analytics.v1 import analytics_service_pb2 as _analytics_service_pb2
+from quantum.analytics.v1 import learning_pb2 as _learning_pb2
 import abc as _abc_1
 
 
@@ -30,6 +31,10 @@ class AnalyticsServiceStub:
     """ListTrades returns closed trades, the newest first."""
     ListEvents: _aio.UnaryUnaryMultiCallable[_analytics_service_pb2.ListEventsRequest, _analytics_service_pb2.ListEventsResponse]
     """ListEvents returns ledger events, the newest first."""
+    GetModelPerformance: _aio.UnaryUnaryMultiCallable[_learning_pb2.GetModelPerformanceRequest, _learning_pb2.GetModelPerformanceResponse]
+    """GetModelPerformance returns what came of the models' predictions."""
+    TriggerRetraining: _aio.UnaryUnaryMultiCallable[_learning_pb2.TriggerRetrainingRequest, _learning_pb2.TriggerRetrainingResponse]
+    """TriggerRetraining asks for a training of the models now."""
 
 class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
     """AnalyticsService remembers all that happened and tells what it amounts to."""
@@ -89,5 +94,21 @@ class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_analytics_service_pb2.ListEventsRequest, _abc.Awaitable[_analytics_service_pb2.ListEventsResponse]],
     ) -> _abc.Awaitable[_analytics_service_pb2.ListEventsResponse]:
         """ListEvents returns ledger events, the newest first."""
+
+    @_abc_1.abstractmethod
+    def GetModelPerformance(
+        self,
+        request: _learning_pb2.GetModelPerformanceRequest,
+        context: _aio.ServicerContext[_learning_pb2.GetModelPerformanceRequest, _abc.Awaitable[_learning_pb2.GetModelPerformanceResponse]],
+    ) -> _abc.Awaitable[_learning_pb2.GetModelPerformanceResponse]:
+        """GetModelPerformance returns what came of the models' predictions."""
+
+    @_abc_1.abstractmethod
+    def TriggerRetraining(
+        self,
+        request: _learning_pb2.TriggerRetrainingRequest,
+        context: _aio.ServicerContext[_learning_pb2.TriggerRetrainingRequest, _abc.Awaitable[_learning_pb2.TriggerRetrainingResponse]],
+    ) -> _abc.Awaitable[_learning_pb2.TriggerRetrainingResponse]:
+        """TriggerRetraining asks for a training of the models now."""
 
 def add_AnalyticsServiceServicer_to_server(servicer: AnalyticsServiceServicer, server: _aio.Server) -> None: ...
