@@ -2,78 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from quantum.ai.v1 import ai_service_pb2, signal_pb2
 
-from services.ai.core.answers import Batch
-from services.ai.core.ensemble import Action, Prediction, Vote
+from services.ai.core.ensemble import Action, Vote
 from services.ai.core.manifest import Manifest
-from services.ai.core.signals import MODEL_SOURCE, Signal, id_of
+from services.ai.core.signals import MODEL_SOURCE, Signal
 from services.ai.core.watch import Change
 from services.trade.codec import decimal_to_pb, time_to_pb
 
-_ACTIONS = {
+ACTIONS = {
     Action.BUY: signal_pb2.ACTION_BUY,
     Action.SELL: signal_pb2.ACTION_SELL,
     Action.HOLD: signal_pb2.ACTION_HOLD,
 }
-
-
-def batch_to_pb(batch: Batch) -> signal_pb2.PredictionBatch:
-    """Write a batch with its signals whole."""
-    message = signal_pb2.PredictionBatch(
-        venue=batch.venue,
-        model_version=batch.model_version,
-        signals=[signal_to_pb(a.signal) for a in batch.answers if a.signal is not None],
-        in_sample=batch.in_sample,
-    )
-    first = batch.answers[0].prediction.candle
-    opened, closed = time_to_pb(first.open_time), time_to_pb(first.close_time)
-    for answer in batch.answers:
-        _write(message.predictions.add, answer.prediction, opened, closed)
-    return message
-
-
-def prediction_to_pb(prediction: Prediction) -> signal_pb2.Prediction:
-    """Write a prediction."""
-    candle = prediction.candle
-    opened, closed = time_to_pb(candle.open_time), time_to_pb(candle.close_time)
-    return _write(signal_pb2.Prediction, prediction, opened, closed)
-
-
-def _write(
-    new: Callable[..., signal_pb2.Prediction],
-    prediction: Prediction,
-    opened: Timestamp,
-    closed: Timestamp,
-) -> signal_pb2.Prediction:
-    """Write a prediction where it belongs: messages made apart would be copied into the batch."""
-    made = prediction.action is not Action.HOLD
-    down, flat, up = prediction.probabilities
-    message = new(
-        symbol=prediction.candle.symbol,
-        timeframe=prediction.candle.timeframe,
-        candle_open_time=opened,
-        candle_close_time=closed,
-        action=_ACTIONS[prediction.action],
-        confidence=prediction.confidence,
-        p_down=down,
-        p_flat=flat,
-        p_up=up,
-        hold_reason=prediction.hold_reason.value,
-        signal_id=id_of(prediction.candle) if made else "",
-    )
-    for vote in prediction.votes:
-        message.votes.add(
-            model=vote.model,
-            p_down=vote.p_down,
-            p_flat=vote.p_flat,
-            p_up=vote.p_up,
-            weight=vote.weight,
-        )
-    return message
 
 
 def signal_to_pb(signal: Signal) -> signal_pb2.Signal:
@@ -83,7 +26,7 @@ def signal_to_pb(signal: Signal) -> signal_pb2.Signal:
         signal_id=signal.signal_id,
         venue=candle.venue,
         symbol=candle.symbol,
-        action=_ACTIONS[signal.action],
+        action=ACTIONS[signal.action],
         confidence=signal.confidence,
         score=signal.score,
         model_source=MODEL_SOURCE,

@@ -18,7 +18,8 @@ from quantum.market.v1 import market_pb2
 
 from services.ai import signal_spans
 from services.ai.artifact import LoadedModel
-from services.ai.codec import batch_to_pb, change_to_pb, signal_to_pb
+from services.ai.batch_wire import batch_to_bytes
+from services.ai.codec import change_to_pb, signal_to_pb
 from services.ai.core.answers import Answer, Batch, Policy, Question, answer, ask, batches
 from services.ai.core.ensemble import ModelOutput
 from services.ai.core.manifest import Manifest
@@ -178,8 +179,7 @@ class CandleAnswerer:
             # The worker gives the items back; the count makes a failure that repeats visible.
             self._measures.errors.labels("answer_failed").inc()
             raise
-        for item in items:
-            await item.delivery.ack()
+        # The worker acknowledges what it handed over, all with one write, when this returns.
         self._count(answers)
         self._progress["candles_answered"] = self._progress.get("candles_answered", 0) + len(items)
         made = next((a.signal for a in answers if a.signal is not None), None)
@@ -319,7 +319,7 @@ def messages(batch: Batch) -> list[Outgoing]:
     first = batch.answers[0].prediction.candle
     whole = Outgoing(
         subjects.prediction(batch.venue, batch.timeframe),
-        batch_to_pb(batch).SerializeToString(deterministic=True),
+        batch_to_bytes(batch),
         batch.message_id,
         _headers(first, PREDICTION, traceparent(trace_id(first.key))),
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+import numpy as np
 from google.protobuf.message import DecodeError
 from quantum.ai.v1 import signal_pb2
 
-from services.ai.core.watch import ModelWatch, Said
+from services.ai.core.watch import ModelWatch
 from services.ai.measures import Measures
 from services.catalog import subjects
 from services.kit.bus import Bus, Message
@@ -23,6 +25,8 @@ _QUEUE = 1000
 """Signals that a slow stream may be behind before it is ended."""
 
 Key = tuple[str, str, str]
+_Round = tuple[str, int, tuple[str, ...]]
+"""Timeframe, close in milliseconds, and the models that voted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,8 @@ class LiveAnswers:
         self._capacity = capacity
         self._watch = watch
         self._measures = measures
-        self._last: dict[Key, Last] = {}
+        self._last: OrderedDict[Key, Last] = OrderedDict()
+        """By the time of their answer, the one that was answered longest ago first."""
         self._subscribers: set[asyncio.Queue[signal_pb2.Signal | None]] = set()
         self._started_at = 0
         self._closed = False
@@ -64,24 +69,36 @@ class LiveAnswers:
         signals = {signal.signal_id: signal for signal in batch.signals}
         for prediction in batch.predictions:
             time = prediction.candle_close_time
-            signal = signals.get(prediction.signal_id)
+            signal = signals.get(prediction.signal_id) if signals else None
             last = Last(prediction, signal, (time.seconds, time.nanos))
             self._keep((batch.venue, prediction.symbol, prediction.timeframe), last)
-            if prediction.votes:
-                said = [Said(v.model, v.p_down, v.p_up, v.weight) for v in prediction.votes]
-                close = time.seconds * 1000 + time.nanos // 1_000_000
-                self._watch.observe(batch.model_version, prediction.timeframe, close, said)
+        self._observe(batch)
         if message.sequence > self._started_at:
             for made in batch.signals:
                 self._send(made)
+
+    def _observe(self, batch: signal_pb2.PredictionBatch) -> None:
+        """Tell the watch what the models said; as a rule a batch is of one round and timeframe."""
+        said: dict[_Round, list[list[tuple[float, float, float]]]] = {}
+        for prediction in batch.predictions:
+            if votes := prediction.votes:
+                time = prediction.candle_close_time
+                close = time.seconds * 1000 + time.nanos // 1_000_000
+                names = tuple([v.model for v in votes])
+                rows = said.setdefault((prediction.timeframe, close, names), [])
+                rows.append([(v.p_down, v.p_up, v.weight) for v in votes])
+        for (timeframe, close, names), found in said.items():
+            numbers = np.array(found, dtype=np.float64)
+            self._watch.observe(batch.model_version, timeframe, close, names, numbers)
 
     def _keep(self, key: Key, last: Last) -> None:
         held = self._last.get(key)
         if held is not None and held.close_time > last.close_time:
             return
         self._last[key] = last
+        self._last.move_to_end(key)
         if len(self._last) > self._capacity:
-            del self._last[min(self._last, key=lambda k: self._last[k].close_time)]
+            self._last.popitem(last=False)
 
     def last_of(self, symbol: str) -> Last | None:
         """Return the newest answer about a symbol, of any venue and timeframe."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from quantum.analytics.v1 import analytics_service_pb2_grpc as rpc
 
 from services.analytics.consumers import Sink
@@ -10,6 +12,9 @@ from services.analytics.health_store import HealthStore
 from services.analytics.ledger_spans import LedgerSpans
 from services.analytics.metrics import AnalyticsMetrics
 from services.analytics.peers import Peers
+from services.analytics.policy_copy import PolicyCopy
+from services.analytics.policy_store import PolicyStore
+from services.analytics.rebalance_requests import RebalanceRequests
 from services.analytics.servicer import AnalyticsServicer
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import LedgerStore
@@ -59,8 +64,20 @@ def build_with(settings: AnalyticsSettings) -> Build:
         views = Views(database)
         watch = _watch(process, settings, database, views, metrics)
         process.spawn("health", watch.run())
-        process.spawn("ledger", _run_ledger(process, settings, database, watch, metrics))
-        servicer = AnalyticsServicer(process=process, settings=settings, views=views, watch=watch)
+        policies = PolicyStore(database, settings.first_policy)
+        changed = asyncio.Event()
+        process.spawn(
+            "ledger", _run_ledger(process, settings, database, watch, metrics, policies, changed)
+        )
+        servicer = AnalyticsServicer(
+            process=process,
+            settings=settings,
+            views=views,
+            watch=watch,
+            policies=policies,
+            policy_changed=changed.set,
+            ask_rebalance=RebalanceRequests(database).ask,
+        )
         return [(rpc.add_AnalyticsServiceServicer_to_server, servicer)]
 
     return build
@@ -83,7 +100,7 @@ def _watch(
     process.on_stop(lease.release)
     names = [process_names(key) for key in settings.expected]
     others = [n.name for n in names if n in SERVICES and n != process.names]
-    peers = Peers(settings.mesh_target, others)
+    peers = Peers(settings.mesh_target, others, process.telemetry)
     process.on_stop(peers.close)
     return HealthWatch(
         process=process,
@@ -109,6 +126,8 @@ async def _run_ledger(
     database: Database,
     watch: HealthWatch,
     metrics: AnalyticsMetrics,
+    policies: PolicyStore,
+    policy_changed: asyncio.Event,
 ) -> None:
     """Connect to what the ledger needs, in the background: health answers meanwhile."""
     bus = await process.connect_bus()
@@ -117,6 +136,7 @@ async def _run_ledger(
     await follower.caught_up.wait()
     watch.book.live = True
     await _await_schema(process, settings)
+    process.spawn("policy", PolicyCopy(policies, bus, policy_changed).run())
     store = LedgerStore(database)
     await store.partitions.ensure_wall(process.clock.now())
     await _start_sinks(process, settings, bus, store, watch, metrics)

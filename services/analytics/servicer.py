@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from datetime import date
 from typing import Any
 
@@ -14,12 +13,13 @@ from quantum.analytics.v1 import analytics_service_pb2_grpc as rpc
 
 from services.analytics import servicer_replies as replies
 from services.analytics.core.performance import total
+from services.analytics.policy_store import PolicyStore
+from services.analytics.servicer_policy import PolicyRpcs, database_errors
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.views import BadToken, Cursor, Views, read_token
 from services.analytics.watch import HealthWatch
 from services.catalog.events import MESSAGES
 from services.catalog.processes import SERVICES, VERSION
-from services.kit.db import TRANSIENT
 from services.kit.errors import InvalidArgument, Unavailable
 from services.kit.process import Process
 
@@ -28,12 +28,23 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _DEFAULT_PAGE = 50
 
 
-class AnalyticsServicer(rpc.AnalyticsServiceServicer):
+class AnalyticsServicer(PolicyRpcs, rpc.AnalyticsServiceServicer):
     """Answers from PostgreSQL and from this replica's view of the system's health."""
 
     def __init__(
-        self, *, process: Process, settings: AnalyticsSettings, views: Views, watch: HealthWatch
+        self,
+        *,
+        process: Process,
+        settings: AnalyticsSettings,
+        views: Views,
+        watch: HealthWatch,
+        policies: PolicyStore,
+        policy_changed: Callable[[], None],
+        ask_rebalance: Callable[[str, str, str], Awaitable[int]],
     ) -> None:
+        self._policies = policies
+        self._policy_changed = policy_changed
+        self._ask_rebalance = ask_rebalance
         self._process = process
         self._settings = settings
         self._views = views
@@ -94,14 +105,14 @@ class AnalyticsServicer(rpc.AnalyticsServiceServicer):
         self, request: pb.GetPortfolioRequest, context: Context
     ) -> pb.GetPortfolioResponse:
         """Return value and open positions."""
-        with _database_errors():
+        with database_errors():
             return replies.portfolio(await self._views.portfolio())
 
     async def GetPerformance(
         self, request: pb.GetPerformanceRequest, context: Context
     ) -> pb.GetPerformanceResponse:
         """Return results by UTC day and in all."""
-        with _database_errors():
+        with database_errors():
             days = await self._views.results(_day(request.day))
         return pb.GetPerformanceResponse(
             days=[replies.performance(d) for d in days], total=replies.performance(total(days))
@@ -112,7 +123,7 @@ class AnalyticsServicer(rpc.AnalyticsServiceServicer):
     ) -> pb.ListTradesResponse:
         """Return closed trades, the newest first."""
         question = ("trades", request.symbol, request.day)
-        with _database_errors():
+        with database_errors():
             trades, more = await self._views.trades(
                 symbol=request.symbol,
                 day=_day(request.day),
@@ -131,7 +142,7 @@ class AnalyticsServicer(rpc.AnalyticsServiceServicer):
         if request.type and request.type not in MESSAGES:
             raise InvalidArgument.of("type", f"{request.type!r} is none of {sorted(MESSAGES)}")
         question = ("events", request.type, request.trace_id)
-        with _database_errors():
+        with database_errors():
             events, more = await self._views.events(
                 event_type=request.type,
                 trace_id=request.trace_id,
@@ -145,17 +156,6 @@ class AnalyticsServicer(rpc.AnalyticsServiceServicer):
 
     def _now(self) -> Timestamp:
         return replies.moment(self._process.clock.now())
-
-
-@contextmanager
-def _database_errors() -> Iterator[None]:
-    """Turn a lost database into UNAVAILABLE with its name."""
-    try:
-        yield
-    except TRANSIENT as error:
-        raise Unavailable(
-            "postgres does not answer", metadata={"postgres": type(error).__name__}
-        ) from error
 
 
 def _day(text: str) -> date | None:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 
+from services.analytics.fund_settings import FundSettings
 from services.catalog.processes import process
 from services.kit.db_login import Login
-from services.kit.settings import OptionalPath, ProcessSettings
+from services.kit.settings import OptionalPath
 
-_LAYERS = {
-    "hfos_enabled": "fund-level policy (HFOS)",
-    "pba_enabled": "portfolio balancing (PBA)",
-    "pal_enabled": "profit amplification (PAL)",
-    "clm_enabled": "continuous learning (CLM)",
-}
 _BACKLOG = 5
 """A batch is this much larger when the sink is behind."""
 
 
-class AnalyticsSettings(ProcessSettings):
+class AnalyticsSettings(FundSettings):
     """What analytics needs to know."""
 
     analytics_postgres_url: str = "postgresql://analytics@127.0.0.1:5432/quantum_trader"
@@ -43,18 +38,6 @@ class AnalyticsSettings(ProcessSettings):
     """The sidecar's door for own calls, host:port or `unix:/path`; without one, nobody is asked."""
     expected_services: str = "ai,exec_risk,analytics"
     """Services that must run, by key or name; one that never comes up is down."""
-    hfos_enabled: bool = False
-    pba_enabled: bool = False
-    pal_enabled: bool = False
-    clm_enabled: bool = False
-
-    @field_validator(*_LAYERS)
-    @classmethod
-    def _only_what_exists(cls, enabled: bool, info: ValidationInfo) -> bool:
-        if enabled:
-            layer = _LAYERS[info.field_name or ""]
-            raise ValueError(f"{layer} is not part of this version; set it to false")
-        return enabled
 
     @field_validator("expected_services")
     @classmethod

@@ -36,6 +36,8 @@ POLICY_UPDATED = "policy.updated"
 SYSTEM_MODE_CHANGED = "system.mode_changed"
 DIRECTIVE_ISSUED = "directive.issued"
 DIRECTIVE_APPLIED = "directive.applied"
+PORTFOLIO_BALANCE = "portfolio.balance"
+PROFIT_AMPLIFICATION = "profit.amplification"
 MODEL_PROMOTED = "model.promoted"
 MODEL_ROLLED_BACK = "model.rolled_back"
 LEARNING_EVENT = "learning.event"
@@ -70,6 +72,8 @@ MESSAGES: dict[str, type[Message]] = {
     SYSTEM_MODE_CHANGED: policy_pb2.SystemModeChanged,
     DIRECTIVE_ISSUED: policy_pb2.Directive,
     DIRECTIVE_APPLIED: exec_risk_pb2.DirectiveApplied,
+    PORTFOLIO_BALANCE: policy_pb2.PortfolioBalance,
+    PROFIT_AMPLIFICATION: policy_pb2.ProfitAmplification,
     MODEL_PROMOTED: registry_pb2.ModelPromoted,
     MODEL_ROLLED_BACK: registry_pb2.ModelRolledBack,
     LEARNING_EVENT: learning_pb2.LearningEvent,

@@ -14,6 +14,10 @@ HEADER_HISTORY = "qt-history"
 """Present on candles that only fill windows and make no prediction."""
 HEADER_REASON = "qt-reason"
 """Why a message lies in the dead-letter stream."""
+HEADER_SUBJECT = "qt-subject"
+HEADER_SEQUENCE = "qt-sequence"
+HEADER_ORIGINAL_ID = "qt-message-id"
+"""Subject, stream sequence and id that a dead letter had before."""
 
 
 @dataclass(frozen=True, slots=True)

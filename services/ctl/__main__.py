@@ -8,11 +8,13 @@ import typer
 
 from services.ctl.commands import (
     certs,
+    events,
     identities,
     models,
     money,
     operate,
     orders,
+    policy,
     reconcile,
     run,
     setup,
@@ -54,8 +56,11 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(certs.app, name="certs")
+app.add_typer(events.app, name="events")
+app.add_typer(events.dlq, name="dlq")
 app.add_typer(models.app, name="models")
 app.add_typer(orders.app, name="order")
+app.add_typer(policy.app, name="policy")
 app.add_typer(token.app, name="token")
 app.add_typer(venue.app, name="venue")
 app.add_typer(switches.emergency, name="emergency")

@@ -127,6 +127,33 @@ class GatewayClient:
             ParseDict(MessageToDict(event.data), signal_pb2.Signal()) for event in answer.events
         ]
 
+    async def policy(self, version: int = 0, history: int = 0) -> analytics_pb.GetPolicyResponse:
+        """Return a version of the fund's policy, the newest for 0, and the history."""
+        request = analytics_pb.GetPolicyRequest(version=version, history_size=history)
+        answer: analytics_pb.GetPolicyResponse = await self._analytics.GetPolicy(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer
+
+    async def update_policy(
+        self, request: analytics_pb.UpdatePolicyRequest
+    ) -> analytics_pb.UpdatePolicyResponse:
+        """Make a version of the fund's policy."""
+        answer: analytics_pb.UpdatePolicyResponse = await self._analytics.UpdatePolicy(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer
+
+    async def rebalance(
+        self, reason: str, request_id: str
+    ) -> analytics_pb.TriggerRebalanceResponse:
+        """Have the next round balance the portfolio."""
+        request = analytics_pb.TriggerRebalanceRequest(reason=reason, request_id=request_id)
+        answer: analytics_pb.TriggerRebalanceResponse = await self._analytics.TriggerRebalance(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer
+
     async def performance(self) -> analytics_pb.GetPerformanceResponse:
         """Return profit by UTC day and in all."""
         request = analytics_pb.GetPerformanceRequest()

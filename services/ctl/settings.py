@@ -37,7 +37,9 @@ class GatewaySettings(BaseSettings):
     oidc_issuer: str = ""
     """Claim `iss` of an OIDC provider that issues the tokens; empty: our own issuer does."""
     oidc_jwks_uri: str = ""
-    """Where its keys are."""
+    """Where its keys are; empty: what it says itself when the gateway starts (discovery)."""
+    oidc_keys_seconds: int = Field(default=60, ge=1, le=3_600)
+    """How long its keys are kept: until then a key that it dropped is taken, a new one is not."""
     oidc_audience: str = AUDIENCE
     """Claim `aud` that its tokens must carry."""
     oidc_role_claim: str = "role"
@@ -56,12 +58,19 @@ class GatewaySettings(BaseSettings):
     def _whole(self) -> GatewaySettings:
         if not self.gateway_names:
             raise ValueError("GATEWAY_NAMES must name at least one host")
-        if bool(self.oidc_issuer) is not bool(self.oidc_jwks_uri):
-            raise ValueError("OIDC_ISSUER and OIDC_JWKS_URI go together")
-        uri = urlsplit(self.oidc_jwks_uri)
-        near = uri.hostname in ("localhost", "127.0.0.1")
-        if self.oidc_jwks_uri and not (uri.hostname and uri.scheme in ("http", "https")):
-            raise ValueError("OIDC_JWKS_URI must be an https address")
-        if uri.scheme == "http" and not near:
-            raise ValueError("OIDC_JWKS_URI must be https: keys read in the clear can be forged")
+        if self.oidc_jwks_uri and not self.oidc_issuer:
+            raise ValueError("OIDC_JWKS_URI goes with OIDC_ISSUER")
+        if self.oidc_jwks_uri:
+            require_secure("OIDC_JWKS_URI", self.oidc_jwks_uri)
+        elif self.oidc_issuer:
+            require_secure("OIDC_ISSUER without OIDC_JWKS_URI", self.oidc_issuer)
         return self
+
+
+def require_secure(name: str, address: str) -> None:
+    """Raise ValueError unless the address is https, or http on this machine."""
+    uri = urlsplit(address)
+    if not (uri.hostname and uri.scheme in ("http", "https")):
+        raise ValueError(f"{name} must be an https address")
+    if uri.scheme == "http" and uri.hostname not in ("localhost", "127.0.0.1"):
+        raise ValueError(f"{name} must be https: keys read in the clear can be forged")

@@ -7,11 +7,11 @@ from decimal import Decimal
 import asyncpg
 
 from services.exec_risk import execution_rows, rows
+from services.exec_risk.core.account.periods import Day
+from services.exec_risk.core.account.results import KEPT, ClosedTrade
 from services.exec_risk.core.facts import Latch
 from services.exec_risk.core.market import Quote
-from services.exec_risk.core.periods import Day
 from services.exec_risk.core.policy import Policy
-from services.exec_risk.core.results import KEPT, ClosedTrade
 from services.exec_risk.core.state import KEEP_MS, Book
 from services.trade.position import SafetyLevel, TradingState
 from services.trade.times import from_datetime, to_datetime

@@ -6,7 +6,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
-from services.exec_risk.core.volume_profile import VolumeProfile
+from services.exec_risk.core.executions.volume_profile import VolumeProfile
 from services.exec_risk.rows import Row
 from services.trade.execution import (
     Execution,

@@ -8,7 +8,7 @@ from typing import Any
 
 from services.exec_risk.core.effects import EntryPlan
 from services.exec_risk.core.facts import FillRecorded
-from services.exec_risk.core.trailing import Progress, Stage
+from services.exec_risk.core.protection.trailing import Progress, Stage
 from services.trade.order import (
     Order,
     OrderPurpose,

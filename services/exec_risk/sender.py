@@ -16,7 +16,7 @@ from services.exec_risk.core.inputs import (
     PlaceAnswered,
     SnapshotRead,
 )
-from services.exec_risk.core.reconcile import ASKED, VERIFY, VERIFY_AGAIN
+from services.exec_risk.core.reconciling.reconcile import ASKED, VERIFY, VERIFY_AGAIN
 from services.exec_risk.seams import Exchange
 from services.kit.clock import Clock
 from services.kit.logs import get_logger

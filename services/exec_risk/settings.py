@@ -9,9 +9,9 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, model_validator
 
 from services.exec_risk import fault_points
-from services.exec_risk.core.execution_policy import ExecutionPolicy
+from services.exec_risk.core.executions.execution_policy import ExecutionPolicy
 from services.exec_risk.core.policy import Policy
-from services.exec_risk.core.protection_policy import Partial, ProtectionPolicy
+from services.exec_risk.core.protection.protection_policy import Partial, ProtectionPolicy
 from services.exec_risk.exchange.settings import ExchangeSettings
 from services.exec_risk.risk_settings import RiskSettings
 from services.exec_risk.sender import SenderLimits

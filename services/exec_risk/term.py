@@ -32,7 +32,7 @@ from services.exec_risk.core.inputs import (
     SwitchesRead,
 )
 from services.exec_risk.core.policy import Gates, Policy
-from services.exec_risk.core.reconcile import START
+from services.exec_risk.core.reconciling.reconcile import START
 from services.exec_risk.core.trader import Event, Trader
 from services.exec_risk.correspondence import Correspondence
 from services.exec_risk.direct import Direct

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from services.exec_risk.core.actions import Action, Cancel, Place, Reconcile, Resolve, SetLeverage
-from services.exec_risk.core.differences import OUR_IDS
 from services.exec_risk.core.exchange_events import OrderReport, Refused
 from services.exec_risk.core.facts import EmergencyStopped
 from services.exec_risk.core.inputs import Input, LeverageAnswered, PlaceAnswered
+from services.exec_risk.core.reconciling.differences import OUR_IDS
 from services.exec_risk.keeper import Step
 from services.exec_risk.latch_file import LatchFile
 from services.kit.clock import Clock

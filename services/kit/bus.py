@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from services.catalog.subjects import Stream
@@ -37,7 +36,7 @@ log = get_logger(__name__)
 class Bus:
     """One connection to the server. Lost connections come back by themselves."""
 
-    def __init__(self, client: Client, publisher: Publisher, denials: Denials) -> None:
+    def __init__(self, client: HeaderClient, publisher: Publisher, denials: Denials) -> None:
         self.client = client
         self.denials = denials
         self._publisher = publisher

@@ -9,20 +9,20 @@ starts right after the last message that was handed out.
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 from collections.abc import Callable
-from typing import Any
 
-from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from services.kit.bus_errors import BusDenied
 from services.kit.bus_login import Denials
+from services.kit.headers import Headers
 from services.kit.logs import get_logger
 from services.kit.message import Message
+from services.kit.nats_client import HeaderClient
+from services.kit.nats_commands import pull_command
 
 log = get_logger(__name__)
 
@@ -41,7 +41,7 @@ class Follower:
 
     def __init__(
         self,
-        client: Client,
+        client: HeaderClient,
         stream: str,
         subject: str,
         handler: Callable[[Message], None],
@@ -55,11 +55,13 @@ class Follower:
         self._handler = handler
         self._start = start
         self._consumer = ""
+        self._consumer_token = b""
         self._consumer_sequence = 0
         self._inbox = ""
         self._subscription: Subscription | None = None
         self._outstanding = 0
         self._heard = 0.0
+        self._loop = asyncio.get_running_loop()
         self._watchdog: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._moved = asyncio.Event()
@@ -69,6 +71,11 @@ class Follower:
         """Set once everything that was stored at the start was handed out."""
         self.failure: Exception | None = None
         """What the handler raised last; the reader goes on with the next message."""
+
+    @property
+    def silent_seconds(self) -> float:
+        """Seconds since the server gave the last sign of this consumer, a message or a beat."""
+        return asyncio.get_running_loop().time() - self._heard
 
     async def start(self) -> None:
         """Open the consumer; raises when the stream does not exist."""
@@ -121,67 +128,62 @@ class Follower:
             context.add_consumer(self._stream, config),
         )
         self._consumer, self._consumer_sequence, self._outstanding = info.name, 0, 0
+        self._consumer_token = info.name.encode()
         if not info.num_pending:
             self.caught_up.set()
             if self._start == "new" and not self.position:
                 stream = await context.stream_info(self._stream)
                 self.position = int(stream.state.last_seq)
         self._inbox = self._client.new_inbox()
-        self._subscription = await self._client.subscribe(self._inbox, cb=self._receive)
-        self._heard = asyncio.get_running_loop().time()
-        await self._request()
-        await self._request()
+        self._subscription = await self._client.subscribe_directly(self._inbox, self._receive)
+        self._heard = self._loop.time()
+        self._request()
+        self._request()
 
     async def _drop_subscription(self) -> None:
         if self._subscription is not None:
             subscription, self._subscription = self._subscription, None
-            if not self._client.is_closed:
-                await subscription.unsubscribe()
+            await self._client.drop(subscription)
 
-    async def _request(self) -> None:
+    def _request(self) -> None:
+        """Ask for more; while the connection is away the watch will, with a new consumer."""
         self._outstanding += _BATCH
-        body = {
-            "batch": _BATCH,
-            "expires": 30_000_000_000,
-            "idle_heartbeat": int(_HEARTBEAT_SECONDS * 1e9),
-        }
-        await self._client.publish(
-            f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}",
-            json.dumps(body).encode(),
-            reply=self._inbox,
+        self._client.post(
+            pull_command(self._stream, self._consumer, self._inbox, _BATCH, _HEARTBEAT_SECONDS)
         )
 
-    async def _receive(self, raw: Any) -> None:
-        if self._subscription is None or (raw.subject != self._inbox and not raw.reply):
+    def _receive(self, subject: bytes, reply: bytes, raw_headers: bytes, data: bytes) -> None:
+        if self._subscription is None:
             return
-        self._heard = asyncio.get_running_loop().time()
-        headers = raw.headers or {}
-        if not raw.reply:
-            await self._control(headers)
+        self._heard = self._loop.time()
+        headers = Headers(raw_headers)
+        if not reply:
+            self._control(headers)
             return
-        tokens = raw.reply.split(".")
-        if tokens[3] != self._consumer:
+        tokens = reply.split(b".")
+        if tokens[3] != self._consumer_token:
             return
-        sequence, consumer_sequence, pending = int(tokens[5]), int(tokens[6]), int(tokens[8])
+        consumer_sequence = int(tokens[6])
         if consumer_sequence != self._consumer_sequence + 1:
             log.warning("follow_gap", stream=self._stream, at=self.position)
             self.wake()
             return
         self._consumer_sequence = consumer_sequence
         self._outstanding -= 1
-        self._hand_out(Message(raw.subject, raw.data, headers, sequence, 1, pending))
+        sequence, pending = int(tokens[5]), int(tokens[8])
+        self._hand_out(Message(subject.decode(), data, headers, sequence, 1, pending))
         if self._outstanding <= _BATCH:
-            await self._request()
+            self._request()
 
-    async def _control(self, headers: dict[str, str]) -> None:
-        status = headers.get("Status", "")
+    def _control(self, headers: Headers) -> None:
+        status = headers.status
         if status == "100":
             return
         unsent = int(headers.get("Nats-Pending-Messages", 0) or 0)
         self._outstanding = max(0, self._outstanding - (unsent or _BATCH))
         if status in ("404", "408", "409"):
             if self._outstanding <= _BATCH:
-                await self._request()
+                self._request()
         else:
             self.wake()
 

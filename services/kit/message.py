@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from services.catalog.subjects import HEADER_MESSAGE_ID, HEADER_TIME, HEADER_TYPE
@@ -26,7 +26,7 @@ class Message:
 
     subject: str
     data: bytes
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     sequence: int
     deliveries: int = 1
     pending: int = 0
@@ -67,6 +67,8 @@ class Delivery(Message):
     settle: Callable[[bytes], Awaitable[None]] | None = None
     bury: Callable[[Delivery, str], Awaitable[None]] | None = None
     settled: bool = False
+    reply: bytes = b""
+    """Subject on which the server waits for the settlement."""
 
     async def _answer(self, answer: bytes) -> None:
         if self.settled:

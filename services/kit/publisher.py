@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
 
-from nats.aio.client import Client
 from nats.errors import OutboundBufferLimitError
 
 from services.catalog.subjects import HEADER_MESSAGE_ID
 from services.kit.bus_errors import BusDenied, BusRefused, BusUnavailable
 from services.kit.logs import get_logger
 from services.kit.message import Outgoing
+from services.kit.nats_client import HeaderClient
+from services.kit.nats_commands import publish_with_headers
 
 log = get_logger(__name__)
 
 _RESEND_SECONDS = 1.0
 _MAX_IN_FLIGHT = 2000
+_BUFFERED_BYTES = 4 << 20
+"""With more than this not yet written, sending waits for the connection."""
 
 
 class Publisher:
@@ -27,7 +29,7 @@ class Publisher:
     connection is lost.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: HeaderClient) -> None:
         self._client = client
         self._permits = asyncio.Semaphore(_MAX_IN_FLIGHT)
         self._inbox = ""
@@ -37,15 +39,14 @@ class Publisher:
 
     async def start(self) -> None:
         self._inbox = self._client.new_inbox()
-        await self._client.subscribe(f"{self._inbox}.*", cb=self._acknowledged)
+        await self._client.subscribe_directly(f"{self._inbox}.*", self._acknowledged)
         self._sweeper = asyncio.create_task(self._sweep(), name="bus-resend")
 
     async def send(self, message: Outgoing, deadline: float) -> asyncio.Future[int]:
-        try:
-            async with asyncio.timeout(deadline):
-                await self._permits.acquire()
-        except TimeoutError as error:
-            raise BusUnavailable("too many messages wait for acknowledgement") from error
+        if self._permits.locked():
+            await self._wait_for_permit(deadline)
+        else:
+            await self._permits.acquire()
         self._next += 1
         key = str(self._next)
         loop = asyncio.get_running_loop()
@@ -54,24 +55,35 @@ class Publisher:
         await self._transmit(key, message)
         return future
 
+    async def _wait_for_permit(self, deadline: float) -> None:
+        try:
+            async with asyncio.timeout(deadline):
+                await self._permits.acquire()
+        except TimeoutError as error:
+            raise BusUnavailable("too many messages wait for acknowledgement") from error
+
     async def _transmit(self, key: str, message: Outgoing) -> bool:
         headers = {**message.headers, HEADER_MESSAGE_ID: message.message_id}
+        reply = f"{self._inbox}.{key}"
+        command = publish_with_headers(message.subject, reply, headers, message.data)
+        small = len(message.data) <= self._client.max_payload
+        roomy = self._client.pending_data_size < _BUFFERED_BYTES
+        if command is not None and small and roomy and self._client.post(command):
+            return True
         try:
-            await self._client.publish(
-                message.subject, message.data, reply=f"{self._inbox}.{key}", headers=headers
-            )
+            await self._client.publish(message.subject, message.data, reply=reply, headers=headers)
         except OutboundBufferLimitError:
             # The sweep sends it again once the connection has drained its buffer.
             log.warning("bus_buffer_full", subject=message.subject)
             return False
         return True
 
-    async def _acknowledged(self, raw: Any) -> None:
-        key = raw.subject.rsplit(".", 1)[1]
+    def _acknowledged(self, subject: bytes, _: bytes, raw_headers: bytes, data: bytes) -> None:
+        key = subject[subject.rfind(b".") + 1 :].decode()
         entry = self._open.get(key)
-        if entry is None or (raw.headers and raw.headers.get("Status") == "503"):
-            return
-        answer = json.loads(raw.data)
+        if entry is None or raw_headers:
+            return  # nobody stores it now: swept again until the caller gives up
+        answer = json.loads(data)
         error = answer.get("error")
         if error and error.get("code") == 503:
             return  # no space or no leader now: swept again until the caller gives up

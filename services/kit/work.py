@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from services.catalog.subjects import HEADER_REASON, deadletter
+from services.catalog.subjects import (
+    HEADER_ORIGINAL_ID,
+    HEADER_REASON,
+    HEADER_SEQUENCE,
+    HEADER_SUBJECT,
+    deadletter,
+)
+from services.kit.headers import Headers
 from services.kit.logs import get_logger
 from services.kit.message import Delivery
+from services.kit.nats_commands import publish_command, pull_command
 
 if TYPE_CHECKING:
     from services.kit.bus import Bus
@@ -65,6 +72,7 @@ class Worker:
         self._subscription: Subscription | None = None
         self._outstanding = 0
         self._heard = 0.0
+        self._loop = asyncio.get_running_loop()
         self._arrived: asyncio.Queue[Delivery] = asyncio.Queue()
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
@@ -82,9 +90,9 @@ class Worker:
             context.add_consumer(self._stream, self._config),
         )
         self._inbox = self._client.new_inbox()
-        self._subscription = await self._client.subscribe(self._inbox, cb=self._receive)
-        self._heard = asyncio.get_running_loop().time()
-        await self._request()
+        self._subscription = await self._client.subscribe_directly(self._inbox, self._receive)
+        self._heard = self._loop.time()
+        self._request()
         self._tasks = [
             asyncio.create_task(self._watch(), name=f"work-watch-{self._consumer}"),
             *(
@@ -102,48 +110,54 @@ class Worker:
         if self._stopping.is_set():
             return
         self._stopping.set()
-        if self._subscription is not None and not self._client.is_closed:
-            await self._subscription.unsubscribe()
+        if self._subscription is not None:
+            await self._client.drop(self._subscription)
         for task in self._tasks:
             task.cancel("stop")
         await asyncio.gather(*self._tasks, return_exceptions=True)
         while not self._arrived.empty():
             await self._arrived.get_nowait().nak(0)
 
-    async def _request(self) -> None:
+    def _request(self) -> None:
+        """Ask for more; while the connection is away the watch asks again once it is back."""
         self._outstanding += self._batch
-        body = {
-            "batch": self._batch,
-            "expires": 30_000_000_000,
-            "idle_heartbeat": int(_HEARTBEAT_SECONDS * 1e9),
-        }
-        await self._client.publish(
-            f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}",
-            json.dumps(body).encode(),
-            reply=self._inbox,
+        self._client.post(
+            pull_command(self._stream, self._consumer, self._inbox, self._batch, _HEARTBEAT_SECONDS)
         )
 
-    async def _receive(self, raw: Any) -> None:
-        self._heard = asyncio.get_running_loop().time()
-        headers = raw.headers or {}
-        if not raw.reply:
-            if headers.get("Status") != "100":
+    def _receive(self, subject: bytes, reply: bytes, raw_headers: bytes, data: bytes) -> None:
+        self._heard = self._loop.time()
+        headers = Headers(raw_headers)
+        if not reply:
+            if headers.status != "100":
                 self._outstanding = 0
-                await self._request()
+                self._request()
             return
         self._outstanding -= 1
-        tokens = raw.reply.split(".")
+        tokens = reply.split(b".")
         delivery = Delivery(
-            raw.subject,
-            raw.data,
+            subject.decode(),
+            data,
             headers,
             int(tokens[5]),
             int(tokens[4]),
             int(tokens[8]),
-            partial(self._client.publish, raw.reply),
+            partial(self._settle, reply),
             self._bury,
+            reply=reply,
         )
         self._arrived.put_nowait(delivery)
+
+    async def _settle(self, reply: bytes, answer: bytes) -> None:
+        # What is not connected cannot be told; the message comes again.
+        self._client.post(publish_command(reply, answer))
+
+    def _acknowledge(self, deliveries: list[Delivery]) -> None:
+        """Acknowledge what is not settled, all with one write."""
+        unsettled = [delivery for delivery in deliveries if not delivery.settled]
+        for delivery in unsettled:
+            delivery.settled = True
+        self._client.post(b"".join([publish_command(d.reply, b"+ACK") for d in unsettled]))
 
     async def _run(self) -> None:
         while True:
@@ -157,21 +171,16 @@ class Worker:
             except asyncio.CancelledError:
                 await work
                 raise
-            await self._ask_for_more()
+            self._ask_for_more()
 
-    async def _ask_for_more(self) -> None:
+    def _ask_for_more(self) -> None:
         held = self._outstanding + self._arrived.qsize()
-        if held > self._batch // 2 or self._stopping.is_set():
-            return
-        try:
-            await self._request()
-        except NatsError as error:
-            # The watch asks again once the connection is back.
-            log.warning("work_ask_failed", consumer=self._consumer, error=str(error))
+        if held <= self._batch // 2 and not self._stopping.is_set():
+            self._request()
 
     async def _handle(self, batch: list[Delivery]) -> None:
         # Asked before, so that the next messages travel while these are handled.
-        await self._ask_for_more()
+        self._ask_for_more()
         fresh = []
         for delivery in batch:
             if not delivery.message_id:
@@ -192,9 +201,7 @@ class Worker:
                     step = min(delivery.deliveries, len(_BACKOFF_SECONDS)) - 1
                     await delivery.nak(_BACKOFF_SECONDS[step])
             return
-        for delivery in fresh:
-            if not delivery.settled:
-                await delivery.ack()
+        self._acknowledge(fresh)
         self.handled += len(fresh)
         self.last_handled = asyncio.get_running_loop().time()
 
@@ -207,8 +214,9 @@ class Worker:
             headers={
                 **delivery.headers,
                 HEADER_REASON: reason.replace("\n", " "),
-                "qt-subject": delivery.subject,
-                "qt-sequence": str(delivery.sequence),
+                HEADER_SUBJECT: delivery.subject,
+                HEADER_SEQUENCE: str(delivery.sequence),
+                HEADER_ORIGINAL_ID: delivery.message_id,
             },
         )
 
@@ -229,6 +237,6 @@ class Worker:
                 # Pull requests die with the server; the durable consumer may be gone with its disk.
                 await self._client.jetstream(timeout=2).add_consumer(self._stream, self._config)
                 self._outstanding = 0
-                await self._request()
+                self._request()
             except (NatsError, TimeoutError) as error:
                 log.warning("work_ask_failed", consumer=self._consumer, error=str(error))

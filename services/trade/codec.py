@@ -50,6 +50,7 @@ _PREFIXES: dict[type[StrEnum], tuple[Any, str]] = {
 }
 
 
+_CANDLE_NUMBERS = ("open", "high", "low", "close", "volume")
 _AVERAGE_PLACES = Decimal("1e-10")
 
 
@@ -110,9 +111,10 @@ def time_to_pb(time_ms: int) -> Timestamp:
 
 def time_from_pb(time: Timestamp) -> int:
     """Return milliseconds; CodecError for a time that is not set or lies below a millisecond."""
-    if time.seconds <= 0 or time.nanos % 1_000_000:
-        raise CodecError(f"time {time.seconds}.{time.nanos:09d} is missing or not in milliseconds")
-    return time.seconds * 1000 + time.nanos // 1_000_000
+    seconds, nanos = time.seconds, time.nanos
+    if seconds <= 0 or nanos % 1_000_000:
+        raise CodecError(f"time {seconds}.{nanos:09d} is missing or not in milliseconds")
+    return seconds * 1000 + nanos // 1_000_000
 
 
 def candle_to_pb(candle: Candle) -> market_pb2.Candle:
@@ -133,25 +135,21 @@ def candle_to_pb(candle: Candle) -> market_pb2.Candle:
 
 def candle_from_pb(message: market_pb2.Candle) -> Candle:
     """Read a candle; CodecError when it breaks a rule of candles."""
+    texts = (message.open, message.high, message.low, message.close, message.volume)
     try:
-        candle = Candle(
-            venue=message.venue,
-            symbol=message.symbol,
-            timeframe=message.timeframe,
-            open_time=time_from_pb(message.open_time),
-            open=decimal_from_pb(message.open, "open"),
-            high=decimal_from_pb(message.high, "high"),
-            low=decimal_from_pb(message.low, "low"),
-            close=decimal_from_pb(message.close, "close"),
-            volume=decimal_from_pb(message.volume, "volume"),
-        )
-        closes = time_from_pb(message.close_time)
-        if candle.close_time != closes:
-            raise CodecError(f"{candle.key}: close time {closes} does not fit the timeframe")
-    except CodecError:
-        raise
+        numbers = [Decimal(text) for text in texts]
+    except InvalidOperation:
+        numbers = []
+    if not numbers or not all(number.is_finite() for number in numbers):
+        numbers = [decimal_from_pb(getattr(message, field), field) for field in _CANDLE_NUMBERS]
+    opened, closes = time_from_pb(message.open_time), time_from_pb(message.close_time)
+    try:
+        candle = Candle(message.venue, message.symbol, message.timeframe, opened, *numbers)
+        closed = candle.close_time
     except ValueError as error:
         raise CodecError(str(error)) from error
+    if closed != closes:
+        raise CodecError(f"{candle.key}: close time {closes} does not fit the timeframe")
     return candle
 
 

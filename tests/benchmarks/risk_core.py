@@ -12,7 +12,7 @@ from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
 from services.exec_risk.core.policy import Policy
-from services.exec_risk.core.risk_policy import RiskPolicy
+from services.exec_risk.core.risk.risk_policy import RiskPolicy
 from services.exec_risk.core.state import Book
 from services.exec_risk.core.trader import Event, Trader
 from services.trade.candle import Candle

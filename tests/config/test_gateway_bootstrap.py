@@ -54,6 +54,36 @@ def test_envoy_takes_it(bootstrap: Path) -> None:
     validate(bootstrap)
 
 
+@pytest.mark.parametrize(
+    ("uri", "kind"),
+    [
+        ("https://login.example.com/realms/fund/certs", "DNS"),
+        ("https://10.0.0.7:8443/certs", "IP_ADDRESS"),
+        ("http://127.0.0.1:8080/certs", None),
+    ],
+)
+def test_envoy_takes_an_oidc_provider(tmp_path: Path, uri: str, kind: str | None) -> None:
+    chosen = settings(oidc_issuer="https://login.example.com/realms/fund", oidc_jwks_uri=uri)
+    home = Home(tmp_path)
+    home.create()
+    Credentials(home, TABLE, chosen).tend()
+    made = gateway.render(home.envoy, PORTS, 18900, policy=TABLE, settings=chosen)
+    validate(made)
+    clusters = {
+        c["name"]: c for c in yaml.safe_load(made.read_text())["static_resources"]["clusters"]
+    }
+    socket = clusters["oidc"].get("transport_socket")
+    if kind is None:
+        assert socket is None
+    else:
+        context = socket["typed_config"]
+        [name] = context["common_tls_context"]["validation_context"][
+            "match_typed_subject_alt_names"
+        ]
+        assert name["san_type"] == kind
+        assert ("sni" in context) is (kind == "DNS")
+
+
 def test_a_mistake_is_told(bootstrap: Path) -> None:
     bootstrap.write_text(bootstrap.read_text().replace("lb_policy", "lb_polcy"))
     with pytest.raises(ServerFailed, match="lb_polcy"):

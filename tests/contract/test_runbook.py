@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from services.exec_risk.core.differences import REPORTED
+from services.exec_risk.core.reconciling.differences import REPORTED
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 PARTS = ("- Means: ", "- Did by itself: ", "- Look at: ", "- Do: ")
-REPORTED_BY = "services/exec_risk/core/reconcile.py"
+REPORTED_BY = "services/exec_risk/core/reconciling/reconcile.py"
 """The one call whose type is made: of a difference that is only reported."""
 
 

@@ -53,7 +53,7 @@ SIMULATED = (
     ),
     Mutation(
         "a stop is cancelled, then placed anew",
-        CORE + "stop_orders.py",
+        CORE + "protection/stop_orders.py",
         "        _place(book, position, stop, existing)\n",
         "        for one in existing:\n"
         "            orders.cancel(book, one)\n"
@@ -63,7 +63,7 @@ SIMULATED = (
     ),
     Mutation(
         "a stop of unknown outcome counts as protection",
-        CORE + "stop_orders.py",
+        CORE + "protection/stop_orders.py",
         "    return order.state in LIVE_ON_EXCHANGE and",
         "    return not order.state.final and",
     ),
@@ -81,38 +81,38 @@ SIMULATED = (
     ),
     Mutation(
         "a fill goes through a float",
-        CORE + "fills.py",
+        CORE + "account/fills.py",
         "        book.wallet += fill.realized_pnl - fill.commission\n",
         "        book.wallet += Decimal(float(fill.realized_pnl - fill.commission))\n",
     ),
     Mutation(
         "a fill is applied as often as it is told",
-        CORE + "fills.py",
+        CORE + "account/fills.py",
         "    if key in book.seen_fills or book.past(fill):\n",
         "    if key in () or book.past(fill):\n",
         seeds=12,
     ),
     Mutation(
         "a fill that is read back is applied though it was told",
-        CORE + "fills.py",
+        CORE + "account/fills.py",
         "    if key in book.seen_fills or book.past(fill):\n",
         '    if (key in book.seen_fills or book.past(fill)) and cause == "user_stream":\n',
     ),
     Mutation(
         "net exposure has no limit",
-        CORE + "entry.py",
+        CORE + "risk/entry.py",
         "capacity * risk.max_net_share - exposure.of_side(book, side)",
         "capacity",
     ),
     Mutation(
         "a symbol may take all of the exposure",
-        CORE + "entry.py",
+        CORE + "risk/entry.py",
         "capacity * risk.max_symbol_share - exposure.of_symbol(book, symbol)",
         "capacity",
     ),
     Mutation(
         "a cluster may take all of the exposure",
-        CORE + "entry.py",
+        CORE + "risk/entry.py",
         "capacity * risk.max_cluster_share",
         "capacity * 9",
     ),
@@ -130,7 +130,7 @@ SIMULATED = (
     ),
     Mutation(
         "what an expired signal ordered goes on",
-        CORE + "executing.py",
+        CORE + "executions/executing.py",
         "plan.expires_at and book.time > plan.expires_at:",
         "plan.expires_at < 0:",
     ),
@@ -154,14 +154,14 @@ TESTED = (
     ),
     Mutation(
         "the id of a forgotten order is used again",
-        CORE + "reconcile.py",
+        CORE + "reconciling/reconcile.py",
         "        owners.count_forgotten(book, snapshot)\n",
         "        owners.count_forgotten(book, ExchangeSnapshot(snapshot.account, (), ()))\n",
         (UNIT + "test_exec_found_by_simulation.py",),
     ),
     Mutation(
         "a reading from before a fill is proof",
-        CORE + "fills.py",
+        CORE + "account/fills.py",
         "    _drop_doubts(book, fill.symbol)\n",
         '    _drop_doubts(book, "")\n',
         (UNIT + "test_exec_found_by_simulation.py",),
@@ -207,7 +207,7 @@ TESTED = (
     ),
     Mutation(
         "a stop follows the price back",
-        CORE + "trailing.py",
+        CORE + "protection/trailing.py",
         "        if usable(price) and tighter(ride.side, price, stands):\n",
         "        if usable(price):\n",
         (UNIT + "test_exec_protection_trailing.py",),
@@ -221,7 +221,7 @@ TESTED = (
     ),
     Mutation(
         "a partial target may lie below its costs",
-        CORE + "targets.py",
+        CORE + "protection/targets.py",
         "        if ride.cost < distance < take_fraction and",
         "        if 0 < distance < take_fraction and",
         (UNIT + "test_exec_protection_targets.py",),
@@ -256,7 +256,7 @@ TESTED = (
     ),
     Mutation(
         "an exit passes through the gate of entries",
-        CORE + "guard.py",
+        CORE + "protection/guard.py",
         "    if position.exit_reason is None:\n        position = replace(position",
         '    if book.trading_state.value == "HALTED":\n        return None\n'
         "    if position.exit_reason is None:\n        position = replace(position",
@@ -264,14 +264,14 @@ TESTED = (
     ),
     Mutation(
         "funding is applied as often as it is told",
-        CORE + "funding.py",
+        CORE + "account/funding.py",
         "    if report.transaction_id in book.seen_funding or",
         "    if report.transaction_id in () or",
         (UNIT + "test_exec_incidents.py",),
     ),
     Mutation(
         "what a restart finds unknown counts as never sent",
-        CORE + "reconcile.py",
+        CORE + "reconciling/reconcile.py",
         '        else:\n            orders.lost(book, order, "not among the open orders")\n',
         "        elif order.state is not OrderState.REJECTED:\n"
         '            orders.move(book, order, OrderState.REJECTED, "never_sent")\n',
@@ -279,7 +279,7 @@ TESTED = (
     ),
     Mutation(
         "a stop is not placed anew when its position grows",
-        CORE + "stop_orders.py",
+        CORE + "protection/stop_orders.py",
         "    if trigger is None or order.remaining < position.quantity:\n        return False\n",
         "    if trigger is None:\n        return False\n"
         "    if order.remaining:\n        return True\n",
@@ -287,14 +287,14 @@ TESTED = (
     ),
     Mutation(
         "a difference of one reading is booked",
-        CORE + "reconcile.py",
+        CORE + "reconciling/reconcile.py",
         "        elif book.drift.get(symbol) == (held, there) or any(\n",
         "        elif (held, there) or any(\n",
         (UNIT + "test_exec_found_by_simulation.py",),
     ),
     Mutation(
         "an exit is sized once, whatever its entry fills on",
-        CORE + "guard.py",
+        CORE + "protection/guard.py",
         "    if missing <= 0 or position.position_id in book.exit_hold:\n",
         "    if running or position.position_id in book.exit_hold:\n",
         (UNIT + "test_exec_found_by_simulation.py",),
@@ -336,21 +336,21 @@ TESTED = (
     ),
     Mutation(
         "an order of unknown outcome does not block its symbol",
-        CORE + "executing.py",
+        CORE + "executions/executing.py",
         "    return bool(blocked_by(book)) or stale or any(unknown)\n",
         "    return bool(blocked_by(book)) or stale\n",
         (UNIT + "test_exec_strategies.py",),
     ),
     Mutation(
         "an entry is sent before its leverage is verified",
-        CORE + "executing.py",
+        CORE + "executions/executing.py",
         "    confirmed = execution.reduce_only or book.leverage",
         "    confirmed = True or book.leverage",
         (UNIT + "test_exec_trading.py",),
     ),
     Mutation(
         "any leverage that is read back will do",
-        CORE + "entries.py",
+        CORE + "risk/entries.py",
         "        if answer.leverage == plan.leverage:\n",
         "        if answer.leverage is not None:\n",
         (UNIT + "test_exec_trading.py",),
@@ -366,7 +366,7 @@ TESTED = (
     ),
     Mutation(
         "one signal may be ordered again",
-        CORE + "entries.py",
+        CORE + "risk/entries.py",
         "    if (plan.position_id, OrderPurpose.ENTRY) in book.counts:\n",
         "    if (plan.position_id, OrderPurpose.ENTRY) in ():\n",
         (UNIT + "test_exec_trading.py",),
@@ -380,14 +380,14 @@ TESTED = (
     ),
     Mutation(
         "a fill that turns a position round is one fill",
-        CORE + "fills.py",
+        CORE + "account/fills.py",
         "        return (fill,)\n    share",
         "        return (fill,)\n    return (fill,)\n    share",
         (UNIT + "test_exec_found_by_simulation.py",),
     ),
     Mutation(
         "a fill of a final order is refused",
-        CORE + "fills.py",
+        CORE + "account/fills.py",
         "    late = order.state.final\n",
         "    late = order.state.final\n    if late:\n        return\n",
         (UNIT + "test_exec_trading.py",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -94,20 +95,26 @@ async def test_every_hop_of_the_policy_has_a_sender_and_a_handler_below_it(stack
     await eventually(whole, SEEN_SECONDS)
 
 
-async def test_every_call_through_the_gateway_passes_both_proxies(stack: Stack) -> None:
-    """Health checks, which services ask of each other, are never traced."""
+async def test_every_call_of_the_policy_passes_both_proxies(stack: Stack) -> None:
+    """From who calls, through its proxy and the callee's, to the callee."""
 
     def whole() -> bool:
         edges = {(above.service, below.service) for above, below in pairs(spans(stack))}
-        wanted = {("qt", "gateway")}
-        for call in policy.load().calls:
-            if call.caller == policy.GATEWAY:
-                name = process(call.callee).name
-                wanted |= {("gateway", f"{name}.sidecar"), (f"{name}.sidecar", name)}
-        assert not wanted - edges
+        missing = [edge for call in policy.load().calls for edge in way(call) if edge not in edges]
+        assert not missing, missing
         return True
 
     await eventually(whole, SEEN_SECONDS)
+
+
+def way(call: policy.Call) -> list[tuple[str, str]]:
+    callee = process(call.callee).name
+    if call.caller == policy.GATEWAY:
+        callers = ["qt", policy.GATEWAY]
+    else:
+        name = process(call.caller).name
+        callers = [name, f"{name}.sidecar"]
+    return list(itertools.pairwise([*callers, f"{callee}.sidecar", callee]))
 
 
 async def test_the_trace_of_an_order_goes_from_the_candle_to_the_ledger(stack: Stack) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from math import inf, isfinite
+from math import inf
 
 from services.ai.core.manifest import Manifest
 from services.trade.candle import Candle
 
 DOWN, FLAT, UP = 0, 1, 2
+_LEAST, _MOST, _SLACK = -1e-6, 1.0 + 1e-6, 1e-3
+"""What float32 may miss of a probability, and of a sum of them."""
 IMPASSABLE = 1.1
 """A threshold that no confidence reaches."""
 
@@ -95,12 +97,32 @@ class Prediction:
     action: Action
     confidence: float
     """Probability of the likelier direction, 0 to 1; 0 when the models could not be asked."""
-    probabilities: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    votes: tuple[Vote, ...] = ()
+    hold_reason: HoldReason = HoldReason.NONE
     agreement: float = 0.0
     """Share of the models that vote for the likelier side; an excluded one votes for none."""
-    atr_fraction: float = 0.0
-    hold_reason: HoldReason = HoldReason.NONE
+    output: ModelOutput | None = None
+    """What the artifact said; None when it could not be asked."""
+    models: Sequence[str] = ()
+    weights: Sequence[float] = ()
+    """Effective share of each model."""
+
+    @property
+    def probabilities(self) -> tuple[float, float, float]:
+        """Ensemble: down, flat, up."""
+        return (0.0, 0.0, 0.0) if self.output is None else self.output.probabilities
+
+    @property
+    def atr_fraction(self) -> float:
+        """Average true range of the window as a fraction of price."""
+        return 0.0 if self.output is None else self.output.atr_fraction
+
+    @property
+    def votes(self) -> tuple[Vote, ...]:
+        """What each model says; made when asked for, as most predictions only hold."""
+        if self.output is None:
+            return ()
+        said = zip(self.models, self.output.model_probabilities, self.weights, strict=True)
+        return tuple(Vote(name, p[DOWN], p[FLAT], p[UP], weight) for name, p, weight in said)
 
     @property
     def score(self) -> float:
@@ -167,24 +189,34 @@ def decide(
         return hold(candle, HoldReason.INVALID_WINDOW)
     down, _, up = output.probabilities
     side = _side(down, up)
-    votes = tuple(
-        Vote(name, p[DOWN], p[FLAT], p[UP], weight)
-        for name, p, weight in zip(models, output.model_probabilities, weights, strict=True)
-    )
-    agreement = sum([vote.weight > 0.0 and vote.side is side for vote in votes]) / len(votes)
+    agreement = _agreement(side, output.model_probabilities, weights)
     confidence = min(1.0, max(down, up))
     least = gate.least(output.atr_fraction)
     reason = _hold_reason(side, confidence >= least, agreement >= gate.min_agreement, stale=stale)
     return Prediction(
-        candle=candle,
-        action=Action.HOLD if reason else side,
-        confidence=confidence,
-        probabilities=output.probabilities,
-        votes=votes,
-        agreement=agreement,
-        atr_fraction=output.atr_fraction,
-        hold_reason=reason,
+        candle,
+        Action.HOLD if reason else side,
+        confidence,
+        reason,
+        agreement,
+        output,
+        models,
+        weights,
     )
+
+
+def _agreement(
+    side: Action, said: Sequence[tuple[float, float, float]], weights: Sequence[float]
+) -> float:
+    """Return the share of the models that vote for a side; one of weight 0 does not vote."""
+    voters = [p for p, weight in zip(said, weights, strict=True) if weight > 0.0]
+    if side is Action.BUY:
+        agreed = [p for p in voters if p[UP] > p[DOWN]]
+    elif side is Action.SELL:
+        agreed = [p for p in voters if p[DOWN] > p[UP]]
+    else:
+        agreed = [p for p in voters if p[DOWN] == p[UP]]
+    return len(agreed) / len(said)
 
 
 def _hold_reason(side: Action, sure: bool, agreed: bool, *, stale: bool) -> HoldReason:
@@ -204,8 +236,13 @@ def _side(down: float, up: float) -> Action:
 
 
 def _sane(output: ModelOutput) -> bool:
-    for row in (output.probabilities, *output.model_probabilities):
-        # A number that is none makes the sum one too, and that passes no comparison.
-        if not (min(row) >= -1e-6 and max(row) <= 1.0 + 1e-6 and abs(sum(row) - 1.0) < 1e-3):
+    for down, flat, up in (output.probabilities, *output.model_probabilities):
+        # A number that is none passes no comparison.
+        if not (
+            _LEAST <= down <= _MOST
+            and _LEAST <= flat <= _MOST
+            and _LEAST <= up <= _MOST
+            and -_SLACK < down + flat + up - 1.0 < _SLACK
+        ):
             return False
-    return isfinite(output.atr_fraction) and output.atr_fraction >= 0.0
+    return 0.0 <= output.atr_fraction < inf

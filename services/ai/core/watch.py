@@ -7,9 +7,13 @@ decides about it in the next, from two bars after the block's end on, when all a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from services.ai.core.manifest import Manifest
 from services.trade.times import timeframe_ms
@@ -25,42 +29,32 @@ LEAST_DEVIATION = 1e-4
 _SETTLED_BARS = 2
 
 
-class Said(NamedTuple):
-    """What one model said of one candle."""
+_ONE = 1 << 20
+"""A probability of 1 in the whole numbers that are summed: their sums are exact in any order."""
 
-    model: str
-    p_down: float
-    p_up: float
-    weight: float
+Rows = npt.NDArray[np.float64]
 
 
 @dataclass(slots=True)
 class _Tally:
+    """What one model said of the candles of a block."""
+
     rows: int = 0
     ups: int = 0
     downs: int = 0
-    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0, 0.0])
-    """Of p_down, p_up, and of their squares' distance to the first value."""
-    first: tuple[float, float] = (0.0, 0.0)
+    sums: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
+    """Of p_down, p_up, and of their squares."""
 
-    def add(self, p_down: float, p_up: float) -> None:
-        if not self.rows:
-            self.first = (p_down, p_up)
-        self.rows += 1
-        self.ups += p_up > p_down
-        self.downs += p_down > p_up
-        down, up = p_down - self.first[0], p_up - self.first[1]
-        sums = self.sums
-        sums[0] += down
-        sums[1] += up
-        sums[2] += down * down
-        sums[3] += up * up
+    def add(self, p_down: npt.NDArray[np.int64], p_up: npt.NDArray[np.int64]) -> None:
+        self.rows += len(p_down)
+        found = (p_down.sum(), p_up.sum(), p_down @ p_down, p_up @ p_up)
+        self.sums = [have + int(more) for have, more in zip(self.sums, found, strict=True)]
 
     @property
     def degenerate(self) -> str:
         """Why the model is degenerate; empty when it is not."""
         deviations = [
-            max(0.0, self.sums[2 + i] / self.rows - (self.sums[i] / self.rows) ** 2) ** 0.5
+            math.sqrt(max(0, self.rows * self.sums[2 + i] - self.sums[i] ** 2)) / self.rows / _ONE
             for i in range(2)
         ]
         if max(deviations) < LEAST_DEVIATION:
@@ -93,19 +87,31 @@ class ModelWatch:
         self._excluded: dict[str, str] = {}
         """Reason by model."""
         self._changes: list[Change] = []
+        self._told: tuple[int, tuple[float, ...]] = (-1, ())
+        """Last answer, by market time: all candles of a round ask the same."""
+        self._told_to: Manifest | None = None
 
-    def observe(self, version: str, timeframe: str, close_time: int, said: Iterable[Said]) -> None:
-        """Take what the models said of a candle that closed at a market time."""
+    def observe(
+        self, version: str, timeframe: str, close_time: int, models: Sequence[str], said: Rows
+    ) -> None:
+        """Take what the models said of candles that closed at a market time.
+
+        `said` [candles, models, 3] holds p_down, p_up and the effective weight.
+        """
         if version != self._version:
             self._begin(version, timeframe, close_time)
         self._begun = min(self._begun, close_time)
+        self._told = (-1, ())
         tallies = self._tallies.setdefault(self._block(close_time), {})
-        for model, p_down, p_up, weight in said:
-            tally = tallies.get(model)
-            if tally is None:
-                tally = tallies[model] = _Tally()
-            tally.add(p_down, p_up)
-            if self._judged < 0 and weight == 0.0:
+        ups = (said[:, :, 1] > said[:, :, 0]).sum(axis=0)
+        downs = (said[:, :, 0] > said[:, :, 1]).sum(axis=0)
+        whole = np.rint(said[:, :, :2] * _ONE).astype(np.int64)
+        for place, model in enumerate(models):
+            tally = tallies.setdefault(model, _Tally())
+            tally.ups += int(ups[place])
+            tally.downs += int(downs[place])
+            tally.add(whole[:, place, 0], whole[:, place, 1])
+            if self._judged < 0 and not said[:, place, 2].all():
                 # Others, who saw the block before, have excluded it.
                 self._excluded.setdefault(model, "excluded_before")
 
@@ -124,10 +130,13 @@ class ModelWatch:
 
         Shares of 0 are excluded models; all are 0 when no model is left.
         """
+        if self._told[0] == close_time and self._told_to is manifest:
+            return self._told[1]
         if self._version == manifest.version and self._tallies:
             settled = close_time - _SETTLED_BARS * self._step
             self._judge(manifest, self._block(settled) - 1)
-        return self._shares(manifest)
+        self._told, self._told_to = (close_time, self._shares(manifest)), manifest
+        return self._told[1]
 
     def _shares(self, manifest: Manifest) -> tuple[float, ...]:
         if not self._excluded or self._version != manifest.version:

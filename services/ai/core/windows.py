@@ -127,8 +127,10 @@ class Windows:
 
     def insert(self, candle: Candle) -> Insert:
         """Keep a candle; ValueError when its open time is off the timeframe's grid."""
-        key = SeriesKey.of(candle)
-        ring = self._rings.get(key) or Ring(timeframe_ms(candle.timeframe), self._capacity)
+        key = SeriesKey(candle.venue, candle.symbol, candle.timeframe)
+        ring = self._rings.get(key)
+        if ring is None:
+            ring = Ring(timeframe_ms(candle.timeframe), self._capacity)
         result = ring.insert(candle.open_time, candle_row(candle))
         self._rings[key] = ring
         close = candle.open_time + ring.step

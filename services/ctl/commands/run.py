@@ -14,6 +14,7 @@ import typer
 
 from services.catalog.processes import process
 from services.ctl import policy
+from services.ctl.discovery import discovered
 from services.ctl.policy import GATEWAY
 from services.ctl.servers.command import Command, ServerFailed
 from services.ctl.servers.free import LOOPBACK, free_port
@@ -48,7 +49,7 @@ async def _gateway() -> None:
     door = FrontDoor(
         settings=DoorSettings(),
         mesh=MeshSettings(),
-        gateway=settings.load(GatewaySettings),
+        gateway=await asyncio.to_thread(discovered, settings.load(GatewaySettings)),
         policy=policy.load(),
         ports=WELL_KNOWN,
     )

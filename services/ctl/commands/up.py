@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from services.ctl.commands.options import DEFAULT_HOME, HomeOption
+from services.ctl.discovery import discovered
 from services.ctl.servers.command import ServerFailed, last_line
 from services.ctl.settings import GatewaySettings
 from services.ctl.supervisor.addresses import DEFAULT, Addresses
@@ -100,7 +101,7 @@ async def _foreground(request: Request) -> None:
             pace=request.pace,
             mesh=request.mesh,
             collector=settings.load(settings.ProcessSettings).otel_exporter_otlp_endpoint,
-            gateway=settings.load(GatewaySettings),
+            gateway=await asyncio.to_thread(discovered, settings.load(GatewaySettings)),
         )
         topology = Topology(home=home, addresses=addresses, options=options)
         await supervise(Supervisor(home=home, topology=topology), Console())

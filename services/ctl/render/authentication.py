@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ ROLE_HEADER = "x-token-role"
 """Set from the token's claims; what a caller sends under these names is dropped."""
 OPENAPI_PATH = "/openapi.json"
 OIDC_CLUSTER = "oidc"
+DNS = "DNS"
 TYPES = "type.googleapis.com/"
 JWT = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
 OWN, OTHER = "own", "oidc"
@@ -105,7 +107,6 @@ def _provider() -> dict[str, Any]:
         "clock_skew_seconds": tokens.SKEW_SECONDS,
         # without this a token is also taken from a query parameter, which ends up in logs
         "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
-        "jwt_cache_config": {"jwt_cache_size": 1_000},
     }
 
 
@@ -118,6 +119,9 @@ def _own(jwks: Mapping[str, Any]) -> dict[str, Any]:
         "payload_in_metadata": OWN,
         "claim_to_headers": _claims("role"),
         "local_jwks": {"inline_string": json.dumps(jwks)},
+        # the other provider has none: what was found good would outlive the key that it drops;
+        # our own keys come with a new configuration, which begins a new cache
+        "jwt_cache_config": {"jwt_cache_size": 1_000},
     }
 
 
@@ -134,7 +138,7 @@ def _oidc(settings: GatewaySettings) -> dict[str, Any]:
                 "cluster": OIDC_CLUSTER,
                 "timeout": "2s",
             },
-            "cache_duration": "60s",
+            "cache_duration": f"{settings.oidc_keys_seconds}s",
             "async_fetch": {"failed_refetch_duration": "1s"},
         },
     }
@@ -227,14 +231,26 @@ def oidc_clusters(settings: GatewaySettings, system_ca: str) -> list[dict[str, A
     if not settings.oidc_jwks_uri:
         return []
     uri = urlsplit(settings.oidc_jwks_uri)
-    secure = uri.scheme == "https"
+    host, secure = uri.hostname or "", uri.scheme == "https"
     made = piece(
         "cluster-oidc",
         name=OIDC_CLUSTER,
-        host=json.dumps(uri.hostname),
+        host=json.dumps(host),
         port=uri.port or (443 if secure else 80),
         ca=json.dumps(settings.oidc_ca_file or system_ca),
+        names=json.dumps([{"san_type": _kind(host), "matcher": {"exact": host}}]),
     )
     if not secure:
         del made["transport_socket"]
+    elif _kind(host) != DNS:
+        del made["transport_socket"]["typed_config"]["sni"]
     return [made]
+
+
+def _kind(host: str) -> str:
+    """Return what a host is in a certificate, as Envoy says it."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return DNS
+    return "IP_ADDRESS"

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from services.exec_risk.core import guard
 from services.exec_risk.core.effects import Answer
-from services.exec_risk.core.entries import leverage_of
-from services.exec_risk.core.entry import Entry
 from services.exec_risk.core.facts import TradingStateChanged
 from services.exec_risk.core.inputs import (
     ClosePosition,
@@ -16,6 +13,9 @@ from services.exec_risk.core.inputs import (
     SwitchesRead,
     ValidateEntry,
 )
+from services.exec_risk.core.protection import guard
+from services.exec_risk.core.risk.entries import leverage_of
+from services.exec_risk.core.risk.entry import Entry
 from services.exec_risk.core.rules import judge
 from services.exec_risk.core.state import Book
 from services.trade.position import ExitReason, TradingState

@@ -18,6 +18,7 @@ from services.exec_risk.core.actions import (
     Resolve,
     SetLeverage,
 )
+from services.exec_risk.core.executions.volume_profile import VolumeProfile
 from services.exec_risk.core.facts import (
     FACTS,
     Alert,
@@ -40,8 +41,7 @@ from services.exec_risk.core.facts import (
     TradingStateChanged,
 )
 from services.exec_risk.core.market import Quote
-from services.exec_risk.core.trailing import Progress
-from services.exec_risk.core.volume_profile import VolumeProfile
+from services.exec_risk.core.protection.trailing import Progress
 from services.trade.position import PositionSide, SafetyLevel, TradingState
 
 __all__ = [

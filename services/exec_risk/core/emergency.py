@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from services.exec_risk.core import guard, isolation, orders
+from services.exec_risk.core import isolation
 from services.exec_risk.core.effects import Answer
 from services.exec_risk.core.facts import (
     EmergencyReset,
@@ -18,7 +18,9 @@ from services.exec_risk.core.facts import (
     TradingStateChanged,
 )
 from services.exec_risk.core.inputs import EmergencyStop, ResetEmergency
-from services.exec_risk.core.order_kinds import LIVE_ON_EXCHANGE
+from services.exec_risk.core.orders import orders
+from services.exec_risk.core.orders.order_kinds import LIVE_ON_EXCHANGE
+from services.exec_risk.core.protection import guard
 from services.exec_risk.core.state import Book
 from services.trade.order import OrderState
 from services.trade.position import ExitReason, TradingState

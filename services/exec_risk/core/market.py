@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from services.exec_risk.core.trailing import usable
+from services.exec_risk.core.protection.trailing import usable
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from services.exec_risk.core.execution_policy import ExecutionPolicy
-from services.exec_risk.core.protection_policy import ProtectionPolicy
-from services.exec_risk.core.risk_policy import RiskPolicy
+from services.exec_risk.core.executions.execution_policy import ExecutionPolicy
+from services.exec_risk.core.protection.protection_policy import ProtectionPolicy
+from services.exec_risk.core.risk.risk_policy import RiskPolicy
 from services.trade.filters import SymbolFilters
 from services.trade.times import MINUTE_MS
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from services.exec_risk.core import emergency, following
+from services.exec_risk.core import emergency
 from services.exec_risk.core.exchange_events import PriceReport
-from services.exec_risk.core.execution_book import Quote as BookQuote
+from services.exec_risk.core.executions.execution_book import Quote as BookQuote
 from services.exec_risk.core.market import Quote
+from services.exec_risk.core.protection import following
 from services.exec_risk.core.state import Book
 
 

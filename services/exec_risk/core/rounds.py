@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from services.exec_risk.core import emergency, entries, exits, following, isolation, safety
+from services.exec_risk.core import emergency, isolation
+from services.exec_risk.core.account.periods import Round
 from services.exec_risk.core.effects import StoreVolumes
 from services.exec_risk.core.facts import RoundDecided
 from services.exec_risk.core.inputs import PredictionsArrived, Signal
-from services.exec_risk.core.periods import Round
+from services.exec_risk.core.protection import exits, following
+from services.exec_risk.core.risk import entries, safety
 from services.exec_risk.core.state import Book
 from services.trade.candle import Candle
 

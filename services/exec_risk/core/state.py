@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from services.exec_risk.core.account.periods import Day, Round
+from services.exec_risk.core.account.results import Results
+from services.exec_risk.core.account.worth import Valuation
 from services.exec_risk.core.counted import Counted
 from services.exec_risk.core.effects import AccountSnapshot, Effect, EntryPlan, StoreDay
 from services.exec_risk.core.exchange_events import OrderReport
-from services.exec_risk.core.execution_book import ExecutionBook
+from services.exec_risk.core.executions.execution_book import ExecutionBook
 from services.exec_risk.core.facts import Alert, Latch
 from services.exec_risk.core.market import Quote
-from services.exec_risk.core.order_book import Orders
-from services.exec_risk.core.periods import Day, Round
+from services.exec_risk.core.orders.order_book import Orders
 from services.exec_risk.core.policy import Gates, Policy
-from services.exec_risk.core.results import Results
-from services.exec_risk.core.trailing import Progress, Ride
-from services.exec_risk.core.worth import Valuation
+from services.exec_risk.core.protection.trailing import Progress, Ride
 from services.trade.execution import Execution
 from services.trade.filters import SymbolFilters
 from services.trade.order import Fill, Order, OrderPurpose
@@ -81,6 +81,8 @@ class Book:
     announced_ticks: int = 0
     cancelling: set[str] = field(default_factory=set)
     """Client order ids whose cancel is on its way."""
+    leaving: set[str] = field(default_factory=set)
+    """Client order ids whose cancel has no answer: it may still arrive, until they have ended."""
     at_rest: dict[str, tuple[object, ...]] = field(default_factory=dict, repr=False, compare=False)
     """What was seen, by symbol, when a position's protection lacked nothing: nothing of it is told
     or kept, the same sight only need not be looked at twice."""

@@ -5,24 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from services.exec_risk.core import (
-    child_ends,
-    commands,
-    emergency,
-    entries,
-    executing,
-    fills,
-    funding,
-    guard,
-    isolation,
-    orders,
-    prices,
-    reconcile,
-    rounds,
-    sending_again,
-    submit,
-    wallet,
-)
+from services.exec_risk.core import commands, emergency, isolation, prices, rounds
+from services.exec_risk.core.account import fills, funding, wallet
 from services.exec_risk.core.actions import Reconcile
 from services.exec_risk.core.effects import Effect
 from services.exec_risk.core.exchange_events import (
@@ -40,6 +24,7 @@ from services.exec_risk.core.exchange_events import (
     SymbolsListed,
     WalletReport,
 )
+from services.exec_risk.core.executions import child_ends, executing, submit
 from services.exec_risk.core.inputs import (
     CancelAnswered,
     CancelOrder,
@@ -67,7 +52,11 @@ from services.exec_risk.core.inputs import (
     ValidateEntry,
     VerifyDue,
 )
-from services.exec_risk.core.order_kinds import is_protection
+from services.exec_risk.core.orders import orders, sending_again
+from services.exec_risk.core.orders.order_kinds import is_protection
+from services.exec_risk.core.protection import guard
+from services.exec_risk.core.reconciling import reconcile
+from services.exec_risk.core.risk import entries
 from services.exec_risk.core.state import Book
 from services.trade.order import Order, OrderPurpose, OrderState
 from services.trade.position import ExitReason, Position
@@ -206,7 +195,7 @@ class Trader:
                 self._refused(order, Refused("rejected", event.report.reason), "found")
                 return
             if not event.report.state.final:
-                self.book.cancelling.discard(event.client_order_id)
+                orders.still_there(self.book, order)
             self._after(orders.apply_report(self.book, order, event.report, "found"))
         elif order.state is OrderState.SUBMITTED:
             return  # it was sent again since it was asked for; its own answer is on its way
@@ -231,8 +220,11 @@ class Trader:
             self._after(orders.apply_report(book, order, outcome.report, "canceled"))
             return
         book.cancelling.discard(event.client_order_id)
-        if isinstance(outcome, Refused) and outcome.retryable:
-            return  # the next tick asks for the cancel again
+        if isinstance(outcome, Refused):
+            if outcome.retryable:
+                return  # the next tick asks for the cancel again
+        else:
+            book.leaving.add(event.client_order_id)
         orders.lost(book, order, "cancel was not confirmed")
 
     def _stream_state(self, event: StreamStateChanged) -> None:

@@ -17,6 +17,8 @@ _SERVER_FAULTS = frozenset(
 )
 """Codes that make a server's span an error; others are the caller's own doing."""
 _NO_FAILURE = frozenset(("OK", "CANCELLED"))
+_HEALTH_CHECK = "/grpc.health.v1.Health/Check"
+"""Asked all the time: written only when the caller's flag is up."""
 
 
 class TracingInterceptor(WrappingInterceptor):
@@ -24,6 +26,10 @@ class TracingInterceptor(WrappingInterceptor):
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
+
+    def wraps(self, method: str) -> bool:
+        """Also trace health checks, whose callers raise the flag when an answer is new."""
+        return method == _HEALTH_CHECK or super().wraps(method)
 
     def around(self, call: Call) -> AbstractAsyncContextManager[None]:
         """Trace one call."""
@@ -41,7 +47,8 @@ class TracingInterceptor(WrappingInterceptor):
             code = code_name(call)
             raise
         finally:
-            if place.sampled or code not in _NO_FAILURE:
+            failed = code not in _NO_FAILURE and call.method != _HEALTH_CHECK
+            if place.sampled or failed:
                 self._write(call, place, parent, began, code)
 
     def _write(

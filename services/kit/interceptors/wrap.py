@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 
 INFRASTRUCTURE = ("/grpc.health.", "/grpc.reflection.")
-"""Methods that are not wrapped: health watches use a form that wrappers break."""
+"""Methods that are not wrapped as a rule: health watches use a form that wrappers break."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,10 @@ Around = Callable[[Call], AbstractAsyncContextManager[None]]
 class WrappingInterceptor(grpc.aio.ServerInterceptor):
     """Runs every method, also streaming ones, inside `around`."""
 
+    def wraps(self, method: str) -> bool:
+        """Say whether a method, `/package.Service/Method`, is wrapped."""
+        return not method.startswith(INFRASTRUCTURE)
+
     @abstractmethod
     def around(self, call: Call) -> AbstractAsyncContextManager[None]:
         """Return what surrounds the call."""
@@ -44,7 +48,7 @@ class WrappingInterceptor(grpc.aio.ServerInterceptor):
         """Wrap the handler of the called method."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or method.startswith(INFRASTRUCTURE):
+        if handler is None or not self.wraps(method):
             return handler
         return wrap(handler, method, self.around)
 

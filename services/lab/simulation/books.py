@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 
-from services.exec_risk.core.fills import REST
+from services.exec_risk.core.account.fills import REST
 from services.lab.simulation.ledger import Ledger
 from services.lab.simulation.store import Rows
 from services.lab.simulation.venue import BALANCE, Venue

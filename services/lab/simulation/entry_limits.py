@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from services.exec_risk.core.clusters import cluster_of
 from services.exec_risk.core.policy import Policy
+from services.exec_risk.core.risk.clusters import cluster_of
 from services.lab.simulation.invariants import Overlay
 from services.lab.simulation.store import Rows
 from services.trade.order import Order, OrderPurpose, Side

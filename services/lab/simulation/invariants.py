@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from services.exec_risk.core import effects as fx
-from services.exec_risk.core import lifecycle
-from services.exec_risk.core.fills import REST
+from services.exec_risk.core.account.fills import REST
+from services.exec_risk.core.orders import lifecycle
 from services.lab.simulation.market import VENUE
 from services.lab.simulation.script import Script
 from services.lab.simulation.store import Rows

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 
-from services.exec_risk.core.execution_policy import ExecutionPolicy
+from services.exec_risk.core.executions.execution_policy import ExecutionPolicy
 from services.exec_risk.core.policy import Policy
-from services.exec_risk.core.protection_policy import ProtectionPolicy
-from services.exec_risk.core.risk_policy import RiskPolicy
+from services.exec_risk.core.protection.protection_policy import ProtectionPolicy
+from services.exec_risk.core.risk.risk_policy import RiskPolicy
 from services.lab.simulation.faults import Fault
 from services.lab.simulation.market import VENUE
 from services.lab.simulation.story import Line

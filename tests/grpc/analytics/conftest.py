@@ -22,6 +22,8 @@ from services.analytics.core.trades import Trade, TradeStatus
 from services.analytics.health_store import HealthStore
 from services.analytics.metrics import AnalyticsMetrics
 from services.analytics.peers import Peers
+from services.analytics.policy_store import PolicyStore
+from services.analytics.rebalance_requests import RebalanceRequests
 from services.analytics.servicer import AnalyticsServicer
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.views import Cursor, RecordedEvent, Views
@@ -149,13 +151,21 @@ async def served(free_port: int) -> AsyncIterator[Running]:
         interval=5,
         flush_interval=10,
         look_interval=1,
-        peers=Peers("", []),
+        peers=Peers("", [], process.telemetry),
     )
 
     async def build(process: Process) -> Servicers:
         process.components.set("postgres", True)
         process.components.set("migrations", True)
-        servicer = AnalyticsServicer(process=process, settings=settings, views=views, watch=watch)
+        servicer = AnalyticsServicer(
+            process=process,
+            settings=settings,
+            views=views,
+            watch=watch,
+            policies=PolicyStore(database, settings.first_policy),
+            policy_changed=asyncio.Event().set,
+            ask_rebalance=RebalanceRequests(database).ask,
+        )
         return [(rpc.add_AnalyticsServiceServicer_to_server, servicer)]
 
     task = asyncio.create_task(process.run(build))

@@ -13,10 +13,11 @@ import pytest_asyncio
 
 from services.exec_risk.app import MIGRATIONS, SCHEMA
 from services.exec_risk.core import effects as fx
-from services.exec_risk.core import entry_counts, inputs
 from services.exec_risk.core import exchange_events as ex
+from services.exec_risk.core import inputs
 from services.exec_risk.core.policy import Policy
-from services.exec_risk.core.risk_policy import RiskPolicy
+from services.exec_risk.core.risk import entry_counts
+from services.exec_risk.core.risk.risk_policy import RiskPolicy
 from services.exec_risk.core.rules import blocked_by
 from services.exec_risk.core.state import KEEP_MS, Book
 from services.exec_risk.store import PostgresStore

@@ -15,11 +15,11 @@ from services.exec_risk.app import MIGRATIONS, SCHEMA
 from services.exec_risk.commit_statement import ANSWERS_CHANNEL
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import inputs
-from services.exec_risk.core.execution_policy import ExecutionPolicy
+from services.exec_risk.core.executions.execution_policy import ExecutionPolicy
 from services.exec_risk.core.inputs import Tick
 from services.exec_risk.core.policy import Policy
+from services.exec_risk.core.protection.trailing import Stage
 from services.exec_risk.core.trader import Trader
-from services.exec_risk.core.trailing import Stage
 from services.exec_risk.purge import purge_once
 from services.exec_risk.store import PostgresStore
 from services.exec_risk.views import Views

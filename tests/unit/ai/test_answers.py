@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from quantum.ai.v1 import signal_pb2
 
-from services.ai.codec import batch_to_pb, prediction_to_pb
+from services.ai.batch_wire import batch_to_bytes
 from services.ai.core.answers import Answer, Policy, Question, answer, ask, batches
 from services.ai.core.ensemble import Action, Gate, HoldReason, ModelOutput
 from services.ai.core.windows import Windows
@@ -130,9 +131,7 @@ def test_the_same_candles_make_the_same_message_in_any_order(order: list[int]) -
     first = batches(answered(*items), manifest())[0]
     second = batches(answered(*(items[n] for n in order)), manifest())[0]
     assert first.message_id == second.message_id
-    assert batch_to_pb(first).SerializeToString(deterministic=True) == batch_to_pb(
-        second
-    ).SerializeToString(deterministic=True)
+    assert batch_to_bytes(first) == batch_to_bytes(second)
 
 
 def test_another_model_makes_another_message() -> None:
@@ -144,8 +143,8 @@ def test_another_model_makes_another_message() -> None:
 @pytest.mark.parametrize("found", [UP, DOWN, FLAT])
 def test_actions_are_enums_on_the_wire(found: ModelOutput) -> None:
     """Incident 100: an action is one of three numbers, never a spelling."""
-    (first,) = answered((candle(7), found))
-    message = prediction_to_pb(first.prediction)
+    batch = batches(answered((candle(7), found)), manifest())[0]
+    (message,) = signal_pb2.PredictionBatch.FromString(batch_to_bytes(batch)).predictions
     assert message.action in (1, 2, 3)
     assert (message.action == 3) == (message.signal_id == "")
     assert (message.action == 3) == (message.hold_reason != "")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ai.core.manifest import Manifest
-from services.ai.core.watch import ModelWatch, Said
+from services.ai.core.watch import ModelWatch
 from tests.unit.ai.candle_samples import MINUTE, manifest
 
 BLOCK = 20
@@ -40,11 +41,11 @@ def still(number: int) -> tuple[float, float]:
 def feed(watch: ModelWatch, start: int, end: int, *, version: str = "v1", **models: Model) -> None:
     """Candles that close `start` to `end` bars after the origin."""
     for number in range(start, end):
-        said = []
-        for name, weight in zip(NAMES, WEIGHTS, strict=True):
-            down, up = models.get(name, lively)(number)
-            said.append(Said(name, down, up, weight))
-        watch.observe(version, "1m", ORIGIN + number * MINUTE, said)
+        said = [
+            (*models.get(name, lively)(number), weight)
+            for name, weight in zip(NAMES, WEIGHTS, strict=True)
+        ]
+        watch.observe(version, "1m", ORIGIN + number * MINUTE, NAMES, np.array([said]))
 
 
 def at(watch: ModelWatch, bar: int, version: str = "v1") -> tuple[float, ...]:
@@ -107,8 +108,8 @@ def test_few_answers_or_half_a_block_prove_nothing() -> None:
 def test_a_replica_that_begins_late_takes_over_what_the_others_know() -> None:
     watch = new()
     for number in range(5, 10):
-        said = [Said(n, *lively(number), 0.0 if n == "c" else 0.33) for n in NAMES]
-        watch.observe("v1", "1m", ORIGIN + number * MINUTE, said)
+        said = [(*lively(number), 0.0 if n == "c" else 0.33) for n in NAMES]
+        watch.observe("v1", "1m", ORIGIN + number * MINUTE, NAMES, np.array([said]))
     assert at(watch, 10)[2] == 0.0
 
 
@@ -132,3 +133,16 @@ def test_the_order_of_arrival_within_a_block_decides_nothing(random: object, mod
     for one in (watch, ordered):
         feed(one, BLOCK + 1, BLOCK + 4)
     assert at(watch, BLOCK + 3) == at(ordered, BLOCK + 3)
+
+
+@pytest.mark.parametrize("lively_rows", [0, 3, 20, 40])
+def test_how_answers_are_gathered_into_batches_decides_nothing(lively_rows: int) -> None:
+    """Sums are of whole numbers: no rounding depends on what came together."""
+    rows = [(*lively(number), 0.25) for number in range(40)]
+    rows[lively_rows:] = [(*still(number), 0.25) for number in range(lively_rows, 40)]
+    together, apart = new(), new()
+    together.observe("v1", "1m", ORIGIN + MINUTE, NAMES, np.array([[row] * 4 for row in rows]))
+    for row in rows:
+        apart.observe("v1", "1m", ORIGIN + MINUTE, NAMES, np.array([[row] * 4]))
+    assert at(together, BLOCK + 4) == at(apart, BLOCK + 4)
+    assert together.excluded == apart.excluded

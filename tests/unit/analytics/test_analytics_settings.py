@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 from pydantic import ValidationError
@@ -24,15 +25,34 @@ def test_the_guides_names_and_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.expected == ("ai", "exec_risk", "analytics")
 
 
-@pytest.mark.parametrize("name", ["HFOS_ENABLED", "PBA_ENABLED", "PAL_ENABLED", "CLM_ENABLED"])
 def test_a_layer_that_does_not_exist_cannot_be_switched_on(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv(name, "true")
+    monkeypatch.setenv("CLM_ENABLED", "true")
     with pytest.raises(ValidationError) as failure:
         AnalyticsSettings(_env_file=None)
     (line,) = describe_errors(failure.value)
-    assert line.startswith(f"setting {name}: ") and "is not part of this version" in line
+    assert line.startswith("setting CLM_ENABLED: ") and "is not part of this version" in line
+
+
+def test_the_first_policy_says_what_the_limits_of_the_services_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {
+        "SIGNAL_SHARE": "aggressive",
+        "MAX_POSITIONS": "150",
+        "MAX_LEVERAGE": "7",
+        "MAX_SLIPPAGE_PERCENT": "8",
+        "MAX_ORDERS_PER_MINUTE": "60",
+        "HFOS_ENABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    settings = AnalyticsSettings(_env_file=None)
+    policy = settings.first_policy
+    assert settings.hfos_enabled and not policy.broken_rules()
+    assert (policy.version, policy.signal_share, policy.max_positions) == (1, 0.1, 100)
+    assert (policy.max_leverage, policy.max_orders_per_minute) == (7, 60)
+    assert policy.max_slippage == Decimal("0.05")
 
 
 @pytest.mark.parametrize(

@@ -120,8 +120,8 @@ def without(header: str) -> Callable[[Outgoing], Message]:
 
     def change(sent: Outgoing) -> Message:
         message = delivered(sent)
-        del message.headers[header]
-        return message
+        kept = {name: value for name, value in message.headers.items() if name != header}
+        return replace(message, headers=kept)
 
     return change
 
@@ -130,9 +130,7 @@ def with_header(header: str, value: str) -> Callable[[Outgoing], Message]:
     """A delivery with another header."""
 
     def change(sent: Outgoing) -> Message:
-        message = delivered(sent)
-        message.headers[header] = value
-        return message
+        return delivered(replace(sent, headers={**sent.headers, header: value}))
 
     return change
 

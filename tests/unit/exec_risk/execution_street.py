@@ -11,7 +11,7 @@ from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
 from services.exec_risk.core.policy import Gates, Policy
-from services.exec_risk.core.reconcile import START
+from services.exec_risk.core.reconciling.reconcile import START
 from services.exec_risk.core.trader import Event, Trader
 from services.trade.execution import Execution
 from services.trade.order import Order, OrderPurpose, OrderState, OrderType, Side, TimeInForce

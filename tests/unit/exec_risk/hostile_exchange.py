@@ -10,7 +10,7 @@ from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
 from services.exec_risk.core.policy import Policy
-from services.exec_risk.core.reconcile import START
+from services.exec_risk.core.reconciling.reconcile import START
 from services.exec_risk.core.trader import Event
 from services.trade.candle import Candle
 from services.trade.order import Fill, Order, OrderPurpose, OrderState, OrderType, Side

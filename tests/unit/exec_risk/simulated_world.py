@@ -12,14 +12,14 @@ from typing import Literal
 
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
+from services.exec_risk.core.account.periods import Day
+from services.exec_risk.core.account.results import of_position
+from services.exec_risk.core.executions.volume_profile import VolumeProfile
 from services.exec_risk.core.inputs import Command
-from services.exec_risk.core.order_book import Orders
-from services.exec_risk.core.periods import Day
+from services.exec_risk.core.orders.order_book import Orders
 from services.exec_risk.core.policy import Policy
-from services.exec_risk.core.results import of_position
+from services.exec_risk.core.protection.trailing import Progress
 from services.exec_risk.core.state import Book
-from services.exec_risk.core.trailing import Progress
-from services.exec_risk.core.volume_profile import VolumeProfile
 from services.exec_risk.seams import StoreUnavailable, Switches
 from services.trade.candle import Candle
 from services.trade.execution import Execution

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.exec_risk.core.counted import Counted
-from services.exec_risk.core.order_book import Orders
+from services.exec_risk.core.orders.order_book import Orders
 from services.trade.order import Order, OrderState
 from services.trade.values import with_values
 from tests.unit.exec_risk.test_exec_order_book import ORDER

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
-from services.exec_risk.core.differences import Kind, differences
 from services.exec_risk.core.policy import Policy
-from services.exec_risk.core.reconcile import ASKED, START, VERIFY, VERIFY_AGAIN
+from services.exec_risk.core.reconciling.differences import Kind, differences
+from services.exec_risk.core.reconciling.reconcile import ASKED, START, VERIFY, VERIFY_AGAIN
 from services.trade.order import OrderPurpose, OrderState, Side
 from services.trade.position import ExitReason
 from tests.unit.exec_risk.account_desk import PRICE, SYMBOLS, Desk, fill_of, report

@@ -10,8 +10,10 @@ import pytest
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
-from services.exec_risk.core.differences import differences
+from services.exec_risk.core.executions.execution_policy import ExecutionPolicy
 from services.exec_risk.core.policy import Policy
+from services.exec_risk.core.reconciling.differences import differences
+from services.trade.execution import ExecutionStrategy
 from services.trade.order import Fill, Order, OrderPurpose, OrderState, Side
 from services.trade.position import ExitReason
 from tests.unit.exec_risk.account_desk import MINUTE, SYMBOLS, Desk, fill_of, report, signal_of
@@ -309,6 +311,50 @@ def test_a_larger_stop_stays_while_its_entry_may_have_filled_on() -> None:
     desk.accept_all()
     desk.tell(inputs.Tick())
     assert large.client_order_id in desk.book.cancelling
+
+
+def test_a_larger_stop_stays_while_parts_of_its_entry_follow() -> None:
+    """Incident 10: the next part of an iceberg is sent and filled while a cancel is on its way."""
+    policy = ExecutionPolicy(entry_strategy=ExecutionStrategy.ICEBERG, slices=5)
+    desk = Desk(Policy(execution=policy))
+    desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
+    for _ in range(3):
+        desk.accept_all()
+        part = desk.placed(OrderPurpose.ENTRY)[-1]
+        desk.fill(part)
+    small, large = desk.placed(OrderPurpose.STOP_LOSS)[-2:]
+    assert (small.quantity, large.quantity) == (2 * part.quantity, 3 * part.quantity)
+    desk.tell(ex.FillReport(by_hand(desk, Side.SELL, 2 * part.quantity, "9")))
+    desk.accept_all()
+    assert large.client_order_id not in desk.book.cancelling
+    part = desk.placed(OrderPurpose.ENTRY)[-1]
+    desk.tell(inputs.CancelOrder("ask", part.client_order_id))
+    desk.tell(report(part, OrderState.CANCELED))
+    desk.tell(inputs.Tick())
+    assert not desk.book.executing.busy
+    assert large.client_order_id in desk.book.cancelling
+
+
+def test_a_stop_whose_cancel_may_still_arrive_stands_in_for_nothing() -> None:
+    """Incident 10: a lost cancel came late, after the stops that it stood in for were cancelled."""
+    desk = Desk()
+    desk.open()
+    first = desk.placed(OrderPurpose.STOP_LOSS)[-1]
+    half = first.quantity / 2
+    desk.tell(ex.FillReport(by_hand(desk, Side.SELL, half, "9")))
+    desk.accept_all()
+    second = desk.placed(OrderPurpose.STOP_LOSS)[-1]
+    assert desk.book.cancelling >= {first.client_order_id}
+    lost = ex.Unknown("no answer")
+    desk.tell(inputs.CancelAnswered(first.client_order_id, lost))
+    desk.tell(ex.FillReport(by_hand(desk, Side.BUY, half, "10")))
+    desk.tell(inputs.OrderFound(first.client_order_id, report(first)))
+    third = desk.placed(OrderPurpose.STOP_LOSS)[-1]
+    assert third.quantity == first.quantity
+    assert second.client_order_id not in desk.book.cancelling
+    desk.accept(third)
+    assert third.client_order_id not in desk.book.cancelling
+    assert desk.book.cancelling >= {first.client_order_id, second.client_order_id}
 
 
 def test_the_plan_of_an_entry_that_waits_over_midnight_is_kept() -> None:

@@ -13,8 +13,8 @@ from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
 from services.exec_risk.core.policy import Policy
-from services.exec_risk.core.protection_policy import ProtectionPolicy
-from services.exec_risk.core.sizing import size
+from services.exec_risk.core.protection.protection_policy import ProtectionPolicy
+from services.exec_risk.core.risk.sizing import size
 from services.trade.order import OrderPurpose, OrderState, Side
 from tests.unit.exec_risk.account_desk import MINUTE, Desk, filters_of, report, signal_of
 

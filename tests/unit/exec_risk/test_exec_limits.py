@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.exec_risk.core import effects as fx
-from services.exec_risk.core import entry_counts, inputs
 from services.exec_risk.core import exchange_events as ex
-from services.exec_risk.core.clusters import cluster_of
+from services.exec_risk.core import inputs
 from services.exec_risk.core.policy import Policy
-from services.exec_risk.core.risk_policy import RiskPolicy
+from services.exec_risk.core.risk import entry_counts
+from services.exec_risk.core.risk.clusters import cluster_of
+from services.exec_risk.core.risk.risk_policy import RiskPolicy
 from services.trade.order import Order, OrderPurpose, OrderState, Side
 from services.trade.position import TradingState
 from tests.unit.exec_risk.account_desk import MINUTE, PRICE, Desk, report, signal_of

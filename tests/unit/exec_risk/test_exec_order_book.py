@@ -8,7 +8,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.exec_risk.core.order_book import Orders
+from services.exec_risk.core.orders.order_book import Orders
 from services.trade.order import Order, OrderPurpose, OrderState, OrderType, Side
 
 ORDER = Order(

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import inputs
 from services.exec_risk.core.exchange_events import Accepted, Unknown
-from services.exec_risk.core.protection import AbsurdDistance, fractions, levels
-from services.exec_risk.core.protection_policy import ProtectionPolicy
+from services.exec_risk.core.protection.protection import AbsurdDistance, fractions, levels
+from services.exec_risk.core.protection.protection_policy import ProtectionPolicy
 from services.trade.order import OrderPurpose, OrderState, OrderType, Side
 from services.trade.position import ExitReason, PositionSide
 from tests.unit.exec_risk.account_desk import Desk, filters_of, report, signal_of

@@ -8,12 +8,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.exec_risk.core import effects as fx
+from services.exec_risk.core.orders.refusals import may_try
 from services.exec_risk.core.policy import Policy
-from services.exec_risk.core.protection import tighter
-from services.exec_risk.core.refusals import may_try
+from services.exec_risk.core.protection.protection import tighter
+from services.exec_risk.core.protection.stop_orders import MAX_UNRESOLVED_STOPS, live_stop
+from services.exec_risk.core.protection.trailing import Stage
 from services.exec_risk.core.state import Book
-from services.exec_risk.core.stop_orders import MAX_UNRESOLVED_STOPS, live_stop
-from services.exec_risk.core.trailing import Stage
 from services.trade.order import Order, OrderPurpose, OrderState, Side
 from services.trade.position import Position
 from tests.unit.exec_risk.hostile_exchange import SYMBOL, HostileExchange, purposes

@@ -12,9 +12,9 @@ from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
 from services.exec_risk.core.policy import Gates, Policy
-from services.exec_risk.core.protection import AbsurdDistance, check_stop
-from services.exec_risk.core.protection_policy import Partial, ProtectionPolicy
-from services.exec_risk.core.risk_policy import RiskPolicy
+from services.exec_risk.core.protection.protection import AbsurdDistance, check_stop
+from services.exec_risk.core.protection.protection_policy import Partial, ProtectionPolicy
+from services.exec_risk.core.risk.risk_policy import RiskPolicy
 from services.exec_risk.overdue import Overdue
 from services.trade.order import OrderPurpose, OrderState, Side
 from services.trade.position import ExitReason, PositionSide, TradingState

@@ -12,7 +12,7 @@ from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
 from services.exec_risk.core.policy import Policy
-from services.exec_risk.core.protection_policy import ProtectionPolicy
+from services.exec_risk.core.protection.protection_policy import ProtectionPolicy
 from services.trade.order import Order, OrderPurpose, OrderState
 from tests.unit.exec_risk.account_desk import MINUTE, Desk, fill_of
 

@@ -13,9 +13,9 @@ from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
 from services.exec_risk.core.policy import Policy
-from services.exec_risk.core.protection_policy import Partial, ProtectionPolicy
-from services.exec_risk.core.targets import ladder
-from services.exec_risk.core.trailing import Ride
+from services.exec_risk.core.protection.protection_policy import Partial, ProtectionPolicy
+from services.exec_risk.core.protection.targets import ladder
+from services.exec_risk.core.protection.trailing import Ride
 from services.trade.order import Order, OrderPurpose, OrderState, OrderType, Side
 from services.trade.position import ExitReason, PositionSide
 from tests.unit.exec_risk.account_desk import MINUTE, Desk, filters_of, report, signal_of

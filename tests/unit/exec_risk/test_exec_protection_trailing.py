@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
-from services.exec_risk.core import inputs, trailing
+from services.exec_risk.core import inputs
 from services.exec_risk.core.policy import Policy
-from services.exec_risk.core.protection import tighter
-from services.exec_risk.core.protection_policy import ProtectionPolicy
-from services.exec_risk.core.trailing import Progress, Ride, Stage
+from services.exec_risk.core.protection import trailing
+from services.exec_risk.core.protection.protection import tighter
+from services.exec_risk.core.protection.protection_policy import ProtectionPolicy
+from services.exec_risk.core.protection.trailing import Progress, Ride, Stage
 from services.trade.order import Order, OrderPurpose, OrderState, Side
 from services.trade.position import ExitReason, PositionSide
 from tests.unit.exec_risk.account_desk import MINUTE, PRICE, Desk, filters_of, report, signal_of

@@ -11,7 +11,7 @@ import pytest
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
-from services.exec_risk.core.reconcile import START
+from services.exec_risk.core.reconciling.reconcile import START
 from services.trade.order import OrderPurpose, OrderState, Side
 from services.trade.position import TradingState
 from tests.unit.exec_risk.account_desk import MINUTE, Desk, fill_of, report, signal_of

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
+from services.exec_risk.core.account.results import ClosedTrade
 from services.exec_risk.core.market import Quote
 from services.exec_risk.core.policy import Gates, Policy
-from services.exec_risk.core.protection_policy import ProtectionPolicy
-from services.exec_risk.core.results import ClosedTrade
-from services.exec_risk.core.risk_policy import RiskPolicy
+from services.exec_risk.core.protection.protection_policy import ProtectionPolicy
+from services.exec_risk.core.risk.risk_policy import RiskPolicy
+from services.exec_risk.core.risk.safety import MULTIPLIERS
 from services.exec_risk.core.rules import RULES, blocked_by
-from services.exec_risk.core.safety import MULTIPLIERS
 from services.trade.order import OrderPurpose, OrderState, Side
 from services.trade.position import SafetyLevel, TradingState
 from tests.unit.exec_risk.account_desk import MINUTE, START, Desk, filters_of, signal_of

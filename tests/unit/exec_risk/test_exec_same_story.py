@@ -11,9 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.exec_risk.core import effects as fx
-from services.exec_risk.core.execution_policy import ExecutionPolicy
+from services.exec_risk.core.executions.execution_policy import ExecutionPolicy
 from services.exec_risk.core.policy import Policy
-from services.exec_risk.core.risk_policy import RiskPolicy
+from services.exec_risk.core.risk.risk_policy import RiskPolicy
 from services.trade.execution import ExecutionStrategy
 from services.trade.order import Order
 from tests.unit.exec_risk.told_theatre import Theatre

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from services.exec_risk.core.risk_policy import RiskPolicy
+from services.exec_risk.core.risk.risk_policy import RiskPolicy
 from services.exec_risk.risk_settings import RiskSettings
 from services.exec_risk.settings import Settings
 from services.kit.settings import ProcessSettings

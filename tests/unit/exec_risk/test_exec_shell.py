@@ -12,7 +12,7 @@ import pytest
 
 from services.exec_risk.core.inputs import Prediction, PredictionsArrived
 from services.exec_risk.core.policy import Gates, Policy
-from services.exec_risk.core.protection_policy import ProtectionPolicy
+from services.exec_risk.core.protection.protection_policy import ProtectionPolicy
 from services.exec_risk.leader import Leader
 from services.exec_risk.sender import SenderLimits
 from services.exec_risk.term import Term, TermLimits

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.exec_risk.core import effects as fx
-from services.exec_risk.core import sizing
-from services.exec_risk.core.entry import Entry
+from services.exec_risk.core.account.results import ClosedTrade, Results
 from services.exec_risk.core.policy import Policy
-from services.exec_risk.core.results import ClosedTrade, Results
-from services.exec_risk.core.safety import MULTIPLIERS
+from services.exec_risk.core.risk import sizing
+from services.exec_risk.core.risk.entry import Entry
+from services.exec_risk.core.risk.safety import MULTIPLIERS
 from services.trade.order import Side
 from services.trade.position import SafetyLevel
 from tests.unit.exec_risk.account_desk import START, Desk, signal_of

@@ -10,16 +10,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from services.exec_risk.core import effects as fx
-from services.exec_risk.core import entry_counts, inputs
 from services.exec_risk.core import exchange_events as ex
-from services.exec_risk.core.execution_life import ENDS, PHASES, end, enter
-from services.exec_risk.core.execution_policy import ExecutionPolicy
-from services.exec_risk.core.impact import expected
-from services.exec_risk.core.lifecycle import IllegalTransition
+from services.exec_risk.core import inputs
+from services.exec_risk.core.executions.execution_life import ENDS, PHASES, end, enter
+from services.exec_risk.core.executions.execution_policy import ExecutionPolicy
+from services.exec_risk.core.executions.impact import expected
+from services.exec_risk.core.executions.strategies.sliced import schedule
+from services.exec_risk.core.executions.strategies.smart import chosen
+from services.exec_risk.core.executions.volume_profile import HOURS, VolumeProfile
+from services.exec_risk.core.orders.lifecycle import IllegalTransition
 from services.exec_risk.core.policy import Policy
-from services.exec_risk.core.strategies.sliced import schedule
-from services.exec_risk.core.strategies.smart import chosen
-from services.exec_risk.core.volume_profile import HOURS, VolumeProfile
+from services.exec_risk.core.risk import entry_counts
 from services.trade.candle import Candle
 from services.trade.execution import (
     Execution,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
-from services.exec_risk.core import inputs, lifecycle
+from services.exec_risk.core import inputs
+from services.exec_risk.core.orders import lifecycle
 from services.exec_risk.core.policy import Gates, Policy
 from services.trade.order import OrderPurpose, OrderState, Side
 from services.trade.position import ExitReason, TradingState

@@ -19,7 +19,7 @@ from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
 from services.exec_risk.core.policy import Policy
-from services.exec_risk.core.reconcile import START
+from services.exec_risk.core.reconciling.reconcile import START
 from services.exec_risk.core.state import Book
 from services.exec_risk.core.trader import Event, Trader
 from services.lab.simulation.store import Rows, apply, read

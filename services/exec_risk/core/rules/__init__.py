@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.exec_risk.core.entry import Entry
+from services.exec_risk.core.risk.entry import Entry
 from services.exec_risk.core.rules.account import ACCOUNT
 from services.exec_risk.core.rules.advice import ADVICE
 from services.exec_risk.core.rules.gates import GATES, blocked_by

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from services.exec_risk.core import entry_counts, leverage
-from services.exec_risk.core.entry import Entry
+from services.exec_risk.core.risk import entry_counts, leverage
+from services.exec_risk.core.risk.entry import Entry
 from services.exec_risk.core.rules.rule import Rule
 from services.trade.times import MINUTE_MS
 

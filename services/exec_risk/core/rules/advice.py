@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.exec_risk.core.entry import Entry
+from services.exec_risk.core.risk.entry import Entry
 from services.exec_risk.core.rules.rule import Rule
 from services.trade.order import OrderState
 

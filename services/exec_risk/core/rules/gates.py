@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.exec_risk.core import safety
+from services.exec_risk.core.risk import safety
 from services.exec_risk.core.rules.rule import Gate
 from services.exec_risk.core.state import Book
 from services.trade.position import TradingState

@@ -6,8 +6,8 @@ passes there. On demo and live what is not known or old refuses.
 
 from __future__ import annotations
 
-from services.exec_risk.core import costs, protection
-from services.exec_risk.core.entry import Entry
+from services.exec_risk.core.protection import costs, protection
+from services.exec_risk.core.risk.entry import Entry
 from services.exec_risk.core.rules.rule import Rule
 from services.trade.position import PositionSide
 

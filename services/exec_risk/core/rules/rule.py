@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.exec_risk.core.entry import Entry
 from services.exec_risk.core.policy import Policy
+from services.exec_risk.core.risk.entry import Entry
 from services.exec_risk.core.state import Book
 
 

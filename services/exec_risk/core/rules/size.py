@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from services.exec_risk.core.entry import Entry
+from services.exec_risk.core.executions.strategies import smart
+from services.exec_risk.core.risk.entry import Entry
 from services.exec_risk.core.rules.rule import Rule
-from services.exec_risk.core.strategies import smart
 
 
 def _notional(entry: Entry) -> str | None:

@@ -13,7 +13,7 @@ import pytest
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core.inputs import Signal
 from services.exec_risk.core.policy import Policy
-from services.exec_risk.core.risk_policy import RiskPolicy
+from services.exec_risk.core.risk.risk_policy import RiskPolicy
 from services.lab.simulation import books, entry_limits
 from services.lab.simulation import invariants as must
 from services.lab.simulation.faults import KINDS, Faults

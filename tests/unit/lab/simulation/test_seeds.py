@@ -101,6 +101,8 @@ REGRESSIONS = {
     (527, 6.0): "an id that was sent without a store and has ended was used again",
     (29, 24.0): "a stop that no longer rested stood in at a start for the one that did",
     (152, 24.0): "two readings from before a fill put the wallet back to what it was",
+    (350, 24.0): "a stop was cancelled while the next part of an iceberg filled",
+    (544, 24.0): "a cancel without an answer came late, after other stops were cancelled for it",
     (1111, 6.0): "what waited during a freeze was decided before the gates were looked at",
 }
 

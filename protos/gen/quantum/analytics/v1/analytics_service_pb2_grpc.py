@@ -81,6 +81,21 @@ class AnalyticsServiceStub:
                 request_serializer=quantum_dot_analytics_dot_v1_dot_learning__pb2.TriggerRetrainingRequest.SerializeToString,
                 response_deserializer=quantum_dot_analytics_dot_v1_dot_learning__pb2.TriggerRetrainingResponse.FromString,
                 _registered_method=True)
+        self.GetPolicy = channel.unary_unary(
+                '/quantum.analytics.v1.AnalyticsService/GetPolicy',
+                request_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.GetPolicyRequest.SerializeToString,
+                response_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.GetPolicyResponse.FromString,
+                _registered_method=True)
+        self.UpdatePolicy = channel.unary_unary(
+                '/quantum.analytics.v1.AnalyticsService/UpdatePolicy',
+                request_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.UpdatePolicyRequest.SerializeToString,
+                response_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.UpdatePolicyResponse.FromString,
+                _registered_method=True)
+        self.TriggerRebalance = channel.unary_unary(
+                '/quantum.analytics.v1.AnalyticsService/TriggerRebalance',
+                request_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.TriggerRebalanceRequest.SerializeToString,
+                response_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.TriggerRebalanceResponse.FromString,
+                _registered_method=True)
 
 
 class AnalyticsServiceServicer:
@@ -150,6 +165,27 @@ class AnalyticsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPolicy(self, request, context):
+        """GetPolicy returns the fund's policy, one of its versions, and how it came about.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdatePolicy(self, request, context):
+        """UpdatePolicy makes a new version: only the fields that are given change.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TriggerRebalance(self, request, context):
+        """TriggerRebalance balances the portfolio at the next round, whether or not it is due.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AnalyticsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -197,6 +233,21 @@ def add_AnalyticsServiceServicer_to_server(servicer, server):
                     servicer.TriggerRetraining,
                     request_deserializer=quantum_dot_analytics_dot_v1_dot_learning__pb2.TriggerRetrainingRequest.FromString,
                     response_serializer=quantum_dot_analytics_dot_v1_dot_learning__pb2.TriggerRetrainingResponse.SerializeToString,
+            ),
+            'GetPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPolicy,
+                    request_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.GetPolicyRequest.FromString,
+                    response_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.GetPolicyResponse.SerializeToString,
+            ),
+            'UpdatePolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdatePolicy,
+                    request_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.UpdatePolicyRequest.FromString,
+                    response_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.UpdatePolicyResponse.SerializeToString,
+            ),
+            'TriggerRebalance': grpc.unary_unary_rpc_method_handler(
+                    servicer.TriggerRebalance,
+                    request_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.TriggerRebalanceRequest.FromString,
+                    response_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.TriggerRebalanceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -443,6 +494,87 @@ class AnalyticsService:
             '/quantum.analytics.v1.AnalyticsService/TriggerRetraining',
             quantum_dot_analytics_dot_v1_dot_learning__pb2.TriggerRetrainingRequest.SerializeToString,
             quantum_dot_analytics_dot_v1_dot_learning__pb2.TriggerRetrainingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.analytics.v1.AnalyticsService/GetPolicy',
+            quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.GetPolicyRequest.SerializeToString,
+            quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.GetPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdatePolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.analytics.v1.AnalyticsService/UpdatePolicy',
+            quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.UpdatePolicyRequest.SerializeToString,
+            quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.UpdatePolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TriggerRebalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.analytics.v1.AnalyticsService/TriggerRebalance',
+            quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.TriggerRebalanceRequest.SerializeToString,
+            quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.TriggerRebalanceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,12 @@ class AnalyticsServiceStub:
     """GetModelPerformance returns what came of the models' predictions."""
     TriggerRetraining: _aio.UnaryUnaryMultiCallable[_learning_pb2.TriggerRetrainingRequest, _learning_pb2.TriggerRetrainingResponse]
     """TriggerRetraining asks for a training of the models now."""
+    GetPolicy: _aio.UnaryUnaryMultiCallable[_analytics_service_pb2.GetPolicyRequest, _analytics_service_pb2.GetPolicyResponse]
+    """GetPolicy returns the fund's policy, one of its versions, and how it came about."""
+    UpdatePolicy: _aio.UnaryUnaryMultiCallable[_analytics_service_pb2.UpdatePolicyRequest, _analytics_service_pb2.UpdatePolicyResponse]
+    """UpdatePolicy makes a new version: only the fields that are given change."""
+    TriggerRebalance: _aio.UnaryUnaryMultiCallable[_analytics_service_pb2.TriggerRebalanceRequest, _analytics_service_pb2.TriggerRebalanceResponse]
+    """TriggerRebalance balances the portfolio at the next round, whether or not it is due."""
 
 class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
     """AnalyticsService remembers all that happened and tells what it amounts to."""
@@ -110,5 +116,29 @@ class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_learning_pb2.TriggerRetrainingRequest, _abc.Awaitable[_learning_pb2.TriggerRetrainingResponse]],
     ) -> _abc.Awaitable[_learning_pb2.TriggerRetrainingResponse]:
         """TriggerRetraining asks for a training of the models now."""
+
+    @_abc_1.abstractmethod
+    def GetPolicy(
+        self,
+        request: _analytics_service_pb2.GetPolicyRequest,
+        context: _aio.ServicerContext[_analytics_service_pb2.GetPolicyRequest, _abc.Awaitable[_analytics_service_pb2.GetPolicyResponse]],
+    ) -> _abc.Awaitable[_analytics_service_pb2.GetPolicyResponse]:
+        """GetPolicy returns the fund's policy, one of its versions, and how it came about."""
+
+    @_abc_1.abstractmethod
+    def UpdatePolicy(
+        self,
+        request: _analytics_service_pb2.UpdatePolicyRequest,
+        context: _aio.ServicerContext[_analytics_service_pb2.UpdatePolicyRequest, _abc.Awaitable[_analytics_service_pb2.UpdatePolicyResponse]],
+    ) -> _abc.Awaitable[_analytics_service_pb2.UpdatePolicyResponse]:
+        """UpdatePolicy makes a new version: only the fields that are given change."""
+
+    @_abc_1.abstractmethod
+    def TriggerRebalance(
+        self,
+        request: _analytics_service_pb2.TriggerRebalanceRequest,
+        context: _aio.ServicerContext[_analytics_service_pb2.TriggerRebalanceRequest, _abc.Awaitable[_analytics_service_pb2.TriggerRebalanceResponse]],
+    ) -> _abc.Awaitable[_analytics_service_pb2.TriggerRebalanceResponse]:
+        """TriggerRebalance balances the portfolio at the next round, whether or not it is due."""
 
 def add_AnalyticsServiceServicer_to_server(servicer: AnalyticsServiceServicer, server: _aio.Server) -> None: ...

@@ -433,3 +433,366 @@ class SystemModeChanged(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SystemModeChanged: _TypeAlias = SystemModeChanged  # noqa: Y015
+
+@_typing.final
+class SymbolSet(_message.Message):
+    """SymbolSet is a whole set of symbols, so that an empty one can be told from none given."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYMBOLS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def symbols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Symbols."""
+
+    def __init__(
+        self,
+        *,
+        symbols: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["symbols", b"symbols"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SymbolSet: _TypeAlias = SymbolSet  # noqa: Y015
+
+@_typing.final
+class ModelWeights(_message.Message):
+    """ModelWeights is a whole set of weights."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class WeightsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def weights(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Share by the model's name; empty means the artifact's own."""
+
+    def __init__(
+        self,
+        *,
+        weights: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["weights", b"weights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelWeights: _TypeAlias = ModelWeights  # noqa: Y015
+
+@_typing.final
+class PolicyChange(_message.Message):
+    """PolicyChange holds the fields to change; what is absent stays."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYSTEM_MODE_FIELD_NUMBER: _builtins.int
+    FUND_MODE_FIELD_NUMBER: _builtins.int
+    SIGNAL_SHARE_FIELD_NUMBER: _builtins.int
+    SIZE_FACTOR_FIELD_NUMBER: _builtins.int
+    MAX_POSITIONS_FIELD_NUMBER: _builtins.int
+    MAX_LEVERAGE_FIELD_NUMBER: _builtins.int
+    MAX_SLIPPAGE_FIELD_NUMBER: _builtins.int
+    MAX_ORDERS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    BLOCKED_SYMBOLS_FIELD_NUMBER: _builtins.int
+    MODEL_WEIGHTS_FIELD_NUMBER: _builtins.int
+    HFOS_ENABLED_FIELD_NUMBER: _builtins.int
+    PBA_ENABLED_FIELD_NUMBER: _builtins.int
+    PAL_ENABLED_FIELD_NUMBER: _builtins.int
+    CLM_ENABLED_FIELD_NUMBER: _builtins.int
+    system_mode: Global___SystemMode.ValueType
+    """Mode of the system."""
+    fund_mode: Global___FundMode.ValueType
+    """Mode of the fund. Its limits come with it where they are not given themselves."""
+    signal_share: _builtins.float
+    """Share of candles that may become signals."""
+    size_factor: _builtins.str
+    """Factor on the size of an entry, a decimal string."""
+    max_positions: _builtins.int
+    """Most open positions."""
+    max_leverage: _builtins.int
+    """Most leverage."""
+    max_slippage: _builtins.str
+    """Most slippage of an entry as a fraction, a decimal string."""
+    max_orders_per_minute: _builtins.int
+    """Most entries a minute."""
+    hfos_enabled: _builtins.bool
+    """Switch of HFOS."""
+    pba_enabled: _builtins.bool
+    """Switch of PBA."""
+    pal_enabled: _builtins.bool
+    """Switch of PAL."""
+    clm_enabled: _builtins.bool
+    """Switch of CLM."""
+    @_builtins.property
+    def blocked_symbols(self) -> Global___SymbolSet:
+        """Symbols that may not be entered."""
+
+    @_builtins.property
+    def model_weights(self) -> Global___ModelWeights:
+        """Share of each model."""
+
+    def __init__(
+        self,
+        *,
+        system_mode: Global___SystemMode.ValueType | None = ...,
+        fund_mode: Global___FundMode.ValueType | None = ...,
+        signal_share: _builtins.float | None = ...,
+        size_factor: _builtins.str | None = ...,
+        max_positions: _builtins.int | None = ...,
+        max_leverage: _builtins.int | None = ...,
+        max_slippage: _builtins.str | None = ...,
+        max_orders_per_minute: _builtins.int | None = ...,
+        blocked_symbols: Global___SymbolSet | None = ...,
+        model_weights: Global___ModelWeights | None = ...,
+        hfos_enabled: _builtins.bool | None = ...,
+        pba_enabled: _builtins.bool | None = ...,
+        pal_enabled: _builtins.bool | None = ...,
+        clm_enabled: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_clm_enabled", b"_clm_enabled", "_fund_mode", b"_fund_mode", "_hfos_enabled", b"_hfos_enabled", "_max_leverage", b"_max_leverage", "_max_orders_per_minute", b"_max_orders_per_minute", "_max_positions", b"_max_positions", "_max_slippage", b"_max_slippage", "_pal_enabled", b"_pal_enabled", "_pba_enabled", b"_pba_enabled", "_signal_share", b"_signal_share", "_size_factor", b"_size_factor", "_system_mode", b"_system_mode", "blocked_symbols", b"blocked_symbols", "clm_enabled", b"clm_enabled", "fund_mode", b"fund_mode", "hfos_enabled", b"hfos_enabled", "max_leverage", b"max_leverage", "max_orders_per_minute", b"max_orders_per_minute", "max_positions", b"max_positions", "max_slippage", b"max_slippage", "model_weights", b"model_weights", "pal_enabled", b"pal_enabled", "pba_enabled", b"pba_enabled", "signal_share", b"signal_share", "size_factor", b"size_factor", "system_mode", b"system_mode"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clm_enabled", b"_clm_enabled", "_fund_mode", b"_fund_mode", "_hfos_enabled", b"_hfos_enabled", "_max_leverage", b"_max_leverage", "_max_orders_per_minute", b"_max_orders_per_minute", "_max_positions", b"_max_positions", "_max_slippage", b"_max_slippage", "_pal_enabled", b"_pal_enabled", "_pba_enabled", b"_pba_enabled", "_signal_share", b"_signal_share", "_size_factor", b"_size_factor", "_system_mode", b"_system_mode", "blocked_symbols", b"blocked_symbols", "clm_enabled", b"clm_enabled", "fund_mode", b"fund_mode", "hfos_enabled", b"hfos_enabled", "max_leverage", b"max_leverage", "max_orders_per_minute", b"max_orders_per_minute", "max_positions", b"max_positions", "max_slippage", b"max_slippage", "model_weights", b"model_weights", "pal_enabled", b"pal_enabled", "pba_enabled", b"pba_enabled", "signal_share", b"signal_share", "size_factor", b"size_factor", "system_mode", b"system_mode"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__clm_enabled: _TypeAlias = _typing.Literal["clm_enabled"]  # noqa: Y015
+    _WhichOneofArgType__clm_enabled: _TypeAlias = _typing.Literal["_clm_enabled", b"_clm_enabled"]  # noqa: Y015
+    _WhichOneofReturnType__fund_mode: _TypeAlias = _typing.Literal["fund_mode"]  # noqa: Y015
+    _WhichOneofArgType__fund_mode: _TypeAlias = _typing.Literal["_fund_mode", b"_fund_mode"]  # noqa: Y015
+    _WhichOneofReturnType__hfos_enabled: _TypeAlias = _typing.Literal["hfos_enabled"]  # noqa: Y015
+    _WhichOneofArgType__hfos_enabled: _TypeAlias = _typing.Literal["_hfos_enabled", b"_hfos_enabled"]  # noqa: Y015
+    _WhichOneofReturnType__max_leverage: _TypeAlias = _typing.Literal["max_leverage"]  # noqa: Y015
+    _WhichOneofArgType__max_leverage: _TypeAlias = _typing.Literal["_max_leverage", b"_max_leverage"]  # noqa: Y015
+    _WhichOneofReturnType__max_orders_per_minute: _TypeAlias = _typing.Literal["max_orders_per_minute"]  # noqa: Y015
+    _WhichOneofArgType__max_orders_per_minute: _TypeAlias = _typing.Literal["_max_orders_per_minute", b"_max_orders_per_minute"]  # noqa: Y015
+    _WhichOneofReturnType__max_positions: _TypeAlias = _typing.Literal["max_positions"]  # noqa: Y015
+    _WhichOneofArgType__max_positions: _TypeAlias = _typing.Literal["_max_positions", b"_max_positions"]  # noqa: Y015
+    _WhichOneofReturnType__max_slippage: _TypeAlias = _typing.Literal["max_slippage"]  # noqa: Y015
+    _WhichOneofArgType__max_slippage: _TypeAlias = _typing.Literal["_max_slippage", b"_max_slippage"]  # noqa: Y015
+    _WhichOneofReturnType__pal_enabled: _TypeAlias = _typing.Literal["pal_enabled"]  # noqa: Y015
+    _WhichOneofArgType__pal_enabled: _TypeAlias = _typing.Literal["_pal_enabled", b"_pal_enabled"]  # noqa: Y015
+    _WhichOneofReturnType__pba_enabled: _TypeAlias = _typing.Literal["pba_enabled"]  # noqa: Y015
+    _WhichOneofArgType__pba_enabled: _TypeAlias = _typing.Literal["_pba_enabled", b"_pba_enabled"]  # noqa: Y015
+    _WhichOneofReturnType__signal_share: _TypeAlias = _typing.Literal["signal_share"]  # noqa: Y015
+    _WhichOneofArgType__signal_share: _TypeAlias = _typing.Literal["_signal_share", b"_signal_share"]  # noqa: Y015
+    _WhichOneofReturnType__size_factor: _TypeAlias = _typing.Literal["size_factor"]  # noqa: Y015
+    _WhichOneofArgType__size_factor: _TypeAlias = _typing.Literal["_size_factor", b"_size_factor"]  # noqa: Y015
+    _WhichOneofReturnType__system_mode: _TypeAlias = _typing.Literal["system_mode"]  # noqa: Y015
+    _WhichOneofArgType__system_mode: _TypeAlias = _typing.Literal["_system_mode", b"_system_mode"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__clm_enabled) -> _WhichOneofReturnType__clm_enabled | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fund_mode) -> _WhichOneofReturnType__fund_mode | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hfos_enabled) -> _WhichOneofReturnType__hfos_enabled | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_leverage) -> _WhichOneofReturnType__max_leverage | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_orders_per_minute) -> _WhichOneofReturnType__max_orders_per_minute | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_positions) -> _WhichOneofReturnType__max_positions | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_slippage) -> _WhichOneofReturnType__max_slippage | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pal_enabled) -> _WhichOneofReturnType__pal_enabled | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pba_enabled) -> _WhichOneofReturnType__pba_enabled | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__signal_share) -> _WhichOneofReturnType__signal_share | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__size_factor) -> _WhichOneofReturnType__size_factor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__system_mode) -> _WhichOneofReturnType__system_mode | None: ...
+
+Global___PolicyChange: _TypeAlias = PolicyChange  # noqa: Y015
+
+@_typing.final
+class PolicyVersion(_message.Message):
+    """PolicyVersion is one version with how it came about."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    UPDATED_BY_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELDS_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    updated_by: _builtins.str
+    """Layer or person."""
+    @_builtins.property
+    def policy(self) -> Global___FundPolicy:
+        """The policy."""
+
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why."""
+
+    @_builtins.property
+    def changed_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Fields that differ from the version before."""
+
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """Market time of the decision."""
+
+    def __init__(
+        self,
+        *,
+        policy: Global___FundPolicy | None = ...,
+        updated_by: _builtins.str = ...,
+        reasons: _abc.Iterable[_builtins.str] | None = ...,
+        changed_fields: _abc.Iterable[_builtins.str] | None = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_fields", b"changed_fields", "policy", b"policy", "reasons", b"reasons", "time", b"time", "updated_by", b"updated_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyVersion: _TypeAlias = PolicyVersion  # noqa: Y015
+
+@_typing.final
+class PortfolioBalance(_message.Message):
+    """PortfolioBalance (portfolio.balance): what the balance of an account's portfolio asks for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    EQUITY_USD_FIELD_NUMBER: _builtins.int
+    GROSS_EXPOSURE_USD_FIELD_NUMBER: _builtins.int
+    NET_EXPOSURE_USD_FIELD_NUMBER: _builtins.int
+    VIOLATIONS_FIELD_NUMBER: _builtins.int
+    DIRECTIVE_IDS_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    """Account."""
+    equity_usd: _builtins.str
+    """Equity in USD, a decimal string."""
+    gross_exposure_usd: _builtins.str
+    """Gross exposure in USD, a decimal string."""
+    net_exposure_usd: _builtins.str
+    """Net exposure in USD, negative when short, a decimal string."""
+    @_builtins.property
+    def violations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Limits that do not hold, one sentence with its numbers each."""
+
+    @_builtins.property
+    def directive_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Directives that follow."""
+
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why there are none, or why it was looked at now."""
+
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """Market time of the round."""
+
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        equity_usd: _builtins.str = ...,
+        gross_exposure_usd: _builtins.str = ...,
+        net_exposure_usd: _builtins.str = ...,
+        violations: _abc.Iterable[_builtins.str] | None = ...,
+        directive_ids: _abc.Iterable[_builtins.str] | None = ...,
+        reasons: _abc.Iterable[_builtins.str] | None = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "directive_ids", b"directive_ids", "equity_usd", b"equity_usd", "gross_exposure_usd", b"gross_exposure_usd", "net_exposure_usd", b"net_exposure_usd", "reasons", b"reasons", "time", b"time", "violations", b"violations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PortfolioBalance: _TypeAlias = PortfolioBalance  # noqa: Y015
+
+@_typing.final
+class ProfitAmplification(_message.Message):
+    """ProfitAmplification (profit.amplification): what is made of a winner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    POSITION_ID_FIELD_NUMBER: _builtins.int
+    CLASSIFICATION_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    DIRECTIVE_ID_FIELD_NUMBER: _builtins.int
+    PROFIT_R_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    BLOCKED_BY_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    """Account."""
+    symbol: _builtins.str
+    """Symbol."""
+    position_id: _builtins.str
+    """The position."""
+    classification: _builtins.str
+    """What PIL calls it, for example "STRONG_TREND"."""
+    action: Global___DirectiveAction.ValueType
+    """What is asked for; UNSPECIFIED when a blocker forbids it."""
+    directive_id: _builtins.str
+    """Directive that follows; empty when blocked."""
+    profit_r: _builtins.str
+    """Profit in R, a decimal string."""
+    score: _builtins.float
+    """Score from 0 to 100."""
+    blocked_by: _builtins.str
+    """What forbids it; empty when nothing does."""
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why, one sentence with its numbers each."""
+
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """Market time of the round."""
+
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        symbol: _builtins.str = ...,
+        position_id: _builtins.str = ...,
+        classification: _builtins.str = ...,
+        action: Global___DirectiveAction.ValueType = ...,
+        directive_id: _builtins.str = ...,
+        profit_r: _builtins.str = ...,
+        score: _builtins.float = ...,
+        blocked_by: _builtins.str = ...,
+        reasons: _abc.Iterable[_builtins.str] | None = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "action", b"action", "blocked_by", b"blocked_by", "classification", b"classification", "directive_id", b"directive_id", "position_id", b"position_id", "profit_r", b"profit_r", "reasons", b"reasons", "score", b"score", "symbol", b"symbol", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProfitAmplification: _TypeAlias = ProfitAmplification  # noqa: Y015

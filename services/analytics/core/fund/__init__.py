@@ -1,0 +1,1 @@
+"""The fund level: the policy and what decides it. Pure."""

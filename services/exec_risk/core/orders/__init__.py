@@ -1,0 +1,1 @@
+"""Orders: their making, their life, and what becomes of those the exchange refused."""

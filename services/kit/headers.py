@@ -1,0 +1,74 @@
+"""Headers of a message, looked up in the bytes that came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from nats.aio.client import Client
+
+_WHITESPACE = " \t\n\r\x0b\x0c"
+"""What `bytes.strip` takes away; `str.strip` takes more."""
+_VERSION = b"NATS/1.0"
+
+
+def lines(raw: bytes) -> dict[str, str] | None:
+    """Read a block of plain headers; None for what is unusual, which nats-py's own code reads."""
+    if not raw.isascii():
+        return None
+    found: dict[str, str] = {}
+    for line in raw.decode("ascii").split("\r\n"):
+        name, separator, value = line.partition(":")
+        if separator and name.isprintable() and " " not in name:
+            found[name] = value.strip(_WHITESPACE)
+        elif line:
+            return None
+    return found
+
+
+class Headers(Mapping[str, str]):
+    """Reads one header when it is asked for, and all of them only when all are."""
+
+    __slots__ = ("_all", "_raw")
+
+    def __init__(self, raw: bytes) -> None:
+        """Take the block as it came, its first line with it; empty when there was none."""
+        self._raw = raw
+        self._all: dict[str, str] | None = None if raw.isascii() else _read(raw)
+
+    @property
+    def status(self) -> str:
+        """Status of a message that is the server's own, as `100`; '' when it is none."""
+        first = self._raw[len(_VERSION) : self._raw.find(b"\r\n")].split(None, 1)
+        return first[0].decode("ascii", "replace") if first else ""
+
+    def __contains__(self, name: object) -> bool:
+        if self._all is None and isinstance(name, str):
+            return self._raw.find(b"\r\n%b:" % name.encode()) >= 0
+        return name in self._read()
+
+    def __getitem__(self, name: str) -> str:
+        if self._all is not None:
+            return self._all[name]
+        wanted = b"\r\n%b:" % name.encode()
+        at = self._raw.rfind(wanted)
+        if at < 0:
+            raise KeyError(name)
+        begin = at + len(wanted)
+        return self._raw[begin : self._raw.find(b"\r\n", begin)].decode("ascii").strip(_WHITESPACE)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def _read(self) -> dict[str, str]:
+        if self._all is None:
+            self._all = _read(self._raw)
+        return self._all
+
+
+def _read(raw: bytes) -> dict[str, str]:
+    block = raw[raw.find(b"\r\n") + 2 :]
+    found = lines(block)
+    return Client._parse_header_lines(block) if found is None else found
