@@ -6,11 +6,14 @@ from quantum.ai.v1 import ai_service_pb2_grpc
 
 from services.ai.consumers import CandleAnswerer
 from services.ai.core.watch import ModelWatch
+from services.ai.deployment import Deployment
 from services.ai.inference import Inference
 from services.ai.live_consumer import LiveAnswers
 from services.ai.measures import Measures
+from services.ai.registry import Registry
 from services.ai.servicer import AiServicer
 from services.ai.settings import Settings
+from services.ai.shadow import ShadowAnswerer
 from services.ai.slot import GateSettings, ModelSlot
 from services.kit.process import Build, Process
 from services.kit.server import Servicers
@@ -31,6 +34,7 @@ def make_build(settings: Settings) -> Build:
             components=process.components,
             metrics=process.metrics,
             clock=process.clock,
+            degraded=process.degraded,
         )
         await slot.refresh()
         process.spawn("models", slot.keep())
@@ -51,20 +55,48 @@ def make_build(settings: Settings) -> Build:
             progress=process.progress,
         )
         process.on_drain(answerer.drain)
-        process.spawn("candles", _read(process, answerer, live))
+        windows = answerer.windows
+        shadow = ShadowAnswerer(slot=slot, windows=windows, metrics=process.metrics)
+        answerer.on_answered = shadow.offer
+        process.on_stop(shadow.close)
+        registry = Registry(
+            slot=slot,
+            clock=process.clock,
+            metrics=process.metrics,
+            newest_close=lambda: windows.newest_close_of_all if answerer.warm else 0,
+        )
+        deployment = Deployment(
+            registry=registry, slot=slot, models=settings.models_dir, timeframes=windows.timeframes
+        )
+        process.spawn("candles", _read(process, answerer, live, registry, shadow))
         return [
             (
                 ai_service_pb2_grpc.add_AiServiceServicer_to_server,
-                AiServicer(process=process, slot=slot, answerer=answerer, live=live),
+                AiServicer(
+                    process=process,
+                    slot=slot,
+                    answerer=answerer,
+                    live=live,
+                    deployment=deployment,
+                ),
             )
         ]
 
     return build
 
 
-async def _read(process: Process, answerer: CandleAnswerer, live: LiveAnswers) -> None:
+async def _read(
+    process: Process,
+    answerer: CandleAnswerer,
+    live: LiveAnswers,
+    registry: Registry,
+    shadow: ShadowAnswerer,
+) -> None:
     """Connect, which may wait for the server: health answers meanwhile."""
     process.components.set("nats", False, "connecting")
     bus = await process.connect_bus()
+    await registry.start(bus)
+    process.spawn("registry", registry.keep())
+    process.spawn("shadow", shadow.run(bus))
     await live.start(bus)
     await answerer.run(bus)

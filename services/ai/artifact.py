@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import numpy as np
 import onnxruntime as ort
 
 from services.ai.core.manifest import COLUMNS, BadManifest, Manifest, parse_manifest
+from services.ai.core.windows import CAPACITY
 from services.ai.inference import OUTPUTS, new_session
+from services.kit.folders import BadFolder, unpack
 
 ACTIVE = "ACTIVE"
 _DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
@@ -29,7 +32,8 @@ class LoadedModel:
 
     manifest: Manifest
     session: ort.InferenceSession
-    folder: Path
+    folder: Path | None
+    """Where its files lie; None when they came from the registry, whose objects never change."""
     fingerprint: tuple[tuple[int, int], ...]
     """Size and change time of each of its files when they were read."""
 
@@ -58,28 +62,51 @@ def load(folder: Path) -> LoadedModel:
     """Read, verify and open an artifact; ArtifactRefused says why not. Blocks."""
     seen = fingerprint(folder)
     try:
-        manifest = parse_manifest((folder / "manifest.json").read_bytes())
-        content = (folder / "model.onnx").read_bytes()
-        golden = (folder / "golden.npz").read_bytes()
-    except (OSError, BadManifest) as error:
+        files = {name: (folder / name).read_bytes() for name in _NAMES}
+    except OSError as error:
         raise ArtifactRefused(f"{folder}: {error}") from error
-    _check_hash(folder / "model.onnx", content, manifest.sha256)
-    _check_hash(folder / "golden.npz", golden, manifest.golden_sha256)
+    manifest, session = _open(files, str(folder))
+    return LoadedModel(manifest, session, folder, seen)
+
+
+def load_stored(content: bytes, version: str) -> LoadedModel:
+    """Verify and open an artifact of the registry; ArtifactRefused says why not. Blocks."""
+    try:
+        files = unpack(content)
+    except BadFolder as error:
+        raise ArtifactRefused(f"{version}: {error}") from error
+    manifest, session = _open(files, version)
+    if manifest.version != version:
+        raise ArtifactRefused(f"{version}: its manifest says version {manifest.version}")
+    return LoadedModel(manifest, session, None, ())
+
+
+def _open(files: Mapping[str, bytes], place: str) -> tuple[Manifest, ort.InferenceSession]:
+    """Verify the files of an artifact; `place` says in errors where they come from."""
+    if missing := set(_NAMES) - set(files):
+        raise ArtifactRefused(f"{place}: {', '.join(sorted(missing))} is missing")
+    try:
+        manifest = parse_manifest(files["manifest.json"])
+    except BadManifest as error:
+        raise ArtifactRefused(f"{place}: {error}") from error
+    content, golden = files["model.onnx"], files["golden.npz"]
+    _check_hash(f"{place}/model.onnx", content, manifest.sha256)
+    _check_hash(f"{place}/golden.npz", golden, manifest.golden_sha256)
     _check_graph(content)
     try:
         session = new_session(content)
     except Exception as error:
         # ONNX Runtime's errors have no common class of their own.
-        raise ArtifactRefused(f"{folder}: {type(error).__name__}: {error}") from error
+        raise ArtifactRefused(f"{place}: {type(error).__name__}: {error}") from error
     _check_shapes(session, manifest)
     _check_golden(session, golden, manifest)
-    return LoadedModel(manifest, session, folder, seen)
+    return manifest, session
 
 
-def _check_hash(path: Path, content: bytes, expected: str) -> None:
+def _check_hash(place: str, content: bytes, expected: str) -> None:
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
-        raise ArtifactRefused(f"{path}: SHA-256 is {found[:12]}..., the manifest says {expected}")
+        raise ArtifactRefused(f"{place}: SHA-256 is {found[:12]}..., the manifest says {expected}")
 
 
 def _check_graph(content: bytes) -> None:
@@ -98,6 +125,8 @@ def _check_graph(content: bytes) -> None:
 
 
 def _check_shapes(session: ort.InferenceSession, manifest: Manifest) -> None:
+    if manifest.window > CAPACITY:
+        raise ArtifactRefused(f"it reads {manifest.window} bars; {CAPACITY} are kept")
     models, features = len(manifest.models), len(manifest.feature_names)
     inputs = {i.name: (i.type, list(i.shape)[1:]) for i in session.get_inputs()}
     expected = {"window": ("tensor(float)", [manifest.window, len(COLUMNS)])}

@@ -8,7 +8,7 @@ only after its answer is stored, so a replica that dies leaves its items to the 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -71,6 +71,16 @@ def read_candle(message: Message) -> Candle:
 class _Item:
     delivery: Delivery
     candle: Candle
+    model: LoadedModel
+    """The artifact that answers at the candle's close."""
+
+
+def _by_model(items: Sequence[_Item]) -> list[tuple[LoadedModel, list[_Item]]]:
+    """Group items by the artifact that answers them: as a rule it is one."""
+    found: dict[str, tuple[LoadedModel, list[_Item]]] = {}
+    for item in items:
+        found.setdefault(item.model.manifest.version, (item.model, []))[1].append(item)
+    return list(found.values())
 
 
 class CandleAnswerer:
@@ -102,6 +112,8 @@ class CandleAnswerer:
         self._clock = clock
         self._batch_size = batch_size
         self._progress = progress
+        self.on_answered: Callable[[Sequence[Candle]], None] | None = None
+        """Learns the candles whose answers are stored and acknowledged."""
         self._recent: OrderedDict[int, Candle] = OrderedDict()
         """Live candles in the windows, by stream sequence."""
         self._follower: Follower | None = None
@@ -165,16 +177,17 @@ class CandleAnswerer:
 
     async def _work(self, deliveries: list[Delivery]) -> None:
         received, received_at = self._clock.monotonic(), now()
-        model = self._slot.loaded
-        if model is None:
+        if self._slot.loaded is None:
             for delivery in deliveries:
                 await delivery.nak(_RETRY_SECONDS)
             return
         items = await self._answerable(deliveries)
         if not items:
             return
+        answers: list[Answer] = []
         try:
-            answers = await self._answer(items, model, received_at)
+            for model, chosen in _by_model(items):
+                answers += await self._answer(chosen, model, received_at)
         except Exception:
             # The worker gives the items back; the count makes a failure that repeats visible.
             self._measures.errors.labels("answer_failed").inc()
@@ -187,6 +200,8 @@ class CandleAnswerer:
             self._clock.monotonic() - received,
             None if made is None else {"trace_id": trace_id(made.candle.key)},
         )
+        if self.on_answered is not None:
+            self.on_answered([item.candle for item in items])
 
     async def _answerable(self, deliveries: Sequence[Delivery]) -> list[_Item]:
         """Settle what needs no answer, give back what came too early, return the rest."""
@@ -202,9 +217,14 @@ class CandleAnswerer:
                 continue
             try:
                 candle = self._recent.get(delivery.sequence) or read_candle(delivery)
-                items.append(_Item(delivery, candle))
             except CodecError as error:
                 await delivery.reject(str(error))
+                continue
+            model = self._slot.answers(candle.close_time)
+            if model is None:  # it is being loaded
+                await delivery.nak(_RETRY_SECONDS)
+                continue
+            items.append(_Item(delivery, candle, model))
         return items
 
     async def _answer(

@@ -11,7 +11,10 @@ from quantum.ai.v1 import ai_service_pb2_grpc as rpc
 
 from services.ai.codec import models_to_pb
 from services.ai.consumers import CandleAnswerer
+from services.ai.core.pointers import Stage
+from services.ai.deployment import Deployment
 from services.ai.live_consumer import LiveAnswers
+from services.ai.pointer_codec import pointer_to_pb
 from services.ai.slot import ModelSlot
 from services.catalog.processes import VERSION
 from services.kit.errors import NotFound, Unavailable
@@ -31,11 +34,13 @@ class AiServicer(rpc.AiServiceServicer):
         slot: ModelSlot,
         answerer: CandleAnswerer,
         live: LiveAnswers,
+        deployment: Deployment,
     ) -> None:
         self._process = process
         self._slot = slot
         self._answerer = answerer
         self._live = live
+        self._deployment = deployment
 
     async def GetHealth(
         self, request: pb.GetHealthRequest, context: Context
@@ -96,7 +101,7 @@ class AiServicer(rpc.AiServiceServicer):
     async def ListModels(
         self, request: pb.ListModelsRequest, context: Context
     ) -> pb.ListModelsResponse:
-        """Return the members of the loaded artifact."""
+        """Return the members of the loaded artifact, and all artifacts."""
         manifest = self._slot.manifest
         if manifest is None:
             raise Unavailable(
@@ -104,7 +109,41 @@ class AiServicer(rpc.AiServiceServicer):
                 reason="NO_MODEL",
                 metadata={"models": "; ".join(self._process.components.reasons())},
             )
-        return pb.ListModelsResponse(models=models_to_pb(manifest, self._slot.weights))
+        deployment = self._deployment
+        return pb.ListModelsResponse(
+            models=models_to_pb(manifest, self._slot.weights),
+            artifacts=await deployment.artifacts(),
+            active=deployment.pointer(Stage.ACTIVE),
+            shadow=deployment.pointer(Stage.SHADOW),
+        )
+
+    async def DeployModel(
+        self, request: pb.DeployModelRequest, context: Context
+    ) -> pb.DeployModelResponse:
+        """Put an artifact to a stage."""
+        self._process.components.require_ready(self._process.names.name)
+        pointer, changed = await self._deployment.deploy(request)
+        return pb.DeployModelResponse(pointer=pointer_to_pb(pointer), changed=changed)
+
+    async def RollbackModel(
+        self, request: pb.RollbackModelRequest, context: Context
+    ) -> pb.RollbackModelResponse:
+        """Have the artifact that was active before answer again."""
+        self._process.components.require_ready(self._process.names.name)
+        pointer, changed = await self._deployment.rollback(request)
+        return pb.RollbackModelResponse(pointer=pointer_to_pb(pointer), changed=changed)
+
+    async def ReloadModels(
+        self, request: pb.ReloadModelsRequest, context: Context
+    ) -> pb.ReloadModelsResponse:
+        """Look at pointers and artifacts again at once."""
+        slot = self._slot
+        await slot.reload()
+        return pb.ReloadModelsResponse(
+            active_version=self._deployment.running,
+            shadow_version=slot.shadow.model.manifest.version if slot.shadow else "",
+            refused=slot.refused,
+        )
 
     def _status(self) -> str:
         if self._process.components.ready or self._answerer.warm:

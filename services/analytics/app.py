@@ -42,6 +42,8 @@ _SOURCES = (
     (subjects.EVENTS.name, subjects.LEDGER_CONSUMER, subjects.ALL_EVENTS),
     (subjects.LIVE.name, subjects.LEDGER_LIVE_CONSUMER, subjects.ALL_SIGNALS),
     (subjects.LIVE.name, subjects.LEDGER_PREDICTION_CONSUMER, subjects.ALL_PREDICTIONS),
+    (subjects.LIVE.name, subjects.LEDGER_SHADOW_CONSUMER, subjects.ALL_SHADOW_PREDICTIONS),
+    (subjects.LIVE.name, subjects.LEDGER_MODEL_CONSUMER, subjects.ALL_MODEL_CHANGES),
 )
 """Stream, durable consumer and subject of everything that goes into the ledger."""
 

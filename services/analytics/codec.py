@@ -212,6 +212,8 @@ def _account(message: facts.AccountSnapshot, sequence: int) -> list[Fact]:
 
 
 def _predictions(message: ai.PredictionBatch, _: int) -> list[Fact]:
+    if message.shadow:  # kept as an event; the answer that counts is the active artifact's
+        return []
     return [
         PredictionFact(
             venue=_filled(message.venue, "venue"),

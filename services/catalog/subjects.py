@@ -72,9 +72,12 @@ ALL_CANDLES = "quantum.market.candle.>"
 ALL_EVENTS = "quantum.events.>"
 ALL_SIGNALS = "quantum.live.signal.generated.>"
 ALL_PREDICTIONS = "quantum.live.prediction.>"
+ALL_SHADOW_PREDICTIONS = "quantum.live.shadow.>"
+ALL_MODEL_CHANGES = "quantum.live.model.>"
 ALL_HEARTBEATS = "quantum.live.service.heartbeat.>"
 FUND_POLICY = "$KV.policy.fund"
 """The fund's policy that holds now, a copy of the newest row in PostgreSQL."""
+ALL_MODEL_POINTERS = "$KV.policy.model.>"
 ACTIVE_MODEL = "$KV.policy.model.active"
 """Pointer to the artifact that makes the signals."""
 SHADOW_MODEL = "$KV.policy.model.shadow"
@@ -100,6 +103,11 @@ LEDGER_LIVE_CONSUMER = "analytics-live"
 LEDGER_PREDICTION_CONSUMER = "analytics-predictions"
 """Durable consumer on LIVE (prediction batches) that the analytics replicas share."""
 
+LEDGER_SHADOW_CONSUMER = "analytics-shadow"
+"""Durable consumer on LIVE (answers of shadow artifacts) that the analytics replicas share."""
+LEDGER_MODEL_CONSUMER = "analytics-models"
+"""Durable consumer on LIVE (what became of models) that the analytics replicas share."""
+
 
 def candle(venue: str, timeframe: str, symbol: str) -> str:
     """Subject of closed candles."""
@@ -124,6 +132,21 @@ def signal(symbol: str) -> str:
 def prediction(venue: str, timeframe: str) -> str:
     """Subject of prediction batches."""
     return f"quantum.live.prediction.{venue}.{timeframe}"
+
+
+def shadow_prediction(venue: str, timeframe: str) -> str:
+    """Subject of prediction batches of a shadow artifact, which who trades never reads."""
+    return f"quantum.live.shadow.{venue}.{timeframe}"
+
+
+def model_promoted(version: str) -> str:
+    """Subject on which ai tells that an artifact was put to a stage."""
+    return f"quantum.live.model.promoted.{version}"
+
+
+def model_rolled_back(version: str) -> str:
+    """Subject on which ai tells which artifact a rollback took away."""
+    return f"quantum.live.model.rolled_back.{version}"
 
 
 def model_weight_changed(model: str) -> str:

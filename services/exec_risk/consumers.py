@@ -87,6 +87,8 @@ def read_batch(data: bytes) -> PredictionsArrived:
         batch = signal_pb2.PredictionBatch.FromString(data)
     except DecodeError as error:
         raise CodecError(str(error)) from error
+    if batch.shadow:
+        raise CodecError(f"{batch.model_version} is a shadow: nobody acts on what it says")
     signals = {s.signal_id: _signal(s) for s in batch.signals}
     return PredictionsArrived(
         tuple(_prediction(p, signals) for p in batch.predictions), batch.in_sample

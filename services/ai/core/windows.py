@@ -155,6 +155,10 @@ class Windows:
         """Close of the newest candle of any venue; 0 before the first."""
         return max(self._newest_close.values(), default=0)
 
+    def timeframes(self) -> set[str]:
+        """Return the timeframes of which there are candles."""
+        return {key.timeframe for key in self._rings}
+
     def __len__(self) -> int:
         return len(self._rings)
 

@@ -26,10 +26,11 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from quantum.ai.v1 import registry_pb2 as quantum_dot_ai_dot_v1_dot_registry__pb2
 from quantum.ai.v1 import signal_pb2 as quantum_dot_ai_dot_v1_dot_signal__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1equantum/ai/v1/ai_service.proto\x12\rquantum.ai.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aquantum/ai/v1/signal.proto\"\x8c\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0e\n\x06weight\x18\x04 \x01(\x01\x12\x30\n\x0ctrained_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ntrained_to\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x07metrics\x18\x07 \x03(\x0b\x32!.quantum.ai.v1.Model.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x12\n\x10GetHealthRequest\"\xf8\x01\n\x11GetHealthResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05\x62uild\x18\x04 \x01(\t\x12\x16\n\x0euptime_seconds\x18\x05 \x01(\x01\x12\x15\n\rmodels_loaded\x18\x06 \x01(\x08\x12\x15\n\rmodel_version\x18\x07 \x01(\t\x12\x15\n\rsymbols_ready\x18\x08 \x01(\x05\x12\x34\n\x10last_candle_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07reasons\x18\n \x03(\t\"\x15\n\x13GetReadinessRequest\"&\n\x14GetReadinessResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\"?\n\x10GetSignalRequest\x12+\n\x06symbol\x18\x01 \x01(\tB\x1b\xe2\x41\x01\x02\xbaH\x14r\x12\x32\x10^[A-Z0-9]{2,20}$\"i\n\x11GetSignalResponse\x12-\n\nprediction\x18\x01 \x01(\x0b\x32\x19.quantum.ai.v1.Prediction\x12%\n\x06signal\x18\x02 \x01(\x0b\x32\x15.quantum.ai.v1.Signal\"-\n\x14StreamSignalsRequest\x12\x15\n\x07symbols\x18\x01 \x03(\tB\x04\xe2\x41\x01\x01\">\n\x15StreamSignalsResponse\x12%\n\x06signal\x18\x01 \x01(\x0b\x32\x15.quantum.ai.v1.Signal\"\x17\n\x15GetPredictionsRequest\"H\n\x16GetPredictionsResponse\x12.\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x19.quantum.ai.v1.Prediction\"\x13\n\x11ListModelsRequest\":\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.quantum.ai.v1.Model2\x97\x05\n\tAiService\x12\x65\n\tGetHealth\x12\x1f.quantum.ai.v1.GetHealthRequest\x1a .quantum.ai.v1.GetHealthResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/ai/health\x12m\n\x0cGetReadiness\x12\".quantum.ai.v1.GetReadinessRequest\x1a#.quantum.ai.v1.GetReadinessResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/ai/ready\x12o\n\tGetSignal\x12\x1f.quantum.ai.v1.GetSignalRequest\x1a .quantum.ai.v1.GetSignalResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/ai/signals/{symbol}\x12^\n\rStreamSignals\x12#.quantum.ai.v1.StreamSignalsRequest\x1a$.quantum.ai.v1.StreamSignalsResponse\"\x00\x30\x01\x12y\n\x0eGetPredictions\x12$.quantum.ai.v1.GetPredictionsRequest\x1a%.quantum.ai.v1.GetPredictionsResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/ai/predictions\x12h\n\nListModels\x12 .quantum.ai.v1.ListModelsRequest\x1a!.quantum.ai.v1.ListModelsResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/ai/modelsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1equantum/ai/v1/ai_service.proto\x12\rquantum.ai.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cquantum/ai/v1/registry.proto\x1a\x1aquantum/ai/v1/signal.proto\"\x8c\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0e\n\x06weight\x18\x04 \x01(\x01\x12\x30\n\x0ctrained_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ntrained_to\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x07metrics\x18\x07 \x03(\x0b\x32!.quantum.ai.v1.Model.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x12\n\x10GetHealthRequest\"\xf8\x01\n\x11GetHealthResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05\x62uild\x18\x04 \x01(\t\x12\x16\n\x0euptime_seconds\x18\x05 \x01(\x01\x12\x15\n\rmodels_loaded\x18\x06 \x01(\x08\x12\x15\n\rmodel_version\x18\x07 \x01(\t\x12\x15\n\rsymbols_ready\x18\x08 \x01(\x05\x12\x34\n\x10last_candle_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07reasons\x18\n \x03(\t\"\x15\n\x13GetReadinessRequest\"&\n\x14GetReadinessResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\"?\n\x10GetSignalRequest\x12+\n\x06symbol\x18\x01 \x01(\tB\x1b\xe2\x41\x01\x02\xbaH\x14r\x12\x32\x10^[A-Z0-9]{2,20}$\"i\n\x11GetSignalResponse\x12-\n\nprediction\x18\x01 \x01(\x0b\x32\x19.quantum.ai.v1.Prediction\x12%\n\x06signal\x18\x02 \x01(\x0b\x32\x15.quantum.ai.v1.Signal\"-\n\x14StreamSignalsRequest\x12\x15\n\x07symbols\x18\x01 \x03(\tB\x04\xe2\x41\x01\x01\">\n\x15StreamSignalsResponse\x12%\n\x06signal\x18\x01 \x01(\x0b\x32\x15.quantum.ai.v1.Signal\"\x17\n\x15GetPredictionsRequest\"H\n\x16GetPredictionsResponse\x12.\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x19.quantum.ai.v1.Prediction\"\x13\n\x11ListModelsRequest\"\xc0\x01\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.quantum.ai.v1.Model\x12*\n\tartifacts\x18\x02 \x03(\x0b\x32\x17.quantum.ai.v1.Artifact\x12+\n\x06\x61\x63tive\x18\x03 \x01(\x0b\x32\x1b.quantum.ai.v1.ModelPointer\x12+\n\x06shadow\x18\x04 \x01(\x0b\x32\x1b.quantum.ai.v1.ModelPointer\"\x85\x02\n\x12\x44\x65ployModelRequest\x12\x39\n\x07version\x18\x01 \x01(\tB(\xbaH%r#\x18\x64\x32\x1f^([A-Za-z0-9][A-Za-z0-9._-]*)?$\x12\x33\n\x05stage\x18\x02 \x01(\x0e\x32\x14.quantum.ai.v1.StageB\x0e\xe2\x41\x01\x02\xbaH\x07\x82\x01\x04\x18\x02\x18\x03\x12\x1e\n\x06reason\x18\x03 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12!\n\nrequest_id\x18\x04 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18@\x12\x1b\n\roverride_gate\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x1f\n\nchanged_by\x18\x06 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@\"T\n\x13\x44\x65ployModelResponse\x12,\n\x07pointer\x18\x01 \x01(\x0b\x32\x1b.quantum.ai.v1.ModelPointer\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"\x9a\x01\n\x14RollbackModelRequest\x12\x1e\n\x07version\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18\x64\x12\x1e\n\x06reason\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12!\n\nrequest_id\x18\x03 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18@\x12\x1f\n\nchanged_by\x18\x04 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@\"V\n\x15RollbackModelResponse\x12,\n\x07pointer\x18\x01 \x01(\x0b\x32\x1b.quantum.ai.v1.ModelPointer\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"\x15\n\x13ReloadModelsRequest\"W\n\x14ReloadModelsResponse\x12\x16\n\x0e\x61\x63tive_version\x18\x01 \x01(\t\x12\x16\n\x0eshadow_version\x18\x02 \x01(\t\x12\x0f\n\x07refused\x18\x03 \x03(\t2\x87\x08\n\tAiService\x12\x65\n\tGetHealth\x12\x1f.quantum.ai.v1.GetHealthRequest\x1a .quantum.ai.v1.GetHealthResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/ai/health\x12m\n\x0cGetReadiness\x12\".quantum.ai.v1.GetReadinessRequest\x1a#.quantum.ai.v1.GetReadinessResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/ai/ready\x12o\n\tGetSignal\x12\x1f.quantum.ai.v1.GetSignalRequest\x1a .quantum.ai.v1.GetSignalResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/ai/signals/{symbol}\x12^\n\rStreamSignals\x12#.quantum.ai.v1.StreamSignalsRequest\x1a$.quantum.ai.v1.StreamSignalsResponse\"\x00\x30\x01\x12y\n\x0eGetPredictions\x12$.quantum.ai.v1.GetPredictionsRequest\x1a%.quantum.ai.v1.GetPredictionsResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/ai/predictions\x12h\n\nListModels\x12 .quantum.ai.v1.ListModelsRequest\x1a!.quantum.ai.v1.ListModelsResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/ai/models\x12u\n\x0b\x44\x65ployModel\x12!.quantum.ai.v1.DeployModelRequest\x1a\".quantum.ai.v1.DeployModelResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/ai/models/deploy:\x01*\x12}\n\rRollbackModel\x12#.quantum.ai.v1.RollbackModelRequest\x1a$.quantum.ai.v1.RollbackModelResponse\"!\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/ai/models/rollback:\x01*\x12x\n\x0cReloadModels\x12\".quantum.ai.v1.ReloadModelsRequest\x1a#.quantum.ai.v1.ReloadModelsResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/ai/models/reload:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +43,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSIGNALREQUEST'].fields_by_name['symbol']._serialized_options = b'\342A\001\002\272H\024r\0222\020^[A-Z0-9]{2,20}$'
   _globals['_STREAMSIGNALSREQUEST'].fields_by_name['symbols']._loaded_options = None
   _globals['_STREAMSIGNALSREQUEST'].fields_by_name['symbols']._serialized_options = b'\342A\001\001'
+  _globals['_DEPLOYMODELREQUEST'].fields_by_name['version']._loaded_options = None
+  _globals['_DEPLOYMODELREQUEST'].fields_by_name['version']._serialized_options = b'\272H%r#\030d2\037^([A-Za-z0-9][A-Za-z0-9._-]*)?$'
+  _globals['_DEPLOYMODELREQUEST'].fields_by_name['stage']._loaded_options = None
+  _globals['_DEPLOYMODELREQUEST'].fields_by_name['stage']._serialized_options = b'\342A\001\002\272H\007\202\001\004\030\002\030\003'
+  _globals['_DEPLOYMODELREQUEST'].fields_by_name['reason']._loaded_options = None
+  _globals['_DEPLOYMODELREQUEST'].fields_by_name['reason']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\364\003'
+  _globals['_DEPLOYMODELREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_DEPLOYMODELREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\002\272H\006r\004\020\001\030@'
+  _globals['_DEPLOYMODELREQUEST'].fields_by_name['override_gate']._loaded_options = None
+  _globals['_DEPLOYMODELREQUEST'].fields_by_name['override_gate']._serialized_options = b'\342A\001\001'
+  _globals['_DEPLOYMODELREQUEST'].fields_by_name['changed_by']._loaded_options = None
+  _globals['_DEPLOYMODELREQUEST'].fields_by_name['changed_by']._serialized_options = b'\342A\001\001\272H\004r\002\030@'
+  _globals['_ROLLBACKMODELREQUEST'].fields_by_name['version']._loaded_options = None
+  _globals['_ROLLBACKMODELREQUEST'].fields_by_name['version']._serialized_options = b'\342A\001\002\272H\006r\004\020\001\030d'
+  _globals['_ROLLBACKMODELREQUEST'].fields_by_name['reason']._loaded_options = None
+  _globals['_ROLLBACKMODELREQUEST'].fields_by_name['reason']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\364\003'
+  _globals['_ROLLBACKMODELREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_ROLLBACKMODELREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\002\272H\006r\004\020\001\030@'
+  _globals['_ROLLBACKMODELREQUEST'].fields_by_name['changed_by']._loaded_options = None
+  _globals['_ROLLBACKMODELREQUEST'].fields_by_name['changed_by']._serialized_options = b'\342A\001\001\272H\004r\002\030@'
   _globals['_AISERVICE'].methods_by_name['GetHealth']._loaded_options = None
   _globals['_AISERVICE'].methods_by_name['GetHealth']._serialized_options = b'\202\323\344\223\002\017\022\r/v1/ai/health'
   _globals['_AISERVICE'].methods_by_name['GetReadiness']._loaded_options = None
@@ -52,34 +73,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AISERVICE'].methods_by_name['GetPredictions']._serialized_options = b'\202\323\344\223\002\024\022\022/v1/ai/predictions'
   _globals['_AISERVICE'].methods_by_name['ListModels']._loaded_options = None
   _globals['_AISERVICE'].methods_by_name['ListModels']._serialized_options = b'\202\323\344\223\002\017\022\r/v1/ai/models'
-  _globals['_MODEL']._serialized_start=203
-  _globals['_MODEL']._serialized_end=471
-  _globals['_MODEL_METRICSENTRY']._serialized_start=425
-  _globals['_MODEL_METRICSENTRY']._serialized_end=471
-  _globals['_GETHEALTHREQUEST']._serialized_start=473
-  _globals['_GETHEALTHREQUEST']._serialized_end=491
-  _globals['_GETHEALTHRESPONSE']._serialized_start=494
-  _globals['_GETHEALTHRESPONSE']._serialized_end=742
-  _globals['_GETREADINESSREQUEST']._serialized_start=744
-  _globals['_GETREADINESSREQUEST']._serialized_end=765
-  _globals['_GETREADINESSRESPONSE']._serialized_start=767
-  _globals['_GETREADINESSRESPONSE']._serialized_end=805
-  _globals['_GETSIGNALREQUEST']._serialized_start=807
-  _globals['_GETSIGNALREQUEST']._serialized_end=870
-  _globals['_GETSIGNALRESPONSE']._serialized_start=872
-  _globals['_GETSIGNALRESPONSE']._serialized_end=977
-  _globals['_STREAMSIGNALSREQUEST']._serialized_start=979
-  _globals['_STREAMSIGNALSREQUEST']._serialized_end=1024
-  _globals['_STREAMSIGNALSRESPONSE']._serialized_start=1026
-  _globals['_STREAMSIGNALSRESPONSE']._serialized_end=1088
-  _globals['_GETPREDICTIONSREQUEST']._serialized_start=1090
-  _globals['_GETPREDICTIONSREQUEST']._serialized_end=1113
-  _globals['_GETPREDICTIONSRESPONSE']._serialized_start=1115
-  _globals['_GETPREDICTIONSRESPONSE']._serialized_end=1187
-  _globals['_LISTMODELSREQUEST']._serialized_start=1189
-  _globals['_LISTMODELSREQUEST']._serialized_end=1208
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1210
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1268
-  _globals['_AISERVICE']._serialized_start=1271
-  _globals['_AISERVICE']._serialized_end=1934
+  _globals['_AISERVICE'].methods_by_name['DeployModel']._loaded_options = None
+  _globals['_AISERVICE'].methods_by_name['DeployModel']._serialized_options = b'\202\323\344\223\002\031\"\024/v1/ai/models/deploy:\001*'
+  _globals['_AISERVICE'].methods_by_name['RollbackModel']._loaded_options = None
+  _globals['_AISERVICE'].methods_by_name['RollbackModel']._serialized_options = b'\202\323\344\223\002\033\"\026/v1/ai/models/rollback:\001*'
+  _globals['_AISERVICE'].methods_by_name['ReloadModels']._loaded_options = None
+  _globals['_AISERVICE'].methods_by_name['ReloadModels']._serialized_options = b'\202\323\344\223\002\031\"\024/v1/ai/models/reload:\001*'
+  _globals['_MODEL']._serialized_start=233
+  _globals['_MODEL']._serialized_end=501
+  _globals['_MODEL_METRICSENTRY']._serialized_start=455
+  _globals['_MODEL_METRICSENTRY']._serialized_end=501
+  _globals['_GETHEALTHREQUEST']._serialized_start=503
+  _globals['_GETHEALTHREQUEST']._serialized_end=521
+  _globals['_GETHEALTHRESPONSE']._serialized_start=524
+  _globals['_GETHEALTHRESPONSE']._serialized_end=772
+  _globals['_GETREADINESSREQUEST']._serialized_start=774
+  _globals['_GETREADINESSREQUEST']._serialized_end=795
+  _globals['_GETREADINESSRESPONSE']._serialized_start=797
+  _globals['_GETREADINESSRESPONSE']._serialized_end=835
+  _globals['_GETSIGNALREQUEST']._serialized_start=837
+  _globals['_GETSIGNALREQUEST']._serialized_end=900
+  _globals['_GETSIGNALRESPONSE']._serialized_start=902
+  _globals['_GETSIGNALRESPONSE']._serialized_end=1007
+  _globals['_STREAMSIGNALSREQUEST']._serialized_start=1009
+  _globals['_STREAMSIGNALSREQUEST']._serialized_end=1054
+  _globals['_STREAMSIGNALSRESPONSE']._serialized_start=1056
+  _globals['_STREAMSIGNALSRESPONSE']._serialized_end=1118
+  _globals['_GETPREDICTIONSREQUEST']._serialized_start=1120
+  _globals['_GETPREDICTIONSREQUEST']._serialized_end=1143
+  _globals['_GETPREDICTIONSRESPONSE']._serialized_start=1145
+  _globals['_GETPREDICTIONSRESPONSE']._serialized_end=1217
+  _globals['_LISTMODELSREQUEST']._serialized_start=1219
+  _globals['_LISTMODELSREQUEST']._serialized_end=1238
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1241
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1433
+  _globals['_DEPLOYMODELREQUEST']._serialized_start=1436
+  _globals['_DEPLOYMODELREQUEST']._serialized_end=1697
+  _globals['_DEPLOYMODELRESPONSE']._serialized_start=1699
+  _globals['_DEPLOYMODELRESPONSE']._serialized_end=1783
+  _globals['_ROLLBACKMODELREQUEST']._serialized_start=1786
+  _globals['_ROLLBACKMODELREQUEST']._serialized_end=1940
+  _globals['_ROLLBACKMODELRESPONSE']._serialized_start=1942
+  _globals['_ROLLBACKMODELRESPONSE']._serialized_end=2028
+  _globals['_RELOADMODELSREQUEST']._serialized_start=2030
+  _globals['_RELOADMODELSREQUEST']._serialized_end=2051
+  _globals['_RELOADMODELSRESPONSE']._serialized_start=2053
+  _globals['_RELOADMODELSRESPONSE']._serialized_end=2140
+  _globals['_AISERVICE']._serialized_start=2143
+  _globals['_AISERVICE']._serialized_end=3174
 # @@protoc_insertion_point(module_scope)

@@ -65,6 +65,21 @@ class AiServiceStub:
                 request_serializer=quantum_dot_ai_dot_v1_dot_ai__service__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=quantum_dot_ai_dot_v1_dot_ai__service__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.DeployModel = channel.unary_unary(
+                '/quantum.ai.v1.AiService/DeployModel',
+                request_serializer=quantum_dot_ai_dot_v1_dot_ai__service__pb2.DeployModelRequest.SerializeToString,
+                response_deserializer=quantum_dot_ai_dot_v1_dot_ai__service__pb2.DeployModelResponse.FromString,
+                _registered_method=True)
+        self.RollbackModel = channel.unary_unary(
+                '/quantum.ai.v1.AiService/RollbackModel',
+                request_serializer=quantum_dot_ai_dot_v1_dot_ai__service__pb2.RollbackModelRequest.SerializeToString,
+                response_deserializer=quantum_dot_ai_dot_v1_dot_ai__service__pb2.RollbackModelResponse.FromString,
+                _registered_method=True)
+        self.ReloadModels = channel.unary_unary(
+                '/quantum.ai.v1.AiService/ReloadModels',
+                request_serializer=quantum_dot_ai_dot_v1_dot_ai__service__pb2.ReloadModelsRequest.SerializeToString,
+                response_deserializer=quantum_dot_ai_dot_v1_dot_ai__service__pb2.ReloadModelsResponse.FromString,
+                _registered_method=True)
 
 
 class AiServiceServicer:
@@ -107,7 +122,28 @@ class AiServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """ListModels returns the loaded model artifact and its models.
+        """ListModels returns the models of the loaded artifact, and all artifacts with what they are used for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeployModel(self, request, context):
+        """DeployModel puts an artifact to a stage, without a restart; what is there already stays as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackModel(self, request, context):
+        """RollbackModel takes the active artifact away: the one before it answers again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReloadModels(self, request, context):
+        """ReloadModels has the answering replica look at pointers and artifacts again at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -145,6 +181,21 @@ def add_AiServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=quantum_dot_ai_dot_v1_dot_ai__service__pb2.ListModelsRequest.FromString,
                     response_serializer=quantum_dot_ai_dot_v1_dot_ai__service__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'DeployModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeployModel,
+                    request_deserializer=quantum_dot_ai_dot_v1_dot_ai__service__pb2.DeployModelRequest.FromString,
+                    response_serializer=quantum_dot_ai_dot_v1_dot_ai__service__pb2.DeployModelResponse.SerializeToString,
+            ),
+            'RollbackModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackModel,
+                    request_deserializer=quantum_dot_ai_dot_v1_dot_ai__service__pb2.RollbackModelRequest.FromString,
+                    response_serializer=quantum_dot_ai_dot_v1_dot_ai__service__pb2.RollbackModelResponse.SerializeToString,
+            ),
+            'ReloadModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReloadModels,
+                    request_deserializer=quantum_dot_ai_dot_v1_dot_ai__service__pb2.ReloadModelsRequest.FromString,
+                    response_serializer=quantum_dot_ai_dot_v1_dot_ai__service__pb2.ReloadModelsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -310,6 +361,87 @@ class AiService:
             '/quantum.ai.v1.AiService/ListModels',
             quantum_dot_ai_dot_v1_dot_ai__service__pb2.ListModelsRequest.SerializeToString,
             quantum_dot_ai_dot_v1_dot_ai__service__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeployModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.ai.v1.AiService/DeployModel',
+            quantum_dot_ai_dot_v1_dot_ai__service__pb2.DeployModelRequest.SerializeToString,
+            quantum_dot_ai_dot_v1_dot_ai__service__pb2.DeployModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.ai.v1.AiService/RollbackModel',
+            quantum_dot_ai_dot_v1_dot_ai__service__pb2.RollbackModelRequest.SerializeToString,
+            quantum_dot_ai_dot_v1_dot_ai__service__pb2.RollbackModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReloadModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.ai.v1.AiService/ReloadModels',
+            quantum_dot_ai_dot_v1_dot_ai__service__pb2.ReloadModelsRequest.SerializeToString,
+            quantum_dot_ai_dot_v1_dot_ai__service__pb2.ReloadModelsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,13 @@ class AiServiceStub:
     GetPredictions: _aio.UnaryUnaryMultiCallable[_ai_service_pb2.GetPredictionsRequest, _ai_service_pb2.GetPredictionsResponse]
     """GetPredictions returns the last prediction of every symbol."""
     ListModels: _aio.UnaryUnaryMultiCallable[_ai_service_pb2.ListModelsRequest, _ai_service_pb2.ListModelsResponse]
-    """ListModels returns the loaded model artifact and its models."""
+    """ListModels returns the models of the loaded artifact, and all artifacts with what they are used for."""
+    DeployModel: _aio.UnaryUnaryMultiCallable[_ai_service_pb2.DeployModelRequest, _ai_service_pb2.DeployModelResponse]
+    """DeployModel puts an artifact to a stage, without a restart; what is there already stays as it is."""
+    RollbackModel: _aio.UnaryUnaryMultiCallable[_ai_service_pb2.RollbackModelRequest, _ai_service_pb2.RollbackModelResponse]
+    """RollbackModel takes the active artifact away: the one before it answers again."""
+    ReloadModels: _aio.UnaryUnaryMultiCallable[_ai_service_pb2.ReloadModelsRequest, _ai_service_pb2.ReloadModelsResponse]
+    """ReloadModels has the answering replica look at pointers and artifacts again at once."""
 
 class AiServiceServicer(metaclass=_abc_1.ABCMeta):
     """AiService tells what the models say."""
@@ -78,6 +84,30 @@ class AiServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ai_service_pb2.ListModelsRequest,
         context: _aio.ServicerContext[_ai_service_pb2.ListModelsRequest, _abc.Awaitable[_ai_service_pb2.ListModelsResponse]],
     ) -> _abc.Awaitable[_ai_service_pb2.ListModelsResponse]:
-        """ListModels returns the loaded model artifact and its models."""
+        """ListModels returns the models of the loaded artifact, and all artifacts with what they are used for."""
+
+    @_abc_1.abstractmethod
+    def DeployModel(
+        self,
+        request: _ai_service_pb2.DeployModelRequest,
+        context: _aio.ServicerContext[_ai_service_pb2.DeployModelRequest, _abc.Awaitable[_ai_service_pb2.DeployModelResponse]],
+    ) -> _abc.Awaitable[_ai_service_pb2.DeployModelResponse]:
+        """DeployModel puts an artifact to a stage, without a restart; what is there already stays as it is."""
+
+    @_abc_1.abstractmethod
+    def RollbackModel(
+        self,
+        request: _ai_service_pb2.RollbackModelRequest,
+        context: _aio.ServicerContext[_ai_service_pb2.RollbackModelRequest, _abc.Awaitable[_ai_service_pb2.RollbackModelResponse]],
+    ) -> _abc.Awaitable[_ai_service_pb2.RollbackModelResponse]:
+        """RollbackModel takes the active artifact away: the one before it answers again."""
+
+    @_abc_1.abstractmethod
+    def ReloadModels(
+        self,
+        request: _ai_service_pb2.ReloadModelsRequest,
+        context: _aio.ServicerContext[_ai_service_pb2.ReloadModelsRequest, _abc.Awaitable[_ai_service_pb2.ReloadModelsResponse]],
+    ) -> _abc.Awaitable[_ai_service_pb2.ReloadModelsResponse]:
+        """ReloadModels has the answering replica look at pointers and artifacts again at once."""
 
 def add_AiServiceServicer_to_server(servicer: AiServiceServicer, server: _aio.Server) -> None: ...

@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cquantum/ai/v1/registry.proto\x12\rquantum.ai.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb2\x01\n\x0cModelPointer\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x18\n\x10previous_version\x18\x03 \x01(\t\x12:\n\x0e\x65\x66\x66\x65\x63tive_from\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x1b\n\nchanged_by\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x0e\n\x06reason\x18\x06 \x01(\t\"v\n\rModelPromoted\x12/\n\x05stage\x18\x01 \x01(\x0e\x32\x14.quantum.ai.v1.StageB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x34\n\x07pointer\x18\x02 \x01(\x0b\x32\x1b.quantum.ai.v1.ModelPointerB\x06\xbaH\x03\xc8\x01\x01\"m\n\x0fModelRolledBack\x12$\n\x13rolled_back_version\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x34\n\x07pointer\x18\x02 \x01(\x0b\x32\x1b.quantum.ai.v1.ModelPointerB\x06\xbaH\x03\xc8\x01\x01*j\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTAGE_CANDIDATE\x10\x01\x12\x10\n\x0cSTAGE_SHADOW\x10\x02\x12\x10\n\x0cSTAGE_ACTIVE\x10\x03\x12\x11\n\rSTAGE_RETIRED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cquantum/ai/v1/registry.proto\x12\rquantum.ai.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcf\x01\n\x0cModelPointer\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x18\n\x10previous_version\x18\x03 \x01(\t\x12:\n\x0e\x65\x66\x66\x65\x63tive_from\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x1b\n\nchanged_by\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x1b\n\x13rolled_back_version\x18\x07 \x01(\t\"\xfa\x02\n\x08\x41rtifact\x12\x0f\n\x07version\x18\x01 \x01(\t\x12#\n\x05stage\x18\x02 \x01(\x0e\x32\x14.quantum.ai.v1.Stage\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\r\n\x05\x62ytes\x18\x04 \x01(\x03\x12-\n\tstored_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttimeframe\x18\x06 \x01(\t\x12\x0e\n\x06models\x18\x07 \x03(\t\x12\x30\n\x0ctrained_from\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ntrained_to\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x07metrics\x18\n \x03(\x0b\x32$.quantum.ai.v1.Artifact.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"v\n\rModelPromoted\x12/\n\x05stage\x18\x01 \x01(\x0e\x32\x14.quantum.ai.v1.StageB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x34\n\x07pointer\x18\x02 \x01(\x0b\x32\x1b.quantum.ai.v1.ModelPointerB\x06\xbaH\x03\xc8\x01\x01\"m\n\x0fModelRolledBack\x12$\n\x13rolled_back_version\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x34\n\x07pointer\x18\x02 \x01(\x0b\x32\x1b.quantum.ai.v1.ModelPointerB\x06\xbaH\x03\xc8\x01\x01*j\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTAGE_CANDIDATE\x10\x01\x12\x10\n\x0cSTAGE_SHADOW\x10\x02\x12\x10\n\x0cSTAGE_ACTIVE\x10\x03\x12\x11\n\rSTAGE_RETIRED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,6 +37,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELPOINTER'].fields_by_name['effective_from']._serialized_options = b'\272H\003\310\001\001'
   _globals['_MODELPOINTER'].fields_by_name['changed_by']._loaded_options = None
   _globals['_MODELPOINTER'].fields_by_name['changed_by']._serialized_options = b'\272H\004r\002\020\001'
+  _globals['_ARTIFACT_METRICSENTRY']._loaded_options = None
+  _globals['_ARTIFACT_METRICSENTRY']._serialized_options = b'8\001'
   _globals['_MODELPROMOTED'].fields_by_name['stage']._loaded_options = None
   _globals['_MODELPROMOTED'].fields_by_name['stage']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
   _globals['_MODELPROMOTED'].fields_by_name['pointer']._loaded_options = None
@@ -45,12 +47,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELROLLEDBACK'].fields_by_name['rolled_back_version']._serialized_options = b'\272H\004r\002\020\001'
   _globals['_MODELROLLEDBACK'].fields_by_name['pointer']._loaded_options = None
   _globals['_MODELROLLEDBACK'].fields_by_name['pointer']._serialized_options = b'\272H\003\310\001\001'
-  _globals['_STAGE']._serialized_start=521
-  _globals['_STAGE']._serialized_end=627
+  _globals['_STAGE']._serialized_start=931
+  _globals['_STAGE']._serialized_end=1037
   _globals['_MODELPOINTER']._serialized_start=110
-  _globals['_MODELPOINTER']._serialized_end=288
-  _globals['_MODELPROMOTED']._serialized_start=290
-  _globals['_MODELPROMOTED']._serialized_end=408
-  _globals['_MODELROLLEDBACK']._serialized_start=410
-  _globals['_MODELROLLEDBACK']._serialized_end=519
+  _globals['_MODELPOINTER']._serialized_end=317
+  _globals['_ARTIFACT']._serialized_start=320
+  _globals['_ARTIFACT']._serialized_end=698
+  _globals['_ARTIFACT_METRICSENTRY']._serialized_start=652
+  _globals['_ARTIFACT_METRICSENTRY']._serialized_end=698
+  _globals['_MODELPROMOTED']._serialized_start=700
+  _globals['_MODELPROMOTED']._serialized_end=818
+  _globals['_MODELROLLEDBACK']._serialized_start=820
+  _globals['_MODELROLLEDBACK']._serialized_end=929
 # @@protoc_insertion_point(module_scope)

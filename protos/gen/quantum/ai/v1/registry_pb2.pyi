@@ -3,9 +3,11 @@
 isort:skip_file
 Which model artifact answers, and which answers beside it."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -62,6 +64,7 @@ class ModelPointer(_message.Message):
     EFFECTIVE_FROM_FIELD_NUMBER: _builtins.int
     CHANGED_BY_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    ROLLED_BACK_VERSION_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version of the artifact; empty means none."""
     sha256: _builtins.str
@@ -72,6 +75,8 @@ class ModelPointer(_message.Message):
     """Who asked for it."""
     reason: _builtins.str
     """Why."""
+    rolled_back_version: _builtins.str
+    """Version that a rollback took away; empty when the artifact was deployed."""
     @_builtins.property
     def effective_from(self) -> _timestamp_pb2.Timestamp:
         """Market time from which it holds."""
@@ -85,14 +90,103 @@ class ModelPointer(_message.Message):
         effective_from: _timestamp_pb2.Timestamp | None = ...,
         changed_by: _builtins.str = ...,
         reason: _builtins.str = ...,
+        rolled_back_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["effective_from", b"effective_from"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_by", b"changed_by", "effective_from", b"effective_from", "previous_version", b"previous_version", "reason", b"reason", "sha256", b"sha256", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_by", b"changed_by", "effective_from", b"effective_from", "previous_version", b"previous_version", "reason", b"reason", "rolled_back_version", b"rolled_back_version", "sha256", b"sha256", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelPointer: _TypeAlias = ModelPointer  # noqa: Y015
+
+@_typing.final
+class Artifact(_message.Message):
+    """Artifact is a stored model artifact and what it is used for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetricsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    STORED_AT_FIELD_NUMBER: _builtins.int
+    TIMEFRAME_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    TRAINED_FROM_FIELD_NUMBER: _builtins.int
+    TRAINED_TO_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """Version."""
+    stage: Global___Stage.ValueType
+    """What it is used for now."""
+    sha256: _builtins.str
+    """SHA-256 of the graph, hexadecimal."""
+    bytes: _builtins.int
+    """Size of the stored object in bytes; 0 for one that ships with the service and is not stored."""
+    timeframe: _builtins.str
+    """Timeframe of the candles that it reads, for example "1m"."""
+    @_builtins.property
+    def stored_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was stored; absent for one that ships with the service and is not stored."""
+
+    @_builtins.property
+    def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of its models."""
+
+    @_builtins.property
+    def trained_from(self) -> _timestamp_pb2.Timestamp:
+        """First market time of the training data."""
+
+    @_builtins.property
+    def trained_to(self) -> _timestamp_pb2.Timestamp:
+        """Last market time of the training data."""
+
+    @_builtins.property
+    def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Walk-forward metrics of the ensemble by name, for example "log_loss"."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        stage: Global___Stage.ValueType = ...,
+        sha256: _builtins.str = ...,
+        bytes: _builtins.int = ...,
+        stored_at: _timestamp_pb2.Timestamp | None = ...,
+        timeframe: _builtins.str = ...,
+        models: _abc.Iterable[_builtins.str] | None = ...,
+        trained_from: _timestamp_pb2.Timestamp | None = ...,
+        trained_to: _timestamp_pb2.Timestamp | None = ...,
+        metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stored_at", b"stored_at", "trained_from", b"trained_from", "trained_to", b"trained_to"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "metrics", b"metrics", "models", b"models", "sha256", b"sha256", "stage", b"stage", "stored_at", b"stored_at", "timeframe", b"timeframe", "trained_from", b"trained_from", "trained_to", b"trained_to", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Artifact: _TypeAlias = Artifact  # noqa: Y015
 
 @_typing.final
 class ModelPromoted(_message.Message):

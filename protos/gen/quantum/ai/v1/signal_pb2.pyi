@@ -169,12 +169,15 @@ class PredictionBatch(_message.Message):
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     SIGNALS_FIELD_NUMBER: _builtins.int
     IN_SAMPLE_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
     venue: _builtins.str
     """Venue of the candles."""
     model_version: _builtins.str
     """Version of the model artifact."""
     in_sample: _builtins.bool
     """True when the candles lie in the model's training range, so that a result on them proves nothing."""
+    shadow: _builtins.bool
+    """True when a shadow artifact answered: recorded and never acted on; it holds no signals."""
     @_builtins.property
     def predictions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Prediction]:
         """One answer per candle."""
@@ -191,10 +194,11 @@ class PredictionBatch(_message.Message):
         model_version: _builtins.str = ...,
         signals: _abc.Iterable[Global___Signal] | None = ...,
         in_sample: _builtins.bool = ...,
+        shadow: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_sample", b"in_sample", "model_version", b"model_version", "predictions", b"predictions", "signals", b"signals", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_sample", b"in_sample", "model_version", b"model_version", "predictions", b"predictions", "shadow", b"shadow", "signals", b"signals", "venue", b"venue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
