@@ -9,6 +9,8 @@ from quantum.analytics.v1 import analytics_service_pb2_grpc as rpc
 from services.analytics.consumers import Sink
 from services.analytics.core.health import Expected, Limits
 from services.analytics.health_store import HealthStore
+from services.analytics.learning.views import LearningViews
+from services.analytics.learning.wiring import learner
 from services.analytics.ledger_spans import LedgerSpans
 from services.analytics.metrics import AnalyticsMetrics
 from services.analytics.peers import Peers
@@ -79,6 +81,7 @@ def build_with(settings: AnalyticsSettings) -> Build:
             policies=policies,
             policy_changed=changed.set,
             ask_rebalance=RebalanceRequests(database).ask,
+            learning=LearningViews(database),
         )
         return [(rpc.add_AnalyticsServiceServicer_to_server, servicer)]
 
@@ -142,6 +145,7 @@ async def _run_ledger(
     store = LedgerStore(database)
     await store.partitions.ensure_wall(process.clock.now())
     await _start_sinks(process, settings, bus, store, watch, metrics)
+    process.spawn("learning", learner(process, settings, database, bus, metrics).run())
     relay = OutboxRelay(database, bus, subjects.EVENTS.name, telemetry=process.telemetry)
 
     async def flush() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field
 
 from services.kit.settings import ProcessSettings
 from services.trade.fund_modes import ModeLimits, limits_of, with_limits
@@ -30,22 +30,12 @@ class FundSettings(ProcessSettings):
     """True: the portfolio is balanced."""
     pal_enabled: bool = False
     """True: winners are amplified."""
-    clm_enabled: bool = False
     signal_share: Annotated[float, BeforeValidator(_share)] = Field(default=0.05, ge=0, le=1)
     """Share of candles that may become signals, or the name of a fund mode."""
     max_positions: int = Field(default=10, ge=1, le=200)
     max_leverage: int = Field(default=20, ge=1, le=125)
     max_slippage_percent: Decimal = Field(default=Decimal("0.5"), gt=0, le=10)
     max_orders_per_minute: int = Field(default=6, ge=1)
-
-    @field_validator("clm_enabled")
-    @classmethod
-    def _only_what_exists(cls, enabled: bool) -> bool:
-        if enabled:
-            raise ValueError(
-                "continuous learning (CLM) is not part of this version; set it to false"
-            )
-        return enabled
 
     @property
     def first_policy(self) -> FundPolicy:

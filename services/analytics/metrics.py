@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from services.kit.metrics import Metrics
 
 
@@ -38,3 +40,23 @@ class AnalyticsMetrics:
             "sink_batch_seconds", "Time from a batch's arrival to its commit."
         )
         self.alerts = metrics.gauge("alerts_active", "Alerts that hold now, by kind.", ("type",))
+
+
+class LearningMetrics:
+    """What `/metrics` shows of the models' results and of the learning loop."""
+
+    def __init__(self, metrics: Metrics, errors: Any) -> None:
+        """`errors` is the service's own counter."""
+        self.errors = errors
+        self.judged = metrics.counter(
+            "learning_samples_judged_total", "Outcomes of single models that became known."
+        )
+        self.drift = metrics.gauge(
+            "drift_detected", "1 while the active artifact sees or says other than it did."
+        )
+        self.retrainings = metrics.gauge(
+            "retrainings_triggered_total", "Trainings asked for, ever."
+        )
+        self.given_up = metrics.gauge(
+            "learning_given_up", "1 after too many failed trainings in a row."
+        )

@@ -13,7 +13,9 @@ from quantum.analytics.v1 import analytics_service_pb2_grpc as rpc
 
 from services.analytics import servicer_replies as replies
 from services.analytics.core.performance import total
+from services.analytics.learning.views import LearningViews
 from services.analytics.policy_store import PolicyStore
+from services.analytics.servicer_learning import LearningRpcs, learning_state
 from services.analytics.servicer_policy import PolicyRpcs, database_errors
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.views import BadToken, Cursor, Views, read_token
@@ -28,7 +30,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _DEFAULT_PAGE = 50
 
 
-class AnalyticsServicer(PolicyRpcs, rpc.AnalyticsServiceServicer):
+class AnalyticsServicer(LearningRpcs, PolicyRpcs, rpc.AnalyticsServiceServicer):
     """Answers from PostgreSQL and from this replica's view of the system's health."""
 
     def __init__(
@@ -41,7 +43,9 @@ class AnalyticsServicer(PolicyRpcs, rpc.AnalyticsServiceServicer):
         policies: PolicyStore,
         policy_changed: Callable[[], None],
         ask_rebalance: Callable[[str, str, str], Awaitable[int]],
+        learning: LearningViews,
     ) -> None:
+        self._learning = learning
         self._policies = policies
         self._policy_changed = policy_changed
         self._ask_rebalance = ask_rebalance
@@ -72,10 +76,11 @@ class AnalyticsServicer(PolicyRpcs, rpc.AnalyticsServiceServicer):
                 total_value_usd=float(self._watch.portfolio.total_value),
                 positions_count=len(self._watch.portfolio.positions),
             ),
-            learning_state=pb.LearningState(samples_collected=self._watch.samples),
+            learning_state=learning_state(self._watch.learning, self._watch.samples),
             metrics=pb.HealthMetrics(
                 health_checks=self._watch.checks,
                 events_recorded=sum(sink.recorded for sink in self._watch.sinks),
+                retrainings_triggered=self._watch.learning.state.triggered,
             ),
             alerts=[replies.alert(a) for a in self._watch.current_alerts(view)],
             timestamp=self._now(),

@@ -21,6 +21,7 @@ from services.analytics.core.health import (
 )
 from services.analytics.core.portfolio import Portfolio
 from services.analytics.health_store import HealthStore
+from services.analytics.learning.store import Progress
 from services.analytics.metrics import AnalyticsMetrics
 from services.analytics.peers import Peers
 from services.analytics.views import Views
@@ -74,6 +75,7 @@ class HealthWatch:
         self.ledger = LedgerState()
         self.portfolio = Portfolio(wallet_balance=Decimal(0), positions=(), time=0)
         self.samples = 0
+        self.learning = Progress()
         self.checks = 0
         """Health checks made since the start."""
 
@@ -113,6 +115,7 @@ class HealthWatch:
         try:
             self.portfolio = await self._views.portfolio()
             self.samples = await self._views.samples()
+            self.learning = await self._views.learning()
             self.ledger = await self._views.ledger_state()
         except TRANSIENT as error:
             log.warning("numbers_not_read", error=str(error))

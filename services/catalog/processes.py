@@ -53,14 +53,16 @@ TRAINER = Process("trainer", "trainer", "trainer", "quantum.ops.v1.OperationsSer
 
 SERVICES = (AI, EXEC_RISK, ANALYTICS)
 """The services behind the gateway."""
-PROCESSES = (*SERVICES, VENUE, TRAINER)
-"""Every process of our own."""
+PROCESSES = (*SERVICES, VENUE)
+"""Every process of our own that a system always has."""
+ON_DEMAND = (TRAINER,)
+"""Those that run only where they are asked for."""
 
 
 def process(key: str) -> Process:
     """Return the process with this key or name; KeyError names what exists."""
-    for candidate in PROCESSES:
+    for candidate in (*PROCESSES, *ON_DEMAND):
         if key in (candidate.key, candidate.name):
             return candidate
-    known = ", ".join(p.key for p in PROCESSES)
+    known = ", ".join(p.key for p in (*PROCESSES, *ON_DEMAND))
     raise KeyError(f"no process {key!r}; there are {known}")

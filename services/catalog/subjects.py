@@ -66,7 +66,15 @@ MODELS = Stream(
     discard_new=True,
 )
 """The object store `models`: model artifacts."""
-STREAMS = (MARKET, EVENTS, LIVE, DEADLETTER, COMMANDS, POLICY, MODES, MODELS)
+TRAINING = Stream(
+    "OBJ_training",
+    ("$O.training.C.>", "$O.training.M.>"),
+    max_age_seconds=7 * 86_400,
+    max_messages_per_subject=1_000_000,
+    max_bytes=2 << 30,
+)
+"""The object store `training`: candles for the trainer's jobs, for a week."""
+STREAMS = (MARKET, EVENTS, LIVE, DEADLETTER, COMMANDS, POLICY, MODES, MODELS, TRAINING)
 
 ALL_CANDLES = "quantum.market.candle.>"
 ALL_EVENTS = "quantum.events.>"
@@ -84,6 +92,8 @@ SHADOW_MODEL = "$KV.policy.model.shadow"
 """Pointer to the artifact that answers beside it."""
 MODELS_BUCKET = "models"
 """Object store of model artifacts."""
+TRAINING_BUCKET = "training"
+"""Object store of the candles that jobs of the trainer are given."""
 TRAIN_COMMANDS = "quantum.commands.train.>"
 """Jobs of the trainer."""
 TRAINER_CONSUMER = "trainer"

@@ -14,6 +14,17 @@ from services.ctl.tokens import AUDIENCE
 Names = Annotated[tuple[str, ...], NoDecode]
 
 
+class SystemSettings(BaseSettings):
+    """What runs besides that which a system always has."""
+
+    model_config = SettingsConfigDict(
+        env_file=os.environ.get("QUANTUM_ENV_FILE", ".env"), extra="ignore", frozen=True
+    )
+
+    trainer: bool = False
+    """True: `qt up` starts the trainer too, which continuous learning needs."""
+
+
 class GatewaySettings(BaseSettings):
     """How the front door is built. The environment name is the field's, in upper case."""
 

@@ -11,6 +11,7 @@ from services.ai import settings as ai
 from services.analytics import settings as analytics
 from services.ctl import settings as ctl
 from services.exec_risk import settings as exec_risk
+from services.trainer import settings as trainer
 
 EXAMPLE = Path(__file__).resolve().parents[2] / ".env.example"
 KINDS: list[Any] = [
@@ -18,6 +19,8 @@ KINDS: list[Any] = [
     analytics.AnalyticsSettings,
     exec_risk.Settings,
     ctl.GatewaySettings,
+    ctl.SystemSettings,
+    trainer.TrainerSettings,
 ]
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from services.ctl.commands.learning import hits, retrain
 from services.lab.training.command import train
 
-app = typer.Typer(help="The models: train them.", no_args_is_help=True)
+app = typer.Typer(help="The models: train them, see what they hit.", no_args_is_help=True)
 app.command()(train)
+app.command()(hits)
+app.command()(retrain)

@@ -252,7 +252,7 @@ def _reasons(state: Learning, seen: Look, rules: Rules) -> tuple[str, ...]:
     if given_up or not seen.enabled or seen.now < state.not_before:
         return ()
     if seen.urgent:
-        return tuple(f"urgent: {reason}" for reason in seen.urgent)
+        return (*(f"urgent: {reason}" for reason in seen.urgent), *seen.drift)
     if seen.drift:
         return seen.drift
     last = state.last_retrain or state.began
