@@ -6,9 +6,12 @@ from quantum.ai.v1 import ai_service_pb2_grpc
 
 from services.ai.consumers import CandleAnswerer
 from services.ai.core.watch import ModelWatch
+from services.ai.core.windows import Windows
 from services.ai.deployment import Deployment
+from services.ai.fund_reader import FundReader
 from services.ai.inference import Inference
 from services.ai.live_consumer import LiveAnswers
+from services.ai.market_views import MarketViews, UniverseSettings
 from services.ai.measures import Measures
 from services.ai.registry import Registry
 from services.ai.servicer import AiServicer
@@ -27,7 +30,6 @@ def make_build(settings: Settings) -> Build:
         slot = ModelSlot(
             models=settings.models_dir,
             gate=GateSettings(
-                share=settings.signal_share,
                 floor=settings.min_confidence_threshold,
                 ttl_seconds=settings.signal_ttl_seconds,
             ),
@@ -43,8 +45,21 @@ def make_build(settings: Settings) -> Build:
         watch = ModelWatch()
         live = LiveAnswers(capacity=settings.ai_cache_size, measures=measures, watch=watch)
         process.on_drain(live.close)
+        windows = Windows()
+        views = MarketViews(
+            windows=windows,
+            manifest=lambda: slot.manifest,
+            settings=UniverseSettings(
+                enabled=settings.universe_scan_enabled,
+                interval_ms=settings.universe_scan_interval_seconds * 1000,
+                top=settings.top_opportunities,
+            ),
+            measures=measures,
+        )
+        fund = FundReader(clock=process.clock, share=settings.signal_share)
         answerer = CandleAnswerer(
             slot=slot,
+            fund=fund,
             watch=watch,
             inference=inference,
             components=process.components,
@@ -53,10 +68,11 @@ def make_build(settings: Settings) -> Build:
             clock=process.clock,
             batch_size=settings.ai_batch_size,
             progress=process.progress,
+            windows=windows,
+            on_live_candle=views.take,
         )
         process.on_drain(answerer.drain)
-        windows = answerer.windows
-        shadow = ShadowAnswerer(slot=slot, windows=windows, metrics=process.metrics)
+        shadow = ShadowAnswerer(slot=slot, fund=fund, windows=windows, metrics=process.metrics)
         answerer.on_answered = shadow.offer
         process.on_stop(shadow.close)
         registry = Registry(
@@ -68,7 +84,7 @@ def make_build(settings: Settings) -> Build:
         deployment = Deployment(
             registry=registry, slot=slot, models=settings.models_dir, timeframes=windows.timeframes
         )
-        process.spawn("candles", _read(process, answerer, live, registry, shadow))
+        process.spawn("candles", _read(process, answerer, live, views, fund, registry, shadow))
         return [
             (
                 ai_service_pb2_grpc.add_AiServiceServicer_to_server,
@@ -77,6 +93,7 @@ def make_build(settings: Settings) -> Build:
                     slot=slot,
                     answerer=answerer,
                     live=live,
+                    views=views,
                     deployment=deployment,
                 ),
             )
@@ -89,6 +106,8 @@ async def _read(
     process: Process,
     answerer: CandleAnswerer,
     live: LiveAnswers,
+    views: MarketViews,
+    fund: FundReader,
     registry: Registry,
     shadow: ShadowAnswerer,
 ) -> None:
@@ -98,5 +117,7 @@ async def _read(
     await registry.start(bus)
     process.spawn("registry", registry.keep())
     process.spawn("shadow", shadow.run(bus))
+    await fund.start(bus)
     await live.start(bus)
+    process.spawn("market-views", views.run(bus))
     await answerer.run(bus)

@@ -25,6 +25,7 @@ from services.ai.core.ensemble import ModelOutput
 from services.ai.core.manifest import Manifest
 from services.ai.core.watch import ModelWatch
 from services.ai.core.windows import Insert, Windows
+from services.ai.fund_reader import FundReader
 from services.ai.inference import Inference
 from services.ai.measures import Measures
 from services.ai.slot import ModelSlot
@@ -55,6 +56,8 @@ _PARALLEL = 2
 """Batches in hand: one is read or written while the models run on the other."""
 _LATE_SECONDS = 2.0
 """A run of all models that took longer is counted; answers that it makes too late are stale."""
+_COUNT_EVERY = 100
+"""Candles that are counted at once while the follower reads what is stored."""
 _RECENT = 10_000
 """Candles that the follower has read and the worker need not read again."""
 
@@ -90,6 +93,7 @@ class CandleAnswerer:
         self,
         *,
         slot: ModelSlot,
+        fund: FundReader,
         watch: ModelWatch,
         inference: Inference,
         components: Components,
@@ -98,12 +102,16 @@ class CandleAnswerer:
         clock: Clock,
         batch_size: int,
         progress: dict[str, float],
+        windows: Windows,
+        on_live_candle: Callable[[Candle], None],
     ) -> None:
-        self.windows = Windows()
+        self.windows = windows
+        self._on_live_candle = on_live_candle
         self.warm = False
         """True once the stored candles were read."""
         self._bus: Bus | None = None
         self._slot = slot
+        self._fund = fund
         self._watch = watch
         self._inference = inference
         self._components = components
@@ -116,6 +124,7 @@ class CandleAnswerer:
         """Learns the candles whose answers are stored and acknowledged."""
         self._recent: OrderedDict[int, Candle] = OrderedDict()
         """Live candles in the windows, by stream sequence."""
+        self._uncounted = 0
         self._follower: Follower | None = None
         self._worker: Worker | None = None
         self._draining = False
@@ -169,8 +178,12 @@ class CandleAnswerer:
             self._recent[message.sequence] = candle
             if len(self._recent) > _RECENT:
                 self._recent.popitem(last=False)
-        self._measures.candles.inc()
-        self._progress["last_candle_time"] = float(self.windows.newest_close_of_all)
+            self._on_live_candle(candle)
+        self._uncounted += 1
+        if not message.pending or self._uncounted >= _COUNT_EVERY:
+            self._measures.candles.inc(self._uncounted)
+            self._uncounted = 0
+            self._progress["last_candle_time"] = float(self.windows.newest_close_of_all)
         if result is Insert.CONFLICT:
             self._measures.errors.labels("conflicting_candle").inc()
             log.warning("conflicting_candle", candle=candle.key)
@@ -232,12 +245,15 @@ class CandleAnswerer:
     ) -> list[Answer]:
         """Predict all items in one run and store the answers."""
         manifest = model.manifest
-        policy = self._slot.policy(manifest)
+        policies = [
+            self._slot.policy(manifest, self._fund, item.candle.close_time) for item in items
+        ]
         questions = [
-            ask(item.candle, self.windows, manifest, policy, self._watch) for item in items
+            ask(item.candle, self.windows, manifest, policy, self._watch)
+            for item, policy in zip(items, policies, strict=True)
         ]
         asked = now()
-        answers = await self._predict(questions, model, policy)
+        answers = await self._predict(questions, model, policies[-1])
         predicted = now()
         found = batches(answers, manifest)
         assert self._bus is not None  # noqa: S101 - work comes from the bus

@@ -159,6 +159,9 @@ class Deployment:
         manifest = self._slot.manifest
         step = timeframe_ms(manifest.timeframe if manifest else "1m")
         registry = self._registry
+        if not registry.market_time:
+            text = "no candle has closed yet, so that no market time can be said: ask again"
+            raise FailedPrecondition(text, reason="NO_MARKET_TIME")
         return pointers.effective_after(registry.market_time, step, registry.pace, _NOTICE_SECONDS)
 
     async def artifacts(self) -> list[registry_pb2.Artifact]:

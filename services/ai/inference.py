@@ -70,13 +70,10 @@ def predict(
         found = session.run(list(_ASKED), {"window": padded(stacked), **chosen_weights})
         valid, atr, member_probs, probs = (column.tolist() for column in found)
         outputs += [
-            ModelOutput(
-                valid=valid[row],
-                atr_fraction=atr[row],
-                probabilities=tuple(probs[row]),
-                model_probabilities=tuple(map(tuple, member_probs[row])),
+            ModelOutput(fine, noise, tuple(whole), tuple(map(tuple, members)))
+            for _, fine, noise, whole, members in zip(
+                chosen, valid, atr, probs, member_probs, strict=False
             )
-            for row in range(len(chosen))
         ]
     return outputs
 

@@ -25,8 +25,8 @@ _QUEUE = 1000
 """Signals that a slow stream may be behind before it is ended."""
 
 Key = tuple[str, str, str]
-_Round = tuple[str, int, tuple[str, ...]]
-"""Timeframe, close in milliseconds, and the models that voted."""
+_Round = tuple[str, int]
+"""Timeframe, and close in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,33 +63,42 @@ class LiveAnswers:
         try:
             batch = signal_pb2.PredictionBatch.FromString(message.data)
         except DecodeError as error:
-            self._measures.errors.labels("bad_prediction").inc()
-            log.warning("bad_prediction", subject=message.subject, reason=str(error))
+            self._refuse(f"{message.subject}: {error}")
             return
         signals = {signal.signal_id: signal for signal in batch.signals}
+        said: dict[_Round, list[list[tuple[float, float, float]]]] = {}
         for prediction in batch.predictions:
             time = prediction.candle_close_time
+            seconds, nanos, timeframe = time.seconds, time.nanos, prediction.timeframe
             signal = signals.get(prediction.signal_id) if signals else None
-            last = Last(prediction, signal, (time.seconds, time.nanos))
-            self._keep((batch.venue, prediction.symbol, prediction.timeframe), last)
-        self._observe(batch)
+            key = (batch.venue, prediction.symbol, timeframe)
+            self._keep(key, Last(prediction, signal, (seconds, nanos)))
+            if votes := prediction.votes:
+                rows = said.setdefault((timeframe, seconds * 1000 + nanos // 1_000_000), [])
+                rows.append([(v.p_down, v.p_up, v.weight) for v in votes])
+        if said:
+            self._observe(batch, said)
         if message.sequence > self._started_at:
             for made in batch.signals:
                 self._send(made)
 
-    def _observe(self, batch: signal_pb2.PredictionBatch) -> None:
-        """Tell the watch what the models said; as a rule a batch is of one round and timeframe."""
-        said: dict[_Round, list[list[tuple[float, float, float]]]] = {}
-        for prediction in batch.predictions:
-            if votes := prediction.votes:
-                time = prediction.candle_close_time
-                close = time.seconds * 1000 + time.nanos // 1_000_000
-                names = tuple([v.model for v in votes])
-                rows = said.setdefault((prediction.timeframe, close, names), [])
-                rows.append([(v.p_down, v.p_up, v.weight) for v in votes])
-        for (timeframe, close, names), found in said.items():
-            numbers = np.array(found, dtype=np.float64)
+    def _observe(
+        self,
+        batch: signal_pb2.PredictionBatch,
+        said: dict[_Round, list[list[tuple[float, float, float]]]],
+    ) -> None:
+        """Tell the watch what the models said; those of an artifact come in one order."""
+        names = next([v.model for v in p.votes] for p in batch.predictions if p.votes)
+        for (timeframe, close), rows in said.items():
+            if any(len(row) != len(names) for row in rows):
+                self._refuse(f"{batch.model_version}: {len(names)} models do not fit all votes")
+                return
+            numbers = np.array(rows, dtype=np.float64)
             self._watch.observe(batch.model_version, timeframe, close, names, numbers)
+
+    def _refuse(self, reason: str) -> None:
+        self._measures.errors.labels("bad_prediction").inc()
+        log.warning("bad_prediction", reason=reason)
 
     def _keep(self, key: Key, last: Last) -> None:
         held = self._last.get(key)

@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 from services.ai.core.ensemble import HoldReason
-from services.catalog.events import MODEL_WEIGHT_CHANGED, PREDICTION, SIGNAL_GENERATED
+from services.catalog.events import (
+    MODEL_WEIGHT_CHANGED,
+    PREDICTION,
+    REGIME_CHANGED,
+    SIGNAL_GENERATED,
+    UNIVERSE_OPPORTUNITY,
+)
 from services.kit.metrics import Metrics
 
-ERROR_KINDS = ("bad_candle", "conflicting_candle", "answer_failed", "bad_prediction", "late_run")
+ERROR_KINDS = (
+    "bad_candle",
+    "conflicting_candle",
+    "answer_failed",
+    "bad_prediction",
+    "bad_position",
+    "late_run",
+)
+_PUBLISHED = (
+    PREDICTION,
+    SIGNAL_GENERATED,
+    MODEL_WEIGHT_CHANGED,
+    UNIVERSE_OPPORTUNITY,
+    REGIME_CHANGED,
+)
 
 
 class Measures:
@@ -41,5 +61,5 @@ class Measures:
             self.predictions.labels(reason.value)
         for kind in ERROR_KINDS:
             self.errors.labels(kind)
-        for event_type in (PREDICTION, SIGNAL_GENERATED, MODEL_WEIGHT_CHANGED):
+        for event_type in _PUBLISHED:
             self.published.labels(event_type)

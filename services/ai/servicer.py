@@ -14,6 +14,7 @@ from services.ai.consumers import CandleAnswerer
 from services.ai.core.pointers import Stage
 from services.ai.deployment import Deployment
 from services.ai.live_consumer import LiveAnswers
+from services.ai.market_views import MarketViews
 from services.ai.pointer_codec import pointer_to_pb
 from services.ai.slot import ModelSlot
 from services.catalog.processes import VERSION
@@ -35,12 +36,14 @@ class AiServicer(rpc.AiServiceServicer):
         answerer: CandleAnswerer,
         live: LiveAnswers,
         deployment: Deployment,
+        views: MarketViews,
     ) -> None:
         self._process = process
         self._slot = slot
         self._answerer = answerer
         self._live = live
         self._deployment = deployment
+        self._views = views
 
     async def GetHealth(
         self, request: pb.GetHealthRequest, context: Context
@@ -97,6 +100,21 @@ class AiServicer(rpc.AiServiceServicer):
     ) -> pb.GetPredictionsResponse:
         """Return the last prediction of every symbol."""
         return pb.GetPredictionsResponse(predictions=self._live.predictions())
+
+    async def GetTopOpportunities(
+        self, request: pb.GetTopOpportunitiesRequest, context: Context
+    ) -> pb.GetTopOpportunitiesResponse:
+        """Return the best symbols of the last scan; none before the first."""
+        scan = self._views.newest
+        if scan is None:
+            return pb.GetTopOpportunitiesResponse()
+        best = scan.ranked_symbols[: request.top_n or len(scan.ranked_symbols)]
+        return pb.GetTopOpportunitiesResponse(
+            opportunities=best,
+            timestamp=scan.timestamp,
+            total_scanned=scan.total_scanned,
+            regime=scan.regime,
+        )
 
     async def ListModels(
         self, request: pb.ListModelsRequest, context: Context

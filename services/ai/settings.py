@@ -32,6 +32,12 @@ class Settings(ProcessSettings):
     """Threads that run the models; one is enough for 20,000 candles a second."""
     ai_cache_size: int = Field(default=1000, ge=1)
     """Most series (symbol and timeframe) whose last prediction is kept for reads."""
+    universe_scan_enabled: bool = True
+    """Rank the symbols by what they promise."""
+    universe_scan_interval_seconds: int = Field(default=300, ge=1)
+    """Market time from one ranking to the next."""
+    top_opportunities: int = Field(default=20, ge=1, le=1000)
+    """Symbols of a ranking that are kept and told."""
     signal_share: Annotated[float, BeforeValidator(_share)] = Field(default=0.05, ge=0, le=1)
     """Share of candles that may become signals, by the artifact's out-of-sample quantiles, or
     the name of a safety level: NORMAL, AGGRESSIVE, SAFE, CRITICAL."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from services.ai.codec import batch_to_pb
+from quantum.ai.v1 import signal_pb2
+
+from services.ai.batch_wire import batch_to_bytes
 from services.ai.core.answers import Answer, Batch, answer, ask, batches
 from services.ai.core.windows import Windows
+from services.ai.fund_reader import FundReader
 from services.ai.inference import LARGEST_RUN, predict
 from services.ai.slot import ModelSlot, Place
 from services.catalog import subjects
@@ -28,18 +29,24 @@ log = get_logger(__name__)
 
 _WAITING = 2_000
 """Candles that may wait for the shadow; what comes beyond is dropped and counted."""
-_NICENESS = 10
 
 
 class ShadowAnswerer:
-    """Answers behind the active artifact, on a thread that gives way to every other."""
+    """Answers behind the active artifact, on a thread of its own.
 
-    def __init__(self, *, slot: ModelSlot, windows: Windows, metrics: Metrics) -> None:
+    Of the same priority: a thread that has to wait for the processor while it holds the
+    interpreter would hold up the active one.
+    """
+
+    def __init__(
+        self, *, slot: ModelSlot, fund: FundReader, windows: Windows, metrics: Metrics
+    ) -> None:
         self._slot = slot
+        self._fund = fund
         self._windows = windows
         self._waiting: deque[Candle] = deque()
         self._more = asyncio.Event()
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="shadow", initializer=_give_way)
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="shadow")
         self._answered = metrics.counter(
             "shadow_predictions_total", "Candles that the shadow artifact answered."
         )
@@ -89,11 +96,11 @@ class ShadowAnswerer:
         if place is None:
             return
         model = place.model
-        policy = self._slot.policy(model.manifest)
+        policies = [self._slot.policy(model.manifest, self._fund, c.close_time) for c in candles]
         # it comes behind, and that it is late says nothing of what it would have said
         questions = [
             replace(ask(candle, self._windows, model.manifest, policy), stale=False)
-            for candle in candles
+            for candle, policy in zip(candles, policies, strict=True)
         ]
         windows = [q.window for q in questions if q.window is not None]
         loop = asyncio.get_running_loop()
@@ -102,7 +109,7 @@ class ShadowAnswerer:
             if windows
             else []
         )
-        answers: list[Answer] = answer(questions, outputs, model.manifest, policy)
+        answers: list[Answer] = answer(questions, outputs, model.manifest, policies[-1])
         await bus.publish_all([message(batch) for batch in batches(answers, model.manifest)])
         self._answered.inc(len(answers))
 
@@ -113,7 +120,7 @@ class ShadowAnswerer:
 
 def message(batch: Batch) -> Outgoing:
     """Return the message of a shadow batch: marked, without signals, where no trader reads."""
-    told = batch_to_pb(batch)
+    told = signal_pb2.PredictionBatch.FromString(batch_to_bytes(batch))
     told.shadow = True
     del told.signals[:]
     for prediction in told.predictions:
@@ -128,8 +135,3 @@ def message(batch: Batch) -> Outgoing:
             subjects.HEADER_TIME: str(batch.close_time),
         },
     )
-
-
-def _give_way() -> None:
-    """Lower the priority of this thread alone."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

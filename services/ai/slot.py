@@ -19,10 +19,12 @@ from services.ai.core.answers import Policy
 from services.ai.core.ensemble import make_gate
 from services.ai.core.manifest import Manifest
 from services.ai.core.pointers import SHIPPED, Wanted
+from services.ai.fund_reader import FundReader
 from services.kit.clock import Clock
 from services.kit.health import Components
 from services.kit.logs import get_logger
 from services.kit.metrics import Metrics
+from services.trade.fund_policy import FundPolicy
 
 log = get_logger(__name__)
 
@@ -43,7 +45,6 @@ class UnknownArtifact(ArtifactRefused):
 class GateSettings:
     """What the gate of a loaded model is made from."""
 
-    share: float
     floor: float | None
     ttl_seconds: int
 
@@ -95,6 +96,8 @@ class ModelSlot:
         """Why artifacts that are wanted are not loaded."""
         self._tried: dict[str, tuple[float, ArtifactRefused]] = {}
         """When an artifact of the registry was refused, and why, by version."""
+        self._policy: tuple[tuple[str, FundPolicy | None], Policy] | None = None
+        """Last answer of `policy`: all candles of a round ask the same."""
         self._shown: tuple[str, tuple[float, ...]] = ("", ())
         self._weights = metrics.gauge(
             "model_weight",
@@ -141,10 +144,15 @@ class ModelSlot:
                 chosen = place
         return chosen.model
 
-    def policy(self, manifest: Manifest) -> Policy:
-        """Return what decides besides the models."""
-        gate = make_gate(manifest, self._gate.share, self._gate.floor)
-        return Policy(gate=gate, ttl_ms=self._gate.ttl_seconds * 1000)
+    def policy(self, manifest: Manifest, fund: FundReader, time: int) -> Policy:
+        """Return what decides besides the models at a market time."""
+        key = (manifest.version, fund.book.at(time))
+        if self._policy is None or self._policy[0] != key:
+            gate = make_gate(manifest, fund.share(time), self._gate.floor)
+            weights = fund.weights(manifest, time)
+            found = Policy(gate=gate, ttl_ms=self._gate.ttl_seconds * 1000, weights=weights)
+            self._policy = (key, found)
+        return self._policy[1]
 
     def show(self, manifest: Manifest, weights: tuple[float, ...]) -> None:
         """Export the effective weights."""

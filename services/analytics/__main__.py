@@ -1,4 +1,4 @@
-"""python -m services.analytics serve | migrate | settings | rebuild [--check]"""
+"""python -m services.analytics serve | migrate | settings | rebuild | archive | restore-archive"""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import argparse
 import asyncio
 import re
 import sys
+from pathlib import Path
 
 from services.analytics.app import MIGRATIONS, SCHEMA, build_with
-from services.analytics.rebuild import rebuild
+from services.analytics.archive_command import archive_older, parse_age, restore_files
+from services.analytics.rebuild import LedgerIncomplete, rebuild
 from services.analytics.settings import AnalyticsSettings
 from services.catalog.processes import ANALYTICS
 from services.kit import logs
@@ -26,6 +28,11 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("settings", help="show the settings in force, passwords hidden")
     again = commands.add_parser("rebuild", help="make the projections anew from the ledger")
     again.add_argument("--check", action="store_true", help="only compare; exit 1 on a difference")
+    old = commands.add_parser("archive", help="take old events out of the ledger into files")
+    old.add_argument("--older-than", type=parse_age, default="30d", help="age, such as 30d")
+    old.add_argument("--to", type=Path, required=True, help="folder of the files")
+    back = commands.add_parser("restore-archive", help="put archived events back")
+    back.add_argument("files", type=Path, nargs="+", metavar="FILE")
     chosen = parser.parse_args(arguments)
     settings = load(AnalyticsSettings)
     match chosen.command:
@@ -39,6 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
         case "rebuild":
             _configure_logs(settings)
             return _rebuild(settings, check=chosen.check)
+        case "archive":
+            where = settings.database
+            return asyncio.run(archive_older(where, SCHEMA, chosen.to, chosen.older_than))
+        case "restore-archive":
+            return asyncio.run(restore_files(settings.database, SCHEMA, chosen.files))
         case _:
             return run(ANALYTICS, settings, build_with(settings))
 
@@ -50,7 +62,11 @@ def describe(settings: AnalyticsSettings) -> str:
 
 
 def _rebuild(settings: AnalyticsSettings, *, check: bool) -> int:
-    report = asyncio.run(rebuild(settings.database, SCHEMA, check=check))
+    try:
+        report = asyncio.run(rebuild(settings.database, SCHEMA, check=check))
+    except LedgerIncomplete as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     done = "compared" if check else "rebuilt"
     sys.stdout.write(f"{done} {report.trades} trades of {report.events} events\n")
     for difference in report.differences:

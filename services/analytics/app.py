@@ -6,25 +6,28 @@ import asyncio
 
 from quantum.analytics.v1 import analytics_service_pb2_grpc as rpc
 
-from services.analytics.consumers import Sink
-from services.analytics.core.health import Expected, Limits
-from services.analytics.health_store import HealthStore
+from services.analytics.candles import CandleStore
+from services.analytics.consumers import NEVER_GIVE_UP, Sink
+from services.analytics.fund_loop import FundLoop
+from services.analytics.health_score import HealthScore
 from services.analytics.learning.views import LearningViews
 from services.analytics.learning.wiring import learner
+from services.analytics.ledger_checks import LedgerChecks
 from services.analytics.ledger_spans import LedgerSpans
 from services.analytics.metrics import AnalyticsMetrics
-from services.analytics.peers import Peers
 from services.analytics.policy_copy import PolicyCopy
 from services.analytics.policy_store import PolicyStore
 from services.analytics.rebalance_requests import RebalanceRequests
+from services.analytics.report_views import ReportViews
 from services.analytics.servicer import AnalyticsServicer
+from services.analytics.servicer_report import ReportDesk
 from services.analytics.settings import AnalyticsSettings
+from services.analytics.sight import Sight
 from services.analytics.store import LedgerStore
+from services.analytics.supervision import Supervision, supervise
 from services.analytics.views import Views
 from services.analytics.watch import HealthWatch
 from services.catalog import subjects
-from services.catalog.processes import SERVICES
-from services.catalog.processes import process as process_names
 from services.kit.bus import Bus
 from services.kit.db import TRANSIENT, Database
 from services.kit.lease import Lease
@@ -46,6 +49,8 @@ _SOURCES = (
     (subjects.LIVE.name, subjects.LEDGER_PREDICTION_CONSUMER, subjects.ALL_PREDICTIONS),
     (subjects.LIVE.name, subjects.LEDGER_SHADOW_CONSUMER, subjects.ALL_SHADOW_PREDICTIONS),
     (subjects.LIVE.name, subjects.LEDGER_MODEL_CONSUMER, subjects.ALL_MODEL_CHANGES),
+    (subjects.LIVE.name, subjects.LEDGER_UNIVERSE_CONSUMER, subjects.ALL_OPPORTUNITIES),
+    (subjects.LIVE.name, subjects.LEDGER_REGIME_CONSUMER, subjects.ALL_REGIMES),
 )
 """Stream, durable consumer and subject of everything that goes into the ledger."""
 
@@ -66,21 +71,29 @@ def build_with(settings: AnalyticsSettings) -> Build:
         process.on_stop(database.close)
         metrics = AnalyticsMetrics(process.metrics)
         views = Views(database)
-        watch = _watch(process, settings, database, views, metrics)
+        supervision = supervise(process, settings, database, views, metrics)
+        watch = supervision.watch
         process.spawn("health", watch.run())
+        process.spawn("alert-post", supervision.post.run())
+        if supervision.receiver is not None:
+            process.spawn("alert-receiver", supervision.receiver.run())
         policies = PolicyStore(database, settings.first_policy)
         changed = asyncio.Event()
         process.spawn(
-            "ledger", _run_ledger(process, settings, database, watch, metrics, policies, changed)
+            "ledger",
+            _run_ledger(process, settings, database, supervision, metrics, policies, changed),
         )
+        requests = RebalanceRequests(database, enabled=settings.layers_enabled)
         servicer = AnalyticsServicer(
             process=process,
             settings=settings,
             views=views,
             watch=watch,
+            reports=ReportDesk(ReportViews(database), process.clock),
             policies=policies,
             policy_changed=changed.set,
-            ask_rebalance=RebalanceRequests(database).ask,
+            ask_rebalance=requests.ask,
+            alerts=supervision.alerts,
             learning=LearningViews(database),
         )
         return [(rpc.add_AnalyticsServiceServicer_to_server, servicer)]
@@ -88,63 +101,31 @@ def build_with(settings: AnalyticsSettings) -> Build:
     return build
 
 
-def _watch(
-    process: Process,
-    settings: AnalyticsSettings,
-    database: Database,
-    views: Views,
-    metrics: AnalyticsMetrics,
-) -> HealthWatch:
-    lease = Lease(
-        database,
-        "health",
-        process.instance,
-        process.clock,
-        ttl=3 * settings.health_check_interval,
-    )
-    process.on_stop(lease.release)
-    names = [process_names(key) for key in settings.expected]
-    others = [n.name for n in names if n in SERVICES and n != process.names]
-    peers = Peers(settings.mesh_target, others, process.telemetry)
-    process.on_stop(peers.close)
-    return HealthWatch(
-        process=process,
-        database=database,
-        views=views,
-        store=HealthStore(database, lease),
-        metrics=metrics,
-        expected=[Expected(n.name, n.health_key) for n in names],
-        limits=Limits(
-            heartbeat_timeout=settings.heartbeat_timeout_seconds,
-            forget_replica_after=4 * settings.heartbeat_timeout_seconds,
-        ),
-        interval=settings.health_check_interval,
-        flush_interval=settings.analytics_flush_interval,
-        look_interval=settings.event_bus_block_ms / 1000,
-        peers=peers,
-    )
-
-
 async def _run_ledger(
     process: Process,
     settings: AnalyticsSettings,
     database: Database,
-    watch: HealthWatch,
+    supervision: Supervision,
     metrics: AnalyticsMetrics,
     policies: PolicyStore,
     policy_changed: asyncio.Event,
 ) -> None:
     """Connect to what the ledger needs, in the background: health answers meanwhile."""
     bus = await process.connect_bus()
-    watch.watch_bus(bus)
-    follower = await bus.follow(subjects.LIVE.name, subjects.ALL_HEARTBEATS, watch.book.hear)
+    sight = supervision.watch.sight
+    sight.watch_bus(bus)
+    follower = await bus.follow(subjects.LIVE.name, subjects.ALL_HEARTBEATS, sight.book.hear)
     await follower.caught_up.wait()
-    watch.book.live = True
+    sight.book.live = True
+    await supervision.recovery.listen(bus)
     await _await_schema(process, settings)
     process.spawn("policy", PolicyCopy(policies, bus, policy_changed).run())
     store = LedgerStore(database)
     await store.partitions.ensure_wall(process.clock.now())
-    await _start_sinks(process, settings, bus, store, watch, metrics)
+    fund = _fund(process, settings, supervision.watch, metrics, policies, policy_changed)
+    await _start_sinks(process, settings, bus, store, sight, metrics, fund)
+    await _start_candles(process, settings, bus, database)
+    process.spawn("ledger-checks", LedgerChecks(database, process.clock, metrics).run())
     process.spawn("learning", learner(process, settings, database, bus, metrics).run())
     relay = OutboxRelay(database, bus, subjects.EVENTS.name, telemetry=process.telemetry)
 
@@ -154,6 +135,34 @@ async def _run_ledger(
     process.on_drain(flush)
     process.components.set("ledger", True)
     await relay.run()
+
+
+def _fund(
+    process: Process,
+    settings: AnalyticsSettings,
+    watch: HealthWatch,
+    metrics: AnalyticsMetrics,
+    policies: PolicyStore,
+    policy_changed: asyncio.Event,
+) -> FundLoop | None:
+    """Start the fund's layers; None where all are switched off."""
+    if not settings.layers_enabled:
+        return None
+    database = policies.database
+    lease = Lease(database, "fund", process.instance, process.clock)
+    process.on_stop(lease.release)
+    loop = FundLoop(
+        database=database,
+        lease=lease,
+        policies=policies,
+        limits=settings.fund_limits,
+        health=HealthScore(watch.view).now,
+        changed=policy_changed.set,
+        metrics=metrics,
+        clock=process.clock,
+    )
+    process.spawn("fund", loop.run())
+    return loop
 
 
 async def _await_schema(process: Process, settings: AnalyticsSettings) -> None:
@@ -176,8 +185,9 @@ async def _start_sinks(
     settings: AnalyticsSettings,
     bus: Bus,
     store: LedgerStore,
-    watch: HealthWatch,
+    sight: Sight,
     metrics: AnalyticsMetrics,
+    fund: FundLoop | None,
 ) -> None:
     for stream, consumer, subject in _SOURCES:
         sink = Sink(
@@ -187,8 +197,23 @@ async def _start_sinks(
             clock=process.clock,
             metrics=metrics,
             spans=LedgerSpans(process.telemetry),
+            before_answer=None if fund is None else fund.after,
         )
-        watch.sinks.append(sink)
+        sight.sinks.append(sink)
         worker = await sink.work(consumer, subject, batch=settings.backlog_batch)
         process.on_drain(worker.stop)
         log.info("sink_started", stream=stream, consumer=consumer)
+
+
+async def _start_candles(
+    process: Process, settings: AnalyticsSettings, bus: Bus, database: Database
+) -> None:
+    worker = await bus.work(
+        subjects.MARKET.name,
+        subjects.LEDGER_CANDLE_CONSUMER,
+        subjects.ALL_CANDLES,
+        CandleStore(database).handle,
+        batch=settings.backlog_batch,
+        max_deliver=NEVER_GIVE_UP,
+    )
+    process.on_drain(worker.stop)

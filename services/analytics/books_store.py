@@ -18,6 +18,7 @@ from services.analytics.core.ledger import (
 from services.analytics.core.trades import Holdings, compute, shares_of
 from services.analytics.rows import (
     anchor_columns,
+    equity_columns,
     fact_columns,
     fact_from_row,
     fill_columns,
@@ -25,14 +26,17 @@ from services.analytics.rows import (
     funding_columns,
     funding_from_row,
     mark_columns,
+    signal_columns,
     trade_columns,
 )
 from services.analytics.upserts import (
     ANCHORS,
+    EQUITY,
     FACTS,
     FILLS,
     FUNDING,
     MARKS,
+    SIGNALS,
     TABLES,
     TRADES,
     Columns,
@@ -166,6 +170,8 @@ async def save(connection: Any, books: Books, written: Written | None = None) ->
             rows[TRADES].append(trade_columns(trade))
     rows[ANCHORS] = [anchor_columns(books.anchors[a]) for a in sorted(books.changed_anchors)]
     rows[MARKS] = [mark_columns(key, books.marks[key]) for key in sorted(books.changed_marks)]
+    rows[EQUITY] = [equity_columns(books.equity[key]) for key in sorted(books.equity)]
+    rows[SIGNALS] = [signal_columns(books.signals[key]) for key in sorted(books.signals)]
     for table, known in (written or {}).items():
         rows[table] = [row for row in rows[table] if known.get(table.key_of(row)) != row]
     await upsert(connection, rows)

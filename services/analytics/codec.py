@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as Protobuf
@@ -23,6 +23,7 @@ from services.analytics.core.ledger import (
     PositionFact,
     PredictionFact,
     RoundFact,
+    SignalFact,
     WalletFact,
 )
 from services.catalog.events import MESSAGES
@@ -53,27 +54,31 @@ class Unreadable(Exception):
 
 def to_event(message: Message) -> LedgerEvent:
     """Read one message; Unreadable when its type, headers or payload are wrong."""
-    decoded = _decode(message)
+    # A header is looked up in bytes, so each is asked for once.
+    event_type, event_id = message.type, message.message_id
+    decoded = _decode(event_type, message.data)
     time = _market_time(message)
     try:
         data = to_json(decoded)
         found = tuple(_facts(decoded, message.sequence))
     except ValueError as error:
-        raise Unreadable(f"{message.type}: {error}") from error
+        raise Unreadable(f"{event_type}: {error}") from error
     if "\\u0000" in data:
         raise Unreadable("the payload holds a NUL character")
+    if not event_id:
+        raise Unreadable("no message id")
     return LedgerEvent(
-        event_id=_event_id(message),
-        type=message.type,
-        time=time,
-        source=message.headers.get(HEADER_SOURCE, ""),
-        trace_id=_trace_id(message),
-        key=_key(message),
-        subject=message.subject,
-        sequence=message.sequence,
-        data=data,
-        payload=message.data,
-        facts=found,
+        event_id,
+        event_type,
+        time,
+        message.headers.get(HEADER_SOURCE, ""),
+        _trace_id(message),
+        _key(message.subject, event_type),
+        message.subject,
+        message.sequence,
+        data,
+        message.data,
+        found,
     )
 
 
@@ -82,20 +87,14 @@ def facts_of(event_type: str, payload: bytes, sequence: int) -> tuple[Fact, ...]
     return tuple(_facts(MESSAGES[event_type].FromString(payload), sequence))
 
 
-def _decode(message: Message) -> Protobuf:
-    kind = MESSAGES.get(message.type)
+def _decode(event_type: str, data: bytes) -> Protobuf:
+    kind = MESSAGES.get(event_type)
     if kind is None:
-        raise Unreadable(f"unknown event type {message.type!r}")
+        raise Unreadable(f"unknown event type {event_type!r}")
     try:
-        return kind.FromString(message.data)
+        return kind.FromString(data)
     except DecodeError as error:
-        raise Unreadable(f"{message.type}: the payload is no {kind.__name__}: {error}") from error
-
-
-def _event_id(message: Message) -> str:
-    if not message.message_id:
-        raise Unreadable("no message id")
-    return message.message_id
+        raise Unreadable(f"{event_type}: the payload is no {kind.__name__}: {error}") from error
 
 
 def _market_time(message: Message) -> int:
@@ -114,10 +113,11 @@ def _trace_id(message: Message) -> str:
     return plain[1] if plain else message.trace_id
 
 
-def _key(message: Message) -> str:
+@lru_cache(maxsize=1024)
+def _key(subject: str, event_type: str) -> str:
     """First token after the type: the account of a fact, the symbol of a signal."""
-    _, found, rest = message.subject.partition(f".{message.type}.")
-    return rest.split(".")[0] if found else message.subject.rsplit(".", 1)[-1]
+    _, found, rest = subject.partition(f".{event_type}.")
+    return rest.split(".")[0] if found else subject.rsplit(".", 1)[-1]
 
 
 def _facts(message: Protobuf, sequence: int) -> list[Fact]:
@@ -162,6 +162,9 @@ def _position(
     message: facts.PositionOpened | facts.PositionChanged | facts.PositionClosed, _: int
 ) -> list[Fact]:
     p = message.position
+    # what is planned at the entry is told before the stop rests on the exchange
+    planned = message.stop_loss_price if isinstance(message, facts.PositionOpened) else ""
+    stop = optional_decimal(planned or p.stop_loss_price, "stop_loss_price")
     return [
         PositionFact(
             position_id=_filled(p.position_id, "position_id"),
@@ -179,6 +182,8 @@ def _position(
             in_sample=p.in_sample,
             exit_reason=_enum(ExitReason, p.exit_reason) if p.exit_reason else None,
             reported_net=_amount(p.realized_pnl) - _amount(p.commission) + _amount(p.funding),
+            initial_stop=stop,
+            stop_version=0 if stop is None else p.version,
         )
     ]
 
@@ -192,6 +197,7 @@ def _round(message: facts.RoundDecided, sequence: int) -> list[Fact]:
             closes=tuple(sorted((s, decimal_from_pb(c, s)) for s, c in message.closes.items())),
             in_sample=message.in_sample,
             sequence=sequence,
+            equity=optional_decimal(message.equity, "equity"),
         )
     ]
 
@@ -232,6 +238,21 @@ def _predictions(message: ai.PredictionBatch, _: int) -> list[Fact]:
     ]
 
 
+def _signal(message: ai.Signal, _: int) -> list[Fact]:
+    return [
+        SignalFact(
+            signal_id=_filled(message.signal_id, "signal_id"),
+            symbol=_filled(message.symbol, "symbol"),
+            action=ai.Action.Name(message.action).removeprefix("ACTION_"),
+            price=decimal_from_pb(message.price, "price"),
+            time=time_from_pb(message.candle_close_time),
+            confidence=_finite(message.confidence, "confidence"),
+            model_version=message.model_version,
+            in_sample=message.in_sample,
+        )
+    ]
+
+
 _READERS: dict[type[Protobuf], Callable[..., list[Fact]]] = {
     facts.FillRecorded: _fill,
     facts.FundingPaid: _funding,
@@ -241,6 +262,7 @@ _READERS: dict[type[Protobuf], Callable[..., list[Fact]]] = {
     facts.RoundDecided: _round,
     facts.AccountSnapshot: _account,
     ai.PredictionBatch: _predictions,
+    ai.Signal: _signal,
 }
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from google.protobuf.message import DecodeError
 from quantum.analytics.v1 import events_pb2 as published
 from quantum.ops.v1 import operations_service_pb2 as ops
 
 from services.analytics.codec import Unreadable, to_event
-from services.analytics.core.health import Heartbeat, Status
+from services.analytics.core.health import Heartbeat, Part, Status
 from services.analytics.core.ledger import LedgerEvent, RoundFact
 from services.analytics.ledger_spans import LedgerSpans
 from services.analytics.metrics import AnalyticsMetrics
@@ -53,7 +53,10 @@ class Sink:
         clock: Clock,
         metrics: AnalyticsMetrics,
         spans: LedgerSpans | None = None,
+        before_answer: Callable[[str, int], Awaitable[None]] | None = None,
     ) -> None:
+        """`before_answer` is awaited with account and market time before a round is answered."""
+        self._before_answer = before_answer
         self._spans = spans
         self._stream = stream
         self._store = store
@@ -186,6 +189,9 @@ class Sink:
                 fact.account not in newest or newest[fact.account].time < fact.time
             ):
                 newest[fact.account] = fact
+        if self._before_answer is not None:
+            for fact in newest.values():
+                await self._before_answer(fact.account, fact.time)
         if newest:
             answers = [observed(fact) for fact in newest.values()]
             await self._bus.publish_all(answers)
@@ -249,6 +255,8 @@ class HeartbeatBook:
             cpu_percent=beat.cpu_percent,
             memory_percent=beat.memory_percent,
             progress=dict(beat.progress),
+            leaving=beat.leaving,
+            parts=tuple(Part(c.name, c.ready, c.reason) for c in beat.components),
         )
 
     def forget(self, *, before: float) -> None:

@@ -35,6 +35,7 @@ class HealthStore:
     def __init__(self, database: Database, lease: Lease) -> None:
         self._database = database
         self._lease = lease
+        self._leads = True
 
     async def tell(self, view: SystemView, beats: Iterable[Heartbeat], now: datetime) -> int:
         """Store what is known and publish what changed; return how many changes there were.
@@ -48,10 +49,17 @@ class HealthStore:
             await connection.executemany(_HEARTBEAT, [_heartbeat_row(beat) for beat in beats])
             return await self._publish_changes(connection, view, now)
 
+    @property
+    def leads(self) -> bool:
+        """True while this replica watches: it held the lease last, or nobody knows who does."""
+        return self._leads
+
     async def _lead(self) -> bool:
         if self._lease.token and await self._lease.renew():
-            return True
-        return await self._lease.take()
+            self._leads = True
+        else:
+            self._leads = await self._lease.take()
+        return self._leads
 
     async def _publish_changes(self, connection: Any, view: SystemView, now: datetime) -> int:
         rows = await connection.fetch("select service, status from service_status")

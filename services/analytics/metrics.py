@@ -30,6 +30,11 @@ class AnalyticsMetrics:
         self.samples = metrics.gauge(
             "learning_samples_collected", "Predictions that the ledger holds."
         )
+        self.ledger_difference = metrics.gauge(
+            "ledger_difference_usd",
+            "What no fill and no settlement explains of the wallet's change in the last hour.",
+            ("account",),
+        )
         self.sink_pending = metrics.gauge(
             "sink_pending_messages", "Messages that wait to be written, by stream.", ("stream",)
         )
@@ -40,6 +45,23 @@ class AnalyticsMetrics:
             "sink_batch_seconds", "Time from a batch's arrival to its commit."
         )
         self.alerts = metrics.gauge("alerts_active", "Alerts that hold now, by kind.", ("type",))
+        self.deliveries = metrics.counter(
+            "alert_deliveries_total", "Messages about alerts, by channel.", ("channel", "status")
+        )
+        self.auto_restarts = metrics.counter(
+            "auto_restarts_total", "Restarts that were asked for and that a supervisor did."
+        )
+        self.recoveries = metrics.counter(
+            "recoveries_total",
+            "What supervisors answered to requests for recovery.",
+            ("action", "answer"),
+        )
+        self.stream_share = metrics.gauge(
+            "stream_filled_share", "Filled share of a stream's bytes.", ("stream",)
+        )
+        self.market_age = metrics.gauge(
+            "market_age_seconds", "Seconds since market time moved last, by the wall clock."
+        )
 
 
 class LearningMetrics:

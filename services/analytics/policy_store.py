@@ -41,13 +41,13 @@ class PolicyStore:
 
     def __init__(self, database: Database, first: FundPolicy) -> None:
         """`first`: what holds until somebody decides otherwise."""
-        self._database = database
+        self.database = database
         self._first = first
 
     async def begin(self) -> None:
         """Write the first version where there is none."""
         version = Version(self._first, "settings", ("first start",), (), FIRST_EFFECTIVE)
-        async with self._database.transaction() as connection:
+        async with self.database.transaction() as connection:
             await connection.execute(_LOCK)
             if await connection.fetchrow(_NEWEST) is None:
                 await _write(connection, version, None, "", "")
@@ -55,7 +55,7 @@ class PolicyStore:
     async def version(self, number: int = 0) -> Version:
         """Return a version, the newest for 0; NotFound names what is missing."""
         statement = "select * from policy_versions where version = $1" if number else _NEWEST
-        row = await self._database.pool.fetchrow(statement, *([number] if number else []))
+        row = await self.database.pool.fetchrow(statement, *([number] if number else []))
         if row is None and not number:
             raise Unavailable("no policy yet: the schema waits for its migrations")
         if row is None:
@@ -64,14 +64,14 @@ class PolicyStore:
 
     async def history(self, count: int) -> list[Version]:
         """Return the newest versions, the newest first."""
-        rows = await self._database.pool.fetch(
+        rows = await self.database.pool.fetch(
             "select * from policy_versions order by version desc limit $1", count
         )
         return [_version(row) for row in rows]
 
     async def above(self, number: int, count: int) -> list[FundPolicy]:
         """Return the versions above a number, the oldest first."""
-        rows = await self._database.pool.fetch(
+        rows = await self.database.pool.fetch(
             "select policy from policy_versions where version > $1 order by version limit $2",
             number,
             count,
@@ -80,7 +80,7 @@ class PolicyStore:
 
     async def market_time(self) -> int:
         """Return the market time of the newest round that the ledger holds."""
-        found = await self._database.pool.fetchval(_MARKET_TIME)
+        found = await self.database.pool.fetchval(_MARKET_TIME)
         return FIRST_EFFECTIVE if found is None else from_datetime(found)
 
     async def update(
@@ -104,7 +104,7 @@ class PolicyStore:
         )
         if connection is not None:
             return await self._update(connection, changes, by, reasons, request_id, request, 0)
-        async with self._database.transaction() as opened:
+        async with self.database.transaction() as opened:
             return await self._update(
                 opened, changes, by, reasons, request_id, request, rollback_to
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.kit.db import Database
-from services.kit.errors import AlreadyExists
+from services.kit.errors import AlreadyExists, FailedPrecondition
 from services.trade.times import from_datetime, to_datetime
 
 _ASK = """
@@ -19,14 +19,22 @@ _BEGINNING = 1000
 class RebalanceRequests:
     """Requests for balance at the next round."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, enabled: bool) -> None:
+        """`enabled`: False where no layer decides rounds, so that nobody would do it."""
         self._database = database
+        self._enabled = enabled
 
     async def ask(self, account: str, reason: str, request_id: str) -> int:
         """Keep a request and return the market time of the round that it follows.
 
-        A repeated id asks for nothing new; AlreadyExists when it was another account's.
+        A repeated id asks for nothing new; AlreadyExists when it was another account's,
+        FailedPrecondition when no layer runs.
         """
+        if not self._enabled:
+            raise FailedPrecondition(
+                "no layer of the fund runs: set HFOS_ENABLED, PBA_ENABLED or PAL_ENABLED",
+                reason="LAYERS_OFF",
+            )
         await self._database.pool.execute(_ASK, request_id, account, reason)
         known = await self._database.pool.fetchval(
             "select account from rebalance_requests where request_id = $1", request_id

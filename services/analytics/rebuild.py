@@ -14,18 +14,22 @@ from services.analytics.core.ledger import FillKey, PredictionFact
 from services.analytics.core.trades import compute, shares_of
 from services.analytics.rows import (
     anchor_columns,
+    equity_columns,
     fact_columns,
     fill_columns,
     funding_columns,
     mark_columns,
+    signal_columns,
     trade_columns,
 )
 from services.analytics.upserts import (
     ANCHORS,
+    EQUITY,
     FACTS,
     FILLS,
     FUNDING,
     MARKS,
+    SIGNALS,
     TRADES,
     Columns,
     Table,
@@ -42,8 +46,16 @@ _PROJECTED = (
     "round.decided",
     "account.snapshot",
     "prediction",
+    "signal.generated",
 )
 _EVENTS = "select type, payload, sequence from events where type = any($1::text[])"
+
+
+_ARCHIVED = "select file from archives where restored_at is null order by file"
+
+
+class LedgerIncomplete(Exception):
+    """Events lie in archives: what is rebuilt without them would lose trades."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +71,7 @@ async def rebuild(where: Where, schema: str, *, check: bool) -> Report:
     """Project all events again; compare with the live projections, and replace them unless `check`.
 
     A check reads one snapshot and disturbs nobody. A rebuild holds up the sinks while it runs.
+    LedgerIncomplete while events are archived.
     """
     database = await Database.connect(
         where,
@@ -69,6 +82,7 @@ async def rebuild(where: Where, schema: str, *, check: bool) -> Report:
     )
     try:
         async with database.pool.acquire() as connection:
+            await _require_whole(connection)
             if check:
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
                     return await _compare(connection, *await _project(connection))
@@ -81,6 +95,15 @@ async def rebuild(where: Where, schema: str, *, check: bool) -> Report:
                 return report
     finally:
         await database.close()
+
+
+async def _require_whole(connection: Any) -> None:
+    files = [row["file"] for row in await connection.fetch(_ARCHIVED)]
+    if files:
+        raise LedgerIncomplete(
+            f"events of {len(files)} files are archived, from {files[0]} to {files[-1]}; put them"
+            " back first: python -m services.analytics restore-archive FILE"
+        )
 
 
 async def _project(connection: Any) -> tuple[Books, int, int]:
@@ -128,6 +151,8 @@ def rows_of(books: Books) -> dict[Table, list[Columns]]:
         FACTS: [fact_columns(f) for f in trades.facts.values()],
         ANCHORS: [anchor_columns(a) for a in books.anchors.values()],
         MARKS: [mark_columns(key, mark) for key, mark in books.marks.items()],
+        EQUITY: [equity_columns(hour) for hour in books.equity.values()],
+        SIGNALS: [signal_columns(fact) for fact in books.signals.values()],
     }
 
 

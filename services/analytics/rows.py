@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from services.analytics.core.ledger import BookedFill, BookedFunding, PositionFact
+from services.analytics.core.equity import EquityHour
+from services.analytics.core.ledger import BookedFill, BookedFunding, PositionFact, SignalFact
 from services.analytics.core.portfolio import Anchor, Mark
 from services.analytics.core.trades import Trade, TradeStatus
 from services.trade.order import Fill, OrderPurpose, Side
@@ -108,6 +109,8 @@ def fact_columns(fact: PositionFact) -> dict[str, Any]:
         "in_sample": fact.in_sample,
         "exit_reason": fact.exit_reason.value if fact.exit_reason else None,
         "reported_net": fact.reported_net,
+        "initial_stop": fact.initial_stop,
+        "stop_version": fact.stop_version,
     }
 
 
@@ -129,6 +132,8 @@ def fact_from_row(row: Row) -> PositionFact:
         in_sample=row["in_sample"],
         exit_reason=ExitReason(row["exit_reason"]) if row["exit_reason"] else None,
         reported_net=row["reported_net"],
+        initial_stop=row["initial_stop"],
+        stop_version=row["stop_version"],
     )
 
 
@@ -166,6 +171,7 @@ def trade_columns(trade: Trade) -> dict[str, Any]:
         "version": trade.version,
         "reported_net": trade.reported_net,
         "agrees": trade.agrees,
+        "initial_stop": trade.initial_stop,
     }
 
 
@@ -198,6 +204,7 @@ def trade_from_row(row: Row) -> Trade:
         status=TradeStatus(row["status"]),
         version=row["version"],
         reported_net=row["reported_net"],
+        initial_stop=row["initial_stop"],
     )
 
 
@@ -238,4 +245,46 @@ def mark_columns(key: tuple[str, str], mark: Mark) -> dict[str, Any]:
         "price": mark.price,
         "time": to_datetime(mark.time),
         "sequence": mark.sequence,
+    }
+
+
+def equity_columns(hour: EquityHour) -> dict[str, Any]:
+    """Row of an hour of equity."""
+    return {
+        "account": hour.account,
+        "hour": to_datetime(hour.hour),
+        "time": to_datetime(hour.time),
+        "sequence": hour.sequence,
+        "equity": hour.equity,
+        "low": hour.low,
+        "high": hour.high,
+        "in_sample": hour.in_sample,
+    }
+
+
+def equity_from_row(row: Row) -> EquityHour:
+    """Hour of equity of a row."""
+    return EquityHour(
+        account=row["account"],
+        hour=from_datetime(row["hour"]),
+        time=from_datetime(row["time"]),
+        sequence=row["sequence"],
+        equity=row["equity"],
+        low=row["low"],
+        high=row["high"],
+        in_sample=row["in_sample"],
+    )
+
+
+def signal_columns(fact: SignalFact) -> dict[str, Any]:
+    """Row of a signal."""
+    return {
+        "signal_id": fact.signal_id,
+        "symbol": fact.symbol,
+        "action": fact.action,
+        "price": fact.price,
+        "time": to_datetime(fact.time),
+        "confidence": fact.confidence,
+        "model_version": fact.model_version,
+        "in_sample": fact.in_sample,
     }

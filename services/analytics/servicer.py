@@ -10,13 +10,17 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from quantum.analytics.v1 import analytics_service_pb2 as pb
 from quantum.analytics.v1 import analytics_service_pb2_grpc as rpc
+from quantum.analytics.v1 import report_pb2
 
 from services.analytics import servicer_replies as replies
+from services.analytics.alert_store import AlertStore
 from services.analytics.core.performance import total
 from services.analytics.learning.views import LearningViews
 from services.analytics.policy_store import PolicyStore
+from services.analytics.servicer_alerts import AlertRpcs
 from services.analytics.servicer_learning import LearningRpcs, learning_state
 from services.analytics.servicer_policy import PolicyRpcs, database_errors
+from services.analytics.servicer_report import ReportDesk
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.views import BadToken, Cursor, Views, read_token
 from services.analytics.watch import HealthWatch
@@ -30,7 +34,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _DEFAULT_PAGE = 50
 
 
-class AnalyticsServicer(LearningRpcs, PolicyRpcs, rpc.AnalyticsServiceServicer):
+class AnalyticsServicer(AlertRpcs, LearningRpcs, PolicyRpcs, rpc.AnalyticsServiceServicer):
     """Answers from PostgreSQL and from this replica's view of the system's health."""
 
     def __init__(
@@ -40,10 +44,12 @@ class AnalyticsServicer(LearningRpcs, PolicyRpcs, rpc.AnalyticsServiceServicer):
         settings: AnalyticsSettings,
         views: Views,
         watch: HealthWatch,
+        reports: ReportDesk,
         policies: PolicyStore,
         policy_changed: Callable[[], None],
         ask_rebalance: Callable[[str, str, str], Awaitable[int]],
         learning: LearningViews,
+        alerts: AlertStore,
     ) -> None:
         self._learning = learning
         self._policies = policies
@@ -53,12 +59,14 @@ class AnalyticsServicer(LearningRpcs, PolicyRpcs, rpc.AnalyticsServiceServicer):
         self._settings = settings
         self._views = views
         self._watch = watch
+        self._reports = reports
+        self._alerts = alerts
 
     async def GetHealth(
         self, request: pb.GetHealthRequest, context: Context
     ) -> pb.GetHealthResponse:
         """Tell how the service is; it answers also when it is not ready."""
-        await self._watch.refresh()
+        await self._watch.recent()
         view = self._watch.view()
         keys = {s.name: s.health_key for s in SERVICES}
         return pb.GetHealthResponse(
@@ -71,7 +79,8 @@ class AnalyticsServicer(LearningRpcs, PolicyRpcs, rpc.AnalyticsServiceServicer):
             pba_enabled=self._settings.pba_enabled,
             pal_enabled=self._settings.pal_enabled,
             clm_enabled=self._settings.clm_enabled,
-            service_health={keys[s.name]: s.status.text for s in view.services if s.name in keys},
+            service_health={keys[s.name]: s.status.text for s in view.services if s.name in keys}
+            | {part.name: part.status.text for part in view.parts},
             portfolio_state=pb.PortfolioState(
                 total_value_usd=float(self._watch.portfolio.total_value),
                 positions_count=len(self._watch.portfolio.positions),
@@ -79,10 +88,11 @@ class AnalyticsServicer(LearningRpcs, PolicyRpcs, rpc.AnalyticsServiceServicer):
             learning_state=learning_state(self._watch.learning, self._watch.samples),
             metrics=pb.HealthMetrics(
                 health_checks=self._watch.checks,
-                events_recorded=sum(sink.recorded for sink in self._watch.sinks),
+                events_recorded=sum(sink.recorded for sink in self._watch.sight.sinks),
+                auto_restarts=self._watch.auto_restarts,
                 retrainings_triggered=self._watch.learning.state.triggered,
             ),
-            alerts=[replies.alert(a) for a in self._watch.current_alerts(view)],
+            alerts=replies.alerts(self._watch.current_alerts(view), self._watch.stored),
             timestamp=self._now(),
             reasons=self._process.reasons,
         )
@@ -116,12 +126,34 @@ class AnalyticsServicer(LearningRpcs, PolicyRpcs, rpc.AnalyticsServiceServicer):
     async def GetPerformance(
         self, request: pb.GetPerformanceRequest, context: Context
     ) -> pb.GetPerformanceResponse:
-        """Return results by UTC day and in all."""
+        """Return results by UTC day and in all; detailed, what the days' trades were."""
+        if request.day and (request.since_day or request.until_day):
+            raise InvalidArgument.of("day", "give a day, or the first and the last one, not both")
+        first, last = (_day(request.day or text) for text in (request.since_day, request.until_day))
         with database_errors():
-            days = await self._views.results(_day(request.day))
-        return pb.GetPerformanceResponse(
-            days=[replies.performance(d) for d in days], total=replies.performance(total(days))
-        )
+            days = await self._views.results(first, last)
+            answer = pb.GetPerformanceResponse(
+                days=[replies.performance(d) for d in days],
+                total=replies.performance(total(days)),
+            )
+            if request.detailed and days:
+                span = await self._reports.span("", days[-1].day, days[0].day)
+                await self._reports.detail(answer, span)
+        return answer
+
+    async def GetReport(
+        self, request: report_pb2.GetReportRequest, context: Context
+    ) -> report_pb2.GetReportResponse:
+        """Return what a span of market time brought."""
+        with database_errors():
+            return await self._reports.report(request)
+
+    async def GetTrade(
+        self, request: report_pb2.GetTradeRequest, context: Context
+    ) -> pb.GetTradeResponse:
+        """Return one trade with its fills."""
+        with database_errors():
+            return await self._reports.trade(request)
 
     async def ListTrades(
         self, request: pb.ListTradesRequest, context: Context

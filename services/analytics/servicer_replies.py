@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from quantum.analytics.v1 import analytics_service_pb2 as pb
 
+from services.analytics.alert_store import OWN
+from services.analytics.core.alerting.kinds import runbook_of
 from services.analytics.core.alerts import Alert
 from services.analytics.core.health import ReplicaHealth, SystemView
 from services.analytics.core.performance import Result
@@ -24,14 +28,42 @@ def moment(time: datetime) -> Timestamp:
     return message
 
 
-def alert(value: Alert) -> pb.Alert:
-    """Write an alert."""
+def alerts(current: Sequence[Alert], stored: Sequence[Any]) -> list[pb.Alert]:
+    """Write the alerts that hold: what is seen here, and what others told and is stored."""
+    rows = {(row["alert_type"], row["component"]): row for row in stored}
+    seen = {value.key for value in current}
+    told = [_alert_of(row) for key, row in rows.items() if row["source"] != OWN and key not in seen]
+    return [_alert(value, rows.get(value.key)) for value in current] + told
+
+
+def _alert(value: Alert, row: Any) -> pb.Alert:
+    written = _plain_alert(value)
+    if row is not None and row["source"] == OWN:
+        written.alert_id, written.acknowledged = row["alert_id"], row["acknowledged"]
+    return written
+
+
+def _alert_of(row: Any) -> pb.Alert:
+    return pb.Alert(
+        type=row["alert_type"],
+        severity=row["severity"],
+        message=row["message"],
+        component=row["component"],
+        since=moment(row["created_at"]),
+        alert_id=row["alert_id"],
+        acknowledged=row["acknowledged"],
+        runbook=row["runbook"],
+    )
+
+
+def _plain_alert(value: Alert) -> pb.Alert:
     return pb.Alert(
         type=value.type,
         severity=value.severity.value,
         message=value.message,
         component=value.component,
         since=moment(datetime.fromtimestamp(value.since, UTC)),
+        runbook=runbook_of(value.type),
     )
 
 

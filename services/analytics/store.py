@@ -7,12 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
+
 from services.analytics import books_store
-from services.analytics.core.ledger import LedgerEvent, PredictionFact
+from services.analytics.core.ledger import LedgerEvent, PredictionFact, SignalFact
 from services.analytics.partitions import Partitions
 from services.kit.db import Database
 from services.trade.times import to_datetime
 
+_COLUMNS = (
+    "event_id", "timestamp", "type", "source", "trace_id", "key", "subject", "sequence", "data",
+    "payload",
+)  # fmt: skip
 _INSERT = """
 insert into events
     (event_id, timestamp, type, source, trace_id, key, subject, sequence, data, payload)
@@ -88,23 +94,39 @@ class LedgerStore:
 
 
 async def _insert(connection: Any, events: Sequence[LedgerEvent]) -> list[LedgerEvent]:
+    """Write what is not there yet and return it.
+
+    Nearly always all of it is new: then it is copied. What is there already, or is written by
+    another replica at this moment, makes the copy fail as a whole, and is told apart row by row.
+    """
     # One order in every replica, so that two that write the same events cannot deadlock.
-    by_id = {(e.event_id, to_datetime(e.time)): e for e in reversed(events)}
-    ordered = sorted(by_id.items(), key=lambda item: item[0])
-    rows = await connection.fetch(
-        _INSERT,
-        [key[0] for key, _ in ordered],
-        [key[1] for key, _ in ordered],
-        [e.type for _, e in ordered],
-        [e.source for _, e in ordered],
-        [e.trace_id for _, e in ordered],
-        [e.key for _, e in ordered],
-        [e.subject for _, e in ordered],
-        [e.sequence for _, e in ordered],
-        [e.data for _, e in ordered],
-        [e.payload for _, e in ordered],
+    by_id = {(e.event_id, e.time): e for e in reversed(events)}
+    ordered = [by_id[key] for key in sorted(by_id)]
+    rows = [_row(event) for event in ordered]
+    try:
+        async with connection.transaction():
+            await connection.copy_records_to_table("events", records=rows, columns=_COLUMNS)
+    except asyncpg.UniqueViolationError:
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        written = await connection.fetch(_INSERT, *columns)
+        new = {(row["event_id"], row["timestamp"]) for row in written}
+        return [e for e, row in zip(ordered, rows, strict=True) if (row[0], row[1]) in new]
+    return ordered
+
+
+def _row(event: LedgerEvent) -> tuple[Any, ...]:
+    return (
+        event.event_id,
+        to_datetime(event.time),
+        event.type,
+        event.source,
+        event.trace_id,
+        event.key,
+        event.subject,
+        event.sequence,
+        event.data,
+        event.payload,
     )
-    return [by_id[(row["event_id"], row["timestamp"])] for row in rows]
 
 
 async def _project(connection: Any, events: Sequence[LedgerEvent]) -> None:
@@ -113,7 +135,7 @@ async def _project(connection: Any, events: Sequence[LedgerEvent]) -> None:
     if predictions:
         await _predict(connection, predictions)
     accounts = books_store.accounts_of(facts)
-    if accounts:
+    if accounts or any(isinstance(fact, SignalFact) for fact in facts):
         await books_store.lock_accounts(connection, accounts)
         loaded = await books_store.load(connection, facts)
         for fact in facts:

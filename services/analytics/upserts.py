@@ -23,6 +23,10 @@ class Table:
     key: tuple[str, ...]
     newer_by: tuple[str, ...] = ()
     """A row gives way only to one that ranks higher by these; always when there are none."""
+    merged: tuple[tuple[str, str], ...] = ()
+    """Columns that are made of both rows, with the expression; `old` and `new` name the rows."""
+    kept: bool = False
+    """True: the row that is there stays; both say the same."""
 
     def key_of(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return what names a row."""
@@ -36,7 +40,23 @@ TRADES = Table("trades", ("position_id",))
 # The core's ranks of wallets and marks, so that these need not be read before they are written.
 ANCHORS = Table("portfolio", ("account",), ("from_round", "time", "sequence"))
 MARKS = Table("marks", ("account", "symbol"), ("time", "sequence"))
-TABLES = (FILLS, FUNDING, FACTS, TRADES, ANCHORS, MARKS)
+_LATER = "(old.time, old.sequence, old.equity) < (new.time, new.sequence, new.equity)"
+# What the core's `merge_hour` says, so that hours need not be read before they are written.
+EQUITY = Table(
+    "equity_hours",
+    ("account", "hour"),
+    merged=(
+        ("low", "least(old.low, new.low)"),
+        ("high", "greatest(old.high, new.high)"),
+        ("in_sample", "old.in_sample or new.in_sample"),
+        *(
+            (column, f"case when {_LATER} then new.{column} else old.{column} end")
+            for column in ("time", "sequence", "equity")
+        ),
+    ),
+)
+SIGNALS = Table("signal_prices", ("signal_id",), kept=True)
+TABLES = (FILLS, FUNDING, FACTS, TRADES, ANCHORS, MARKS, EQUITY, SIGNALS)
 
 
 async def upsert(connection: Any, rows: Mapping[Table, Sequence[Columns]]) -> None:
@@ -63,16 +83,22 @@ def _statement(shape: tuple[tuple[Table, tuple[str, ...]], ...]) -> str:
 
 
 def _upsert(table: Table, columns: tuple[str, ...], number: int) -> str:
-    changes = ", ".join(f"{c} = excluded.{c}" for c in columns if c not in table.key)
+    merged = dict(table.merged)
+    changes = ", ".join(
+        f"{c} = {merged[c].replace('new.', 'excluded.') if c in merged else f'excluded.{c}'}"
+        for c in columns
+        if c not in table.key
+    )
     names = ", ".join(columns)
+    what = "nothing" if table.kept else f"update set {changes}"
     statement = (
-        f"insert into {table.name} ({names})"  # noqa: S608 - names are our own
+        f"insert into {table.name} as old ({names})"  # noqa: S608 - names are our own
         f" select {names} from json_populate_recordset(null::{table.name}, ${number}::json)"
-        f" on conflict ({', '.join(table.key)}) do update set {changes}"
+        f" on conflict ({', '.join(table.key)}) do {what}"
     )
     if not table.newer_by:
         return statement
     known, new = (
-        ", ".join(f"{place}.{c}" for c in table.newer_by) for place in (table.name, "excluded")
+        ", ".join(f"{place}.{c}" for c in table.newer_by) for place in ("old", "excluded")
     )
     return f"{statement} where ({known}) < ({new})"

@@ -32,7 +32,8 @@ _DAYS = """
 select to_char(day, 'YYYY-MM-DD') as day, sum(gross_pnl) as gross, sum(commission) as commission,
     sum(funding) as funding, sum(trades)::int as trades, sum(wins)::int as wins,
     bool_or(in_sample) as in_sample
-from daily_performance where $1::date is null or day = $1 group by day order by day desc
+from daily_performance where ($1::date is null or day >= $1) and ($2::date is null or day <= $2)
+group by day order by day desc
 """
 _TRADES = """
 select * from trades
@@ -52,7 +53,19 @@ select
         as rejected,
     coalesce((select reason from rejections order by rejected_at desc limit 1), '') as reason,
     (select count(*) from trades where status = 'settling') as settling,
-    (select count(*) from trades where not agrees) as disagreeing
+    (select count(*) from trades where not agrees) as disagreeing,
+    coalesce((select string_agg(format('account %s: from %s to %s the wallet changed by %s and the'
+            ' ledger holds %s; gross profit differs from the exchange''s by %s', account,
+            to_char(since, 'YYYY-MM-DD HH24:MI'), to_char(until, 'YYYY-MM-DD HH24:MI'),
+            trim_scale(wallet_change), trim_scale(booked), trim_scale(realized_difference)), '; ')
+        from (select distinct on (account) * from ledger_checks order by account, until desc) c
+        where abs(difference) >= 0.01 or abs(realized_difference) >= 0.01), '') as unexplained,
+    (select count(*) from directives d
+        where d.deadline < (select max(time) from portfolio where account = d.account)
+        and d.deadline > (select max(time) from portfolio) - interval '1 hour'
+        and not exists (select from events e where e.type = 'directive.applied'
+            and e.timestamp >= d.decided_at and e.data ->> 'directive_id' = d.directive_id
+            and e.data ->> 'result' <> 'EXPIRED')) as overdue
 """
 
 # The newest of each kind; market time stands at the last round, or at the last alert after it.
@@ -138,9 +151,9 @@ class Views:
             {(row["account"], row["symbol"]): mark_from_row(row) for row in marks},
         )
 
-    async def results(self, day: date | None) -> list[Result]:
-        """Return one day's result or all days', the newest first."""
-        rows = await self._database.pool.fetch(_DAYS, day)
+    async def results(self, first: date | None = None, last: date | None = None) -> list[Result]:
+        """Return the results of the days from the first to the last, the newest first."""
+        rows = await self._database.pool.fetch(_DAYS, first, last)
         return [Result(**dict(row)) for row in rows]
 
     async def trades(
@@ -197,6 +210,8 @@ class Views:
             last_rejection=row["reason"],
             settling_trades=row["settling"],
             disagreeing_trades=row["disagreeing"],
+            unexplained=row["unexplained"],
+            overdue_directives=row["overdue"],
             risks=tuple(
                 RiskNotice(
                     account=risk["account"],

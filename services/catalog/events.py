@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from google.protobuf.message import Message
-from quantum.ai.v1 import registry_pb2, signal_pb2
+from quantum.ai.v1 import registry_pb2, signal_pb2, universe_pb2
+from quantum.analytics.v1 import alerts_pb2, learning_pb2, policy_pb2
 from quantum.analytics.v1 import events_pb2 as analytics_pb2
-from quantum.analytics.v1 import learning_pb2, policy_pb2
 from quantum.exec_risk.v1 import events_pb2 as exec_risk_pb2
 from quantum.ops.v1 import operations_service_pb2
 
@@ -43,6 +43,11 @@ MODEL_ROLLED_BACK = "model.rolled_back"
 LEARNING_EVENT = "learning.event"
 MODEL_DRIFT_DETECTED = "model.drift_detected"
 TRAINING_PROGRESS = "training.progress"
+UNIVERSE_OPPORTUNITY = "universe.opportunity"
+REGIME_CHANGED = "regime.changed"
+SYSTEM_ALERT = "system.alert"
+RECOVERY_ASKED = "recovery.asked"
+RECOVERY_DONE = "recovery.done"
 
 MESSAGES: dict[str, type[Message]] = {
     SIGNAL_GENERATED: signal_pb2.Signal,
@@ -79,6 +84,11 @@ MESSAGES: dict[str, type[Message]] = {
     LEARNING_EVENT: learning_pb2.LearningEvent,
     MODEL_DRIFT_DETECTED: learning_pb2.ModelDriftDetected,
     TRAINING_PROGRESS: learning_pb2.TrainingProgress,
+    UNIVERSE_OPPORTUNITY: universe_pb2.UniverseOpportunity,
+    REGIME_CHANGED: universe_pb2.RegimeChanged,
+    SYSTEM_ALERT: alerts_pb2.SystemAlert,
+    RECOVERY_ASKED: alerts_pb2.RecoveryAsked,
+    RECOVERY_DONE: operations_service_pb2.RecoveryDone,
 }
 """Event type to its message. An event of a type that is not here is an error, never ignored."""
 

@@ -10,6 +10,8 @@ GRPC = 50051
 """In a container: where a replica is called, by its sidecar's mTLS listener or by itself."""
 METRICS = 9100
 """In a container: `/metrics` of a process of our own."""
+PROXY_STATS = 9102
+"""In a container: `/stats/prometheus` of the proxy beside it."""
 VENUE_HTTP = 8090
 NATS = 4222
 NATS_ROUTES = 6222

@@ -82,6 +82,9 @@ ALL_SIGNALS = "quantum.live.signal.generated.>"
 ALL_PREDICTIONS = "quantum.live.prediction.>"
 ALL_SHADOW_PREDICTIONS = "quantum.live.shadow.>"
 ALL_MODEL_CHANGES = "quantum.live.model.>"
+ALL_OPPORTUNITIES = "quantum.live.universe.opportunity.>"
+ALL_REGIMES = "quantum.live.regime.changed.>"
+ALL_CLOSED_POSITIONS = "quantum.events.position.closed.>"
 ALL_HEARTBEATS = "quantum.live.service.heartbeat.>"
 FUND_POLICY = "$KV.policy.fund"
 """The fund's policy that holds now, a copy of the newest row in PostgreSQL."""
@@ -102,6 +105,8 @@ ALL_TRAINING_PROGRESS = "quantum.live.training.progress.>"
 """What the trainer tells of its job."""
 ALL_TRAINING_CANCELS = "quantum.live.training.cancel.>"
 """What the trainer is to stop."""
+ALL_RECOVERIES_ASKED = "quantum.live.recovery.asked.>"
+ALL_RECOVERIES_DONE = "quantum.live.recovery.done.>"
 ALL_ROUNDS_OBSERVED = "quantum.live.round.observed.>"
 
 AI_WORK_CONSUMER = "ai-work"
@@ -112,6 +117,25 @@ LEDGER_LIVE_CONSUMER = "analytics-live"
 """Durable consumer on LIVE (signals) that the analytics replicas share."""
 LEDGER_PREDICTION_CONSUMER = "analytics-predictions"
 """Durable consumer on LIVE (prediction batches) that the analytics replicas share."""
+LEDGER_CANDLE_CONSUMER = "analytics-candles"
+"""Durable consumer on MARKET (closed candles) that the analytics replicas share."""
+
+LEDGER_UNIVERSE_CONSUMER = "analytics-universe"
+"""Durable consumer on LIVE (scans of the universe) that the analytics replicas share."""
+LEDGER_REGIME_CONSUMER = "analytics-regime"
+"""Durable consumer on LIVE (changes of the regime) that the analytics replicas share."""
+
+
+DURABLE_CONSUMERS = (
+    (MARKET.name, AI_WORK_CONSUMER, "ai-service"),
+    (EVENTS.name, LEDGER_CONSUMER, "analytics-os-service"),
+    (LIVE.name, LEDGER_LIVE_CONSUMER, "analytics-os-service"),
+    (LIVE.name, LEDGER_PREDICTION_CONSUMER, "analytics-os-service"),
+    (LIVE.name, LEDGER_UNIVERSE_CONSUMER, "analytics-os-service"),
+    (LIVE.name, LEDGER_REGIME_CONSUMER, "analytics-os-service"),
+    (MARKET.name, LEDGER_CANDLE_CONSUMER, "analytics-os-service"),
+)
+"""Stream, durable consumer, and the process whose replicas share it."""
 
 LEDGER_SHADOW_CONSUMER = "analytics-shadow"
 """Durable consumer on LIVE (answers of shadow artifacts) that the analytics replicas share."""
@@ -164,9 +188,29 @@ def model_weight_changed(model: str) -> str:
     return f"quantum.live.model.weight_changed.{model}"
 
 
+def opportunity(venue: str) -> str:
+    """Subject of scans of a venue's universe."""
+    return f"quantum.live.universe.opportunity.{venue}"
+
+
+def regime_changed(venue: str) -> str:
+    """Subject on which ai tells that the regime of a venue's market changed."""
+    return f"quantum.live.regime.changed.{venue}"
+
+
 def heartbeat(service: str) -> str:
     """Subject of heartbeats of a process, by its name."""
     return f"quantum.live.service.heartbeat.{service}"
+
+
+def recovery_asked(service: str) -> str:
+    """Subject on which analytics asks the supervisor of a process, by its name, for a recovery."""
+    return f"quantum.live.recovery.asked.{service}"
+
+
+def recovery_done(service: str) -> str:
+    """Subject on which a supervisor tells what it did to a process."""
+    return f"quantum.live.recovery.done.{service}"
 
 
 def round_observed(account: str) -> str:

@@ -7,8 +7,11 @@ import sys
 import typer
 
 from services.ctl.commands import (
+    alerts,
     certs,
+    db,
     events,
+    health,
     identities,
     models,
     money,
@@ -16,6 +19,7 @@ from services.ctl.commands import (
     orders,
     policy,
     reconcile,
+    report,
     run,
     setup,
     simulate,
@@ -45,7 +49,11 @@ for command in (
     money.positions,
     money.pnl,
     money.signals,
+    report.report,
+    report.trade,
+    money.opportunities,
     verify.verify,
+    health.health,
     simulate.simulate,
     reconcile.reconcile,
     trace.trace,
@@ -55,7 +63,9 @@ for command in (
     setup.setup,
 ):
     app.command()(command)
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(certs.app, name="certs")
+app.add_typer(db.app, name="db")
 app.add_typer(events.app, name="events")
 app.add_typer(events.dlq, name="dlq")
 app.add_typer(models.app, name="models")

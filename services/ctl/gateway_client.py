@@ -12,9 +12,9 @@ from google.protobuf.message import Message
 from quantum.ai.v1 import ai_service_pb2 as ai_pb
 from quantum.ai.v1 import ai_service_pb2_grpc as ai_rpc
 from quantum.ai.v1 import signal_pb2
+from quantum.analytics.v1 import alerts_pb2, learning_pb2, report_pb2
 from quantum.analytics.v1 import analytics_service_pb2 as analytics_pb
 from quantum.analytics.v1 import analytics_service_pb2_grpc as analytics_rpc
-from quantum.analytics.v1 import learning_pb2
 from quantum.exec_risk.v1 import exec_risk_service_pb2 as exec_pb
 from quantum.exec_risk.v1 import exec_risk_service_pb2_grpc as exec_rpc
 from quantum.exec_risk.v1 import trading_pb2
@@ -25,6 +25,7 @@ from services.ctl.supervisor.home import Home, Refused, read_json
 from services.ctl.token_channel import token_channel
 
 ANSWER_SECONDS = 5.0
+REPORT_SECONDS = 60.0
 
 
 class GatewayClient:
@@ -120,6 +121,14 @@ class GatewayClient:
         answer = await self._ai.GetPredictions(request, timeout=ANSWER_SECONDS)
         return list(answer.predictions)
 
+    async def opportunities(self, count: int = 0) -> ai_pb.GetTopOpportunitiesResponse:
+        """Return the best symbols of the last scan; 0 for as many as it kept."""
+        request = ai_pb.GetTopOpportunitiesRequest(top_n=count)
+        answer: ai_pb.GetTopOpportunitiesResponse = await self._ai.GetTopOpportunities(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer
+
     async def signals(self, count: int = 20) -> list[signal_pb2.Signal]:
         """Return the last signals that the ledger holds, the newest first."""
         request = analytics_pb.ListEventsRequest(type=SIGNAL_GENERATED, page_size=count)
@@ -171,13 +180,54 @@ class GatewayClient:
         )
         return answer
 
-    async def performance(self) -> analytics_pb.GetPerformanceResponse:
-        """Return profit by UTC day and in all."""
-        request = analytics_pb.GetPerformanceRequest()
+    async def performance(self, day: str = "") -> analytics_pb.GetPerformanceResponse:
+        """Return profit by UTC day and in all; of one day when it is given."""
+        request = analytics_pb.GetPerformanceRequest(day=day)
         answer: analytics_pb.GetPerformanceResponse = await self._analytics.GetPerformance(
             request, timeout=ANSWER_SECONDS
         )
         return answer
+
+    async def report(self, request: report_pb2.GetReportRequest) -> report_pb2.GetReportResponse:
+        """Return what a span brought; a long span takes its time."""
+        answer: report_pb2.GetReportResponse = await self._analytics.GetReport(
+            request, timeout=REPORT_SECONDS
+        )
+        return answer
+
+    async def trade(self, position_id: str) -> analytics_pb.GetTradeResponse:
+        """Return one trade, whole."""
+        request = report_pb2.GetTradeRequest(position_id=position_id)
+        answer: analytics_pb.GetTradeResponse = await self._analytics.GetTrade(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer
+
+    async def system_health(self) -> analytics_pb.GetSystemHealthResponse:
+        """Return how every replica and part is."""
+        request = analytics_pb.GetSystemHealthRequest()
+        answer: analytics_pb.GetSystemHealthResponse = await self._analytics.GetSystemHealth(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer
+
+    async def alerts(
+        self, *, resolved: bool = False, severity: str = "", begins: str = "", count: int = 50
+    ) -> list[alerts_pb2.StoredAlert]:
+        """Return alerts, the newest first."""
+        request = alerts_pb2.ListAlertsRequest(
+            include_resolved=resolved, severity=severity, alert_id=begins, page_size=count
+        )
+        answer = await self._analytics.ListAlerts(request, timeout=ANSWER_SECONDS)
+        return list(answer.alerts)
+
+    async def acknowledge(self, alert_id: str, by: str, note: str) -> alerts_pb2.StoredAlert:
+        """Take an alert."""
+        request = alerts_pb2.AcknowledgeAlertRequest(alert_id=alert_id, by=by, note=note)
+        answer: alerts_pb2.AcknowledgeAlertResponse = await self._analytics.AcknowledgeAlert(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer.alert
 
 
 @contextlib.asynccontextmanager

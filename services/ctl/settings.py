@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode
 
 from services.ctl.tokens import AUDIENCE
+from services.kit.settings import ENVIRONMENT
 
 Names = Annotated[tuple[str, ...], NoDecode]
 
@@ -17,9 +17,7 @@ Names = Annotated[tuple[str, ...], NoDecode]
 class SystemSettings(BaseSettings):
     """What runs besides that which a system always has."""
 
-    model_config = SettingsConfigDict(
-        env_file=os.environ.get("QUANTUM_ENV_FILE", ".env"), extra="ignore", frozen=True
-    )
+    model_config = ENVIRONMENT
 
     trainer: bool = False
     """True: `qt up` starts the trainer too, which continuous learning needs."""
@@ -28,9 +26,7 @@ class SystemSettings(BaseSettings):
 class GatewaySettings(BaseSettings):
     """How the front door is built. The environment name is the field's, in upper case."""
 
-    model_config = SettingsConfigDict(
-        env_file=os.environ.get("QUANTUM_ENV_FILE", ".env"), extra="ignore", frozen=True
-    )
+    model_config = ENVIRONMENT
 
     gateway_tls_host: str = "127.0.0.1"
     """Where the TLS door listens; 0.0.0.0 lets other machines in."""

@@ -131,6 +131,19 @@ def _repaired(fact: fx.ReconcileRepaired, scope: Scope) -> Parts:
     return message, fact.symbol or "account", fact.time, "", (fact.kind, fact.evidence)
 
 
+def _directive(fact: fx.DirectiveApplied, scope: Scope) -> Parts:
+    message = pb.DirectiveApplied(
+        directive_id=fact.directive_id,
+        account=scope.account,
+        symbol=fact.symbol,
+        result=fact.result,
+        reason=fact.reason,
+        client_order_ids=fact.client_order_ids,
+        time=time_to_pb(fact.time),
+    )
+    return message, fact.symbol, fact.time, fact.trace_id, (fact.directive_id,)
+
+
 def _alert(fact: fx.Alert, _: Scope) -> Parts:
     message = pb.RiskAlert(
         severity=fact.severity,
@@ -155,6 +168,7 @@ ENCODERS: dict[type, Callable[[Any, Scope], Parts]] = {
     fx.EmergencyStopped: _stopped,
     fx.EmergencyReset: _reset,
     fx.ReconcileRepaired: _repaired,
+    fx.DirectiveApplied: _directive,
     fx.Alert: _alert,
 }
 """How each fact is written, by its type."""

@@ -13,13 +13,14 @@ from services.exec_risk import consumers, fault_points
 from services.exec_risk.commit_statement import ANSWERS_CHANNEL
 from services.exec_risk.core.effects import Effect
 from services.exec_risk.core.inputs import PredictionsArrived
-from services.exec_risk.core.policy import Gates
+from services.exec_risk.core.policy import Gates, Policy
 from services.exec_risk.counters import Counters
 from services.exec_risk.exchange.account import ExchangeMisconfigured
 from services.exec_risk.exchange.binance import BinanceExchange
 from services.exec_risk.exchange.meter import PrometheusMeter
 from services.exec_risk.exchange.request_spans import RequestSpans
 from services.exec_risk.exchange.requests import ExchangeRefused
+from services.exec_risk.fund_reader import FundReader
 from services.exec_risk.leader import Leader
 from services.exec_risk.leader_views import LeaderViews
 from services.exec_risk.pointed import PointedExchange, PointedStore
@@ -118,13 +119,25 @@ async def build(process: Process, settings: Settings) -> Servicers:
             candles=consumers.BusCandles(bus, on_published=spans.published),
             clock=clock,
             limits=settings.term(),
-            gates=lambda: Gates(process.draining, process.maintenance),
+            gates=lambda: Gates(
+                process.draining,
+                process.maintenance,
+                policy_away=policy.fund_required and fund.away,
+            ),
+            told=fund.told,
             on_effects=on_effects,
             asked=asked.wait,
             traces=spans,
         )
 
     leader = Leader(exchange=exchange, lease=lease, new_term=new_term)
+    fund = FundReader(
+        account=settings.account,
+        clock=clock,
+        put=leader.put,
+        on_unreadable=lambda _: counters.error(),
+        patience=settings.policy_patience_seconds,
+    )
 
     def on_batch(batch: PredictionsArrived) -> None:
         spans.arrived(batch)
@@ -137,13 +150,14 @@ async def build(process: Process, settings: Settings) -> Servicers:
         on_observed=leader.round_observed,
         on_unreadable=lambda _: counters.error(),
     )
+    await fund.start(bus)
     updates = Updates(settings.account)
     await updates.start(process, bus)
     process.spawn("notifications", notifications.run())
     process.spawn("exchange", _exchange(process, exchange, leader))
     process.spawn("outbox", relay.run())
     process.spawn("purge", purge_requests(database, clock))
-    process.spawn("watch", _watch(process, leader, database, exchange))
+    process.spawn("watch", _watch(process, leader, database, exchange, relay, fund, policy))
     views = LeaderViews(database, settings.account, clock, notifications, leader, spans)
     servicer = ExecRiskServicer(
         process=process,
@@ -175,7 +189,13 @@ async def _exchange(process: Process, exchange: BinanceExchange, leader: Leader)
 
 
 async def _watch(
-    process: Process, leader: Leader, database: Database, exchange: BinanceExchange
+    process: Process,
+    leader: Leader,
+    database: Database,
+    exchange: BinanceExchange,
+    relay: OutboxRelay,
+    fund: FundReader,
+    policy: Policy,
 ) -> None:
     """Keep the components and the progress true."""
     while True:
@@ -189,7 +209,13 @@ async def _watch(
             process.degraded["core"] = fault
         else:
             process.degraded.pop("core", None)
+        if policy.fund_required and (fund.away or not fund.version):
+            process.degraded["policy"] = "the fund's policy cannot be read: no entries"
+        else:
+            process.degraded.pop("policy", None)
+        process.progress["policy_version"] = float(fund.version)
         process.progress["leader"] = float(leader.leading)
+        process.progress["outbox_open"] = float(relay.open)
         if term is not None and term.ready:
             book = term.trader.book
             process.progress["market_time_ms"] = float(book.time)

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import asyncpg
 
-from services.exec_risk import execution_rows, rows
+from services.exec_risk import execution_rows, fund_rows, rows
 from services.exec_risk.core.account.periods import Day
 from services.exec_risk.core.account.results import KEPT, ClosedTrade
 from services.exec_risk.core.facts import Latch
@@ -89,6 +89,7 @@ class BookReader:
                     quoted, found["bid"], found["ask"], found["funding_rate"]
                 )
         await self._load_results(connection, book)
+        await fund_rows.load(connection, book)
         return book
 
     async def _load_positions(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
-from services.exec_risk import execution_rows, rows
+from services.exec_risk import execution_rows, fund_rows, rows
 from services.exec_risk.core import effects as fx
 from services.kit import lease, outbox
 from services.trade.times import to_datetime
@@ -46,6 +46,8 @@ _TABLES: dict[str, tuple[str, str, str]] = {
     "safety_level": (_SAFETY_COLUMNS, "account", ""),
     "account": (_ACCOUNT_COLUMNS, "account", ""),
     "marks": (_MARK_COLUMNS, "account, symbol", ""),
+    "fund_policies": (fund_rows.POLICY_COLUMNS, "", ""),
+    "directives_answered": (fund_rows.DIRECTIVE_COLUMNS, "", ""),
 }
 """Columns, key and condition of the update by table; without a key what is there is kept."""
 _ANSWERS = "requests"
@@ -102,6 +104,13 @@ class Changes:
             case fx.StoreProgress(progress=progress):
                 values = rows.progress_values(progress, account)
                 self._put("protections", progress.position_id, rows.PROGRESS_COLUMNS, values)
+            case fx.StoreFundPolicy(policy=policy):
+                values = fund_rows.policy_values(policy, account)
+                self._put("fund_policies", policy.version, fund_rows.POLICY_COLUMNS, values)
+            case fx.DirectiveApplied():
+                values = fund_rows.answered_values(change, account)
+                columns = fund_rows.DIRECTIVE_COLUMNS
+                self._put("directives_answered", change.directive_id, columns, values)
             case fx.FundingPaid():
                 self._put_funding(change)
             case fx.StoreDay():

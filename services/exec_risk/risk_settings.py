@@ -7,9 +7,9 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from services.exec_risk.core.risk.clusters import parse
 from services.exec_risk.core.risk.risk_policy import RiskPolicy
 from services.kit.settings import ProcessSettings
+from services.trade.clusters import parse
 from services.trade.times import MINUTE_MS
 
 PERCENT = Decimal(100)

@@ -38,7 +38,7 @@ PLAN_COLUMNS = (
     " decided_at, expires_at, signal_id, confidence, model_version, in_sample, trace_id,"
     " atr_fraction"
 )
-PROGRESS_COLUMNS = "position_id, account, stage, best_price, stop_price, taken, version"
+PROGRESS_COLUMNS = "position_id, account, stage, best_price, stop_price, taken, hold_until, version"
 FILL_COLUMNS = (
     "account, symbol, trade_id, client_order_id, position_id, purpose, side, price, quantity,"
     " commission, realized_pnl, maker, exchange_order_id, filled_at"
@@ -213,6 +213,7 @@ def progress_values(progress: Progress, account: str) -> tuple[Any, ...]:
         progress.best_price,
         progress.stop_price,
         progress.taken,
+        to_datetime(progress.hold_until) if progress.hold_until else None,
         progress.version,
     )
 
@@ -225,6 +226,7 @@ def progress_of(row: Row) -> Progress:
         best_price=row["best_price"],
         stop_price=row["stop_price"],
         taken=row["taken"],
+        hold_until=optional_time(row["hold_until"]) or 0,
         version=row["version"],
     )
 

@@ -14,6 +14,7 @@ from quantum.exec_risk.v1 import trading_pb2
 from services.catalog.processes import EXEC_RISK, VERSION
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.rules import RULES
+from services.exec_risk.core.rules.fund import SHOWN
 from services.exec_risk.counters import Counters
 from services.exec_risk.servicer_emergency import EmergencyRpcs
 from services.exec_risk.servicer_orders import OrderRpcs
@@ -165,11 +166,14 @@ class ExecRiskServicer(
 
     async def GetLimits(self, request: pb.GetLimitsRequest, context: Any) -> pb.GetLimitsResponse:
         """Return every rule with its limit, in the order in which they are asked."""
+        fund = await self._views.fund_policy()
         return pb.GetLimitsResponse(
             limits=[
                 pb.Limit(
                     rule=rule.name,
-                    value=rule.limit(self._policy),
+                    value=SHOWN[rule.name](fund)
+                    if fund is not None and rule.name in SHOWN
+                    else rule.limit(self._policy),
                     unit=rule.unit,
                     source=rule.source,
                 )

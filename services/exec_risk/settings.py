@@ -13,6 +13,7 @@ from services.exec_risk.core.executions.execution_policy import ExecutionPolicy
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.protection.protection_policy import Partial, ProtectionPolicy
 from services.exec_risk.exchange.settings import ExchangeSettings
+from services.exec_risk.key_settings import KeySettings
 from services.exec_risk.risk_settings import RiskSettings
 from services.exec_risk.sender import SenderLimits
 from services.exec_risk.term import TermLimits
@@ -25,7 +26,7 @@ PAPER_KEY, PAPER_SECRET = "paper-key", "paper-secret"
 """What the paper venue takes where nothing is set: they guard nothing."""
 
 
-class Settings(RiskSettings):
+class Settings(RiskSettings, KeySettings):
     """What one exec_risk replica needs to know."""
 
     exec_risk_postgres_url: SecretStr = SecretStr(
@@ -42,12 +43,15 @@ class Settings(RiskSettings):
     """Second switch that live trading needs."""
     binance_testnet: bool | None = None
     """True means demo. Unset means what EXCHANGE_VENUE says; a contradiction stops the start."""
-    binance_api_key: SecretStr = SecretStr("")
-    binance_api_secret: SecretStr = SecretStr("")
     paper_venue_url: str = "http://127.0.0.1:8090"
     symbols: str = ""
     """Market ids to trade, separated by commas; empty: all that the venue trades."""
     trading_enabled: bool = True
+    fund_policy_required: bool = True
+    """True: no entries before the fund's policy was read; False, where analytics does not run:
+    the account's own limits alone hold until one is."""
+    policy_patience_seconds: float = Field(default=60.0, gt=0)
+    """Seconds without a sign of the key-value store after which the policy counts as unreadable."""
     max_leverage: int = Field(default=20, ge=1, le=125)
     default_leverage: int = Field(default=5, ge=1, le=125)
     max_position_size_usd: Decimal = Field(default=Decimal(10_000), gt=0)
@@ -156,6 +160,7 @@ class Settings(RiskSettings):
             venue=self.exchange_venue,
             timeframe=self.timeframe,
             trading_enabled=self.trading_enabled,
+            fund_required=self.fund_policy_required,
             max_leverage=self.max_leverage,
             leverage=self.default_leverage,
             max_position_usd=self.max_position_size_usd,

@@ -22,9 +22,11 @@ from services.exec_risk.core.exchange_events import (
     SymbolsListed,
 )
 from services.exec_risk.core.inputs import (
+    DirectiveHeard,
     EmergencyStop,
     FiltersRead,
     GatesChanged,
+    PolicyRead,
     PricesHeard,
     RoundOpened,
     SetTradingState,
@@ -71,6 +73,7 @@ class Term:
         clock: Clock,
         limits: TermLimits,
         gates: Callable[[], Gates],
+        told: Callable[[], Sequence[PolicyRead | DirectiveHeard]] = tuple,
         on_effects: Callable[[list[Effect]], None],
         asked: Callable[[], Awaitable[None]] | None = None,
         traces: Traces | None = None,
@@ -81,6 +84,7 @@ class Term:
         self._store = store
         self._clock = clock
         self._gates = gates
+        self._told = told
         self._on_effects = on_effects
         self._queue: deque[Event] = deque()
         self._wake = asyncio.Event()
@@ -183,8 +187,12 @@ class Term:
             book.time = max(book.time, point.time)
             self._pace.lockstep = point.lockstep
         filters, snapshot = await read(self._exchange, self._clock, self._fills_since)
-        heard = PricesHeard(tuple(prices))
-        await self._step([heard, GatesChanged(self._gates_now()), FiltersRead(filters)])
+        heard, told = PricesHeard(tuple(prices)), self._told()
+        policies = [event for event in told if isinstance(event, PolicyRead)]
+        for event in told:
+            if isinstance(event, DirectiveHeard):
+                self.put(event)  # its position is to be compared with the exchange first
+        await self._step([heard, GatesChanged(self._gates_now()), FiltersRead(filters), *policies])
         await self._latch_again()
         await self._step([SnapshotRead(snapshot, START)])
 
@@ -305,6 +313,8 @@ class Term:
                 return
             if not self._pace.round_is_observed(point.time):
                 return
+        if self._policy.fund_required and not self.trader.book.fund.newest:
+            return  # the market waits for the first policy as for whoever else is away
         await self._exchange.idle(point.number)
         self._pace.answered(point)
 
@@ -317,6 +327,7 @@ class Term:
             store_away=self._keeper.away and not self._pace.lockstep,
             # its own word may wait behind events whose rest is asked for in vain
             exchange_away=not (self._exchange.connected or self._pace.lockstep),
+            policy_away=process.policy_away and not self._pace.lockstep,
             core_error=self._core.faults.reason,
         )
 

@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 
 from services.catalog.subjects import HEADER_TRACE
-from services.exec_risk import execution_rows, rows
+from services.exec_risk import execution_rows, fund_rows, rows
 from services.exec_risk.commit_statement import ANSWERS_CHANNEL
 from services.exec_risk.step_spans import StepSpans
 from services.kit.clock import Clock
@@ -23,6 +23,7 @@ from services.kit.errors import AlreadyExists, InvalidArgument, Unavailable
 from services.kit.notify import Bell, Notifications
 from services.kit.trace_context import outgoing_headers
 from services.trade.execution import Execution
+from services.trade.fund_policy import FundPolicy
 from services.trade.order import Order
 from services.trade.position import Position, SafetyLevel, TradingState
 from services.trade.times import from_datetime, utc_day
@@ -178,6 +179,16 @@ class Views:
         return LeaderView(
             row["instance"], row["connected"], row["ready"], row["blocked_by"], fresh=True
         )
+
+    async def fund_policy(self) -> FundPolicy | None:
+        """Return the version of the fund's policy that holds at the account's market time."""
+        row = await self._row(
+            "select policy from fund_policies where account = $1 and effective_from <= coalesce("
+            "(select market_time from account where account = $1), effective_from)"
+            " order by version desc limit 1",
+            self._account,
+        )
+        return None if row is None else fund_rows.policy_of(row["policy"])
 
     async def ask_leader(
         self, request_id: str, kind: str, arguments: dict[str, str], *, wait_seconds: float

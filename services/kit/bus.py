@@ -90,6 +90,12 @@ class Bus:
         """True while the connection is up."""
         return bool(self.client.is_connected)
 
+    @property
+    def handling_seconds(self) -> float:
+        """Age of the oldest message that a worker has begun with and not finished."""
+        workers = (reader for reader in self._readers if isinstance(reader, Worker))
+        return max((worker.handling_seconds for worker in workers), default=0.0)
+
     async def declare(self, streams: Sequence[Stream], replicas: int = 1) -> None:
         """Create the streams, or bring existing ones to these limits: the operator's right."""
         context = self.client.jetstream(timeout=5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from nats.aio.client import Client
 
@@ -25,6 +26,11 @@ def lines(raw: bytes) -> dict[str, str] | None:
     return found
 
 
+@lru_cache(maxsize=256)
+def _sought(name: str) -> bytes:
+    return b"\r\n%b:" % name.encode()
+
+
 class Headers(Mapping[str, str]):
     """Reads one header when it is asked for, and all of them only when all are."""
 
@@ -43,13 +49,13 @@ class Headers(Mapping[str, str]):
 
     def __contains__(self, name: object) -> bool:
         if self._all is None and isinstance(name, str):
-            return self._raw.find(b"\r\n%b:" % name.encode()) >= 0
+            return _sought(name) in self._raw
         return name in self._read()
 
     def __getitem__(self, name: str) -> str:
         if self._all is not None:
             return self._all[name]
-        wanted = b"\r\n%b:" % name.encode()
+        wanted = _sought(name)
         at = self._raw.rfind(wanted)
         if at < 0:
             raise KeyError(name)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 _MIB = 1024 * 1024
+_HANGS_SECONDS = 15.0
+"""A handler that takes longer counts as degraded."""
+_FAREWELL_SECONDS = 1.0
 
 
 class Heartbeats:
@@ -34,26 +37,49 @@ class Heartbeats:
         """Publish one at once and then at the interval, for ever."""
         process = self._process
         while True:
-            beat = self._beat()
-            now = process.clock.now()
-            try:
-                await self._bus.publish(
-                    subjects.heartbeat(process.names.name),
-                    beat.SerializeToString(),
-                    message_id=f"beat-{process.instance}-{now.timestamp()}",
-                    headers={
-                        subjects.HEADER_TYPE: SERVICE_HEARTBEAT,
-                        subjects.HEADER_SOURCE: process.names.name,
-                        subjects.HEADER_TIME: str(int(now.timestamp() * 1000)),
-                    },
-                    deadline=process.settings.heartbeat_interval_seconds,
-                )
-            except BusUnavailable as error:
-                log.warning("heartbeat_not_sent", error=str(error))
+            await self._publish(self._beat())
             await process.clock.sleep(process.settings.heartbeat_interval_seconds)
+
+    async def farewell(self) -> None:
+        """Tell that this replica ends in order, so that nobody waits for it."""
+        if self._bus.connected:
+            beat = self._beat()
+            beat.leaving = True
+            await self._publish(beat)
+
+    async def _publish(self, beat: pb.ServiceHeartbeat) -> None:
+        process = self._process
+        now = process.clock.now()
+        try:
+            await self._bus.publish(
+                subjects.heartbeat(process.names.name),
+                beat.SerializeToString(),
+                message_id=f"beat-{process.instance}-{now.timestamp()}",
+                headers={
+                    subjects.HEADER_TYPE: SERVICE_HEARTBEAT,
+                    subjects.HEADER_SOURCE: process.names.name,
+                    subjects.HEADER_TIME: str(int(now.timestamp() * 1000)),
+                },
+                deadline=min(_FAREWELL_SECONDS, process.settings.heartbeat_interval_seconds)
+                if beat.leaving
+                else process.settings.heartbeat_interval_seconds,
+            )
+        except BusUnavailable as error:
+            log.warning("heartbeat_not_sent", error=str(error))
+
+    def _look_at_work(self) -> None:
+        """Tell how old what is being handled is: a process may live and its consumer hang."""
+        handling = self._bus.handling_seconds
+        self._process.progress["handling_seconds"] = handling
+        if handling > _HANGS_SECONDS:
+            text = f"a message is being handled for {handling:.0f} s"
+            self._process.degraded["consumer"] = text
+        else:
+            self._process.degraded.pop("consumer", None)
 
     def _beat(self) -> pb.ServiceHeartbeat:
         process = self._process
+        self._look_at_work()
         time = Timestamp()
         time.FromDatetime(process.clock.now())
         memory = self._self.memory_info().rss
@@ -66,6 +92,10 @@ class Heartbeats:
             cpu_percent=self._self.cpu_percent(),
             memory_percent=100 * memory / psutil.virtual_memory().total,
             memory_used_mb=memory / _MIB,
-            reason="; ".join(process.components.reasons()),
+            reason="; ".join(process.reasons),
             progress=process.progress,
+            components=[
+                pb.Component(name=c.name, ready=c.ready, reason=c.reason)
+                for c in process.components.snapshot()
+            ],
         )

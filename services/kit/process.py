@@ -153,7 +153,10 @@ class Process:
         bus = await Bus.connect(settings.nats_url, self.instance, login)
         self.on_stop(bus.close)
         await self._await_streams(bus)
-        self.spawn("heartbeats", Heartbeats(self, bus).run())
+        heartbeats = Heartbeats(self, bus)
+        # hooks run last opened first, so the farewell is sent before the bus is closed
+        self.on_stop(heartbeats.farewell)
+        self.spawn("heartbeats", heartbeats.run())
         self.spawn("bus-state", self._follow_bus(bus))
         return bus
 

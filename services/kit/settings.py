@@ -17,15 +17,19 @@ OptionalPath = Annotated[Path | None, BeforeValidator(lambda value: value or Non
 """A file, or none when the value is empty."""
 
 
+ENVIRONMENT = SettingsConfigDict(
+    env_file=os.environ.get("QUANTUM_ENV_FILE", ".env"),
+    extra="ignore",
+    frozen=True,
+    populate_by_name=True,
+)
+"""How settings are read: from the environment, else from `.env`."""
+
+
 class ProcessSettings(BaseSettings):
     """What every process needs to know. The environment name is the field's, in upper case."""
 
-    model_config = SettingsConfigDict(
-        env_file=os.environ.get("QUANTUM_ENV_FILE", ".env"),
-        extra="ignore",
-        frozen=True,
-        populate_by_name=True,
-    )
+    model_config = ENVIRONMENT
 
     service_instance: str = Field(default="", max_length=64)
     """Name of this replica, unique among the running ones; made from the process id when empty."""

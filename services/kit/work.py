@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -73,14 +74,24 @@ class Worker:
         self._outstanding = 0
         self._heard = 0.0
         self._loop = asyncio.get_running_loop()
-        self._arrived: asyncio.Queue[Delivery] = asyncio.Queue()
+        self._arrived: deque[Delivery] = deque()
+        self._some = asyncio.Event()
+        """Set when something has arrived."""
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._begun: dict[int, float] = {}
         self.handled = 0
         """Deliveries that were handled since the start."""
         self.last_handled = 0.0
         """Loop time of the last handled batch."""
+
+    @property
+    def handling_seconds(self) -> float:
+        """Age of the oldest batch that is being handled; 0 when there is none."""
+        if not self._begun:
+            return 0.0
+        return asyncio.get_running_loop().time() - min(self._begun.values())
 
     async def start(self) -> None:
         """Create or attach to the consumer and begin."""
@@ -115,8 +126,8 @@ class Worker:
         for task in self._tasks:
             task.cancel("stop")
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        while not self._arrived.empty():
-            await self._arrived.get_nowait().nak(0)
+        while self._arrived:
+            await self._arrived.popleft().nak(0)
 
     def _request(self) -> None:
         """Ask for more; while the connection is away the watch asks again once it is back."""
@@ -146,7 +157,8 @@ class Worker:
             self._bury,
             reply=reply,
         )
-        self._arrived.put_nowait(delivery)
+        self._arrived.append(delivery)
+        self._some.set()
 
     async def _settle(self, reply: bytes, answer: bytes) -> None:
         # What is not connected cannot be told; the message comes again.
@@ -161,20 +173,25 @@ class Worker:
 
     async def _run(self) -> None:
         while True:
-            batch = [await self._arrived.get()]
-            while len(batch) < self._batch and not self._arrived.empty():
-                batch.append(self._arrived.get_nowait())
+            while not self._arrived:
+                self._some.clear()
+                await self._some.wait()
+            size = min(self._batch, len(self._arrived))
+            batch = [self._arrived.popleft() for _ in range(size)]
             # A stop lets the batch in hand finish: it is shielded, the loop around it is not.
             work = asyncio.ensure_future(self._handle(batch))
+            self._begun[id(work)] = asyncio.get_running_loop().time()
             try:
                 await asyncio.shield(work)
             except asyncio.CancelledError:
                 await work
                 raise
+            finally:
+                self._begun.pop(id(work), None)
             self._ask_for_more()
 
     def _ask_for_more(self) -> None:
-        held = self._outstanding + self._arrived.qsize()
+        held = self._outstanding + len(self._arrived)
         if held <= self._batch // 2 and not self._stopping.is_set():
             self._request()
 

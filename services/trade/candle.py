@@ -23,9 +23,9 @@ class Candle:
     volume: Decimal
 
     def __post_init__(self) -> None:
-        if not (0 < self.low <= min(self.open, self.close)):
+        if not (0 < self.low <= self.open and self.low <= self.close):
             raise ValueError(f"{self.key}: low {self.low} is not the lowest positive price")
-        if self.high < max(self.open, self.close):
+        if self.high < self.open or self.high < self.close:
             raise ValueError(f"{self.key}: high {self.high} is not the highest price")
         if self.volume < 0:
             raise ValueError(f"{self.key}: volume {self.volume} is negative")

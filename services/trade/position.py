@@ -49,6 +49,7 @@ class ExitReason(StrEnum):
     TIMEOUT = "TIMEOUT"
     UNPROTECTED = "UNPROTECTED"
     EMERGENCY_STOP = "EMERGENCY_STOP"
+    DIRECTIVE = "DIRECTIVE"
 
 
 class TradingState(StrEnum):

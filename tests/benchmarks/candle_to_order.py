@@ -57,6 +57,7 @@ class Stack:
             "NATS_URL": self.nats.url,
             "ANALYTICS_POSTGRES_URL": self.dsn,
             "EXEC_RISK_POSTGRES_URL": self.dsn,
+            "FUND_POLICY_REQUIRED": "false",
             "PAPER_VENUE_URL": self.venue.url,
             "SIGNAL_SHARE": "0.5",
             "ENTRY_COOLDOWN_SECONDS": "0",

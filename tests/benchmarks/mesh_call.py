@@ -1,4 +1,7 @@
-"""A unary call: straight to the service, through two sidecars, through gateway and sidecar."""
+"""A unary call: straight to the service, through two sidecars, through gateway and sidecar.
+
+Proxies trace as they do in a running system: the gateway begins its share of traces.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,12 @@ import psutil
 from services.catalog.processes import EXEC_RISK, SERVICES, Process
 from services.ctl.policy import GATEWAY
 from services.ctl.render import endpoints, gateway
+from services.ctl.render.tracing import Tracing
 from services.ctl.render.transport import Credentials
 from services.ctl.servers.child import running
 from services.ctl.servers.envoy import EnvoyServer
-from services.ctl.servers.free import free_port
+from services.ctl.servers.free import LOOPBACK, free_port
+from services.ctl.servers.traces import TraceServer
 from services.ctl.settings import GatewaySettings
 from services.ctl.supervisor.door import Credentials as FrontDoor
 from services.ctl.supervisor.home import Home
@@ -36,6 +41,7 @@ CALLS = 250
 """One after the other, of each path in each round: what else runs hits all paths alike."""
 CALLERS = 16
 SECONDS = 1.0
+EQUAL_SECONDS = 0.02
 
 
 @dataclass
@@ -60,17 +66,25 @@ class Way:
 
     async def many_at_once(self) -> None:
         """Measure how many calls a second many callers make."""
-        began, used, made = time.perf_counter(), self._cpu(), 0
-
-        async def caller() -> None:
-            nonlocal made
-            while time.perf_counter() - began < SECONDS:
-                self.answered[(await ask(self.channel, READ, "x 0")).split()[0]] += 1
-                made += 1
-
-        await asyncio.gather(*(caller() for _ in range(CALLERS)))
+        began, used = time.perf_counter(), self._cpu()
+        made = (await self._load(SECONDS, "x 0")).total()
         self.rates.append(made / (time.perf_counter() - began))
         self.cpu_us.append(1e6 * (self._cpu() - used) / made)
+
+    async def evenly(self) -> None:
+        """Count who answers calls of equal length: shorter ones go to whom the machine lets run."""
+        self.answered += await self._load(SECONDS, f"x {EQUAL_SECONDS}")
+
+    async def _load(self, seconds: float, request: str) -> Counter[str]:
+        began = time.perf_counter()
+        answered: Counter[str] = Counter()
+
+        async def caller() -> None:
+            while time.perf_counter() - began < seconds:
+                answered[(await ask(self.channel, READ, request)).split()[0]] += 1
+
+        await asyncio.gather(*(caller() for _ in range(CALLERS)))
+        return answered
 
     def _cpu(self) -> float:
         times = [process.cpu_times() for process in self.proxies]
@@ -104,8 +118,11 @@ class Way:
 
 async def measure(home: Path) -> list[Row]:
     """Return what sidecars and gateway add at the median, and how even replicas are used."""
-    del home
-    async with small_mesh(replicas=2, connection_seconds=600) as mesh, _gateway(mesh) as door:
+    async with (
+        _collector(home) as tracing,
+        small_mesh(2, 600, tracing) as mesh,
+        _gateway(mesh, tracing) as door,
+    ):
         first = mesh.replicas["r1"]
         async with (
             grpc.aio.insecure_channel(f"unix:{first.socket}") as straight,
@@ -125,8 +142,21 @@ async def measure(home: Path) -> list[Row]:
                     await path.one_by_one()
                 for path in paths:
                     await path.many_at_once()
+                for path in paths[1:]:
+                    await path.evenly()
     floor, *others = paths
     return [_slower(path, floor) for path in others] + [_even(path) for path in others]
+
+
+@contextlib.asynccontextmanager
+async def _collector(home: Path) -> AsyncIterator[Tracing]:
+    server = TraceServer(file=home / "spans.sqlite", port=free_port(), log=home / "traces.log")
+    process = await asyncio.create_subprocess_exec(*server.command().arguments)
+    try:
+        yield Tracing(LOOPBACK, server.port)
+    finally:
+        process.terminate()
+        await process.wait()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +166,7 @@ class _Door:
 
 
 @contextlib.asynccontextmanager
-async def _gateway(mesh: SmallMesh) -> AsyncIterator[_Door]:
+async def _gateway(mesh: SmallMesh, tracing: Tracing) -> AsyncIterator[_Door]:
     names = ("ingress", "tls", *(service.key for service in SERVICES))
     ports = {name: free_port() for name in names}
     credentials = Credentials(mesh.folder / "c" / GATEWAY)
@@ -153,7 +183,13 @@ async def _gateway(mesh: SmallMesh) -> AsyncIterator[_Door]:
 
     admin = free_port()
     bootstrap = gateway.render(
-        home.envoy, ports, admin, policy=mesh.rules, settings=settings, transport=transport
+        home.envoy,
+        ports,
+        admin,
+        policy=mesh.rules,
+        settings=settings,
+        transport=transport,
+        tracing=tracing,
     )
     async with running(EnvoyServer(bootstrap=bootstrap, port=admin)) as server:
         yield _Door(server, ports["ingress"])

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = Path(sys.executable).with_name("docker-compose")
 TABLE = policy.load()
 FILES = {"plain": ("compose.yaml",), "prod": ("compose.yaml", "compose.prod.yaml")}
+KEYS = "compose.keys.yaml"
 OURS = {*(p.name for p in PROCESSES), "gateway", "setup", "certificates", "streams"}
 MIGRATIONS = {"migrate-exec-risk", "migrate-analytics"}
 ONCE = {"setup", "streams", *MIGRATIONS}
@@ -106,6 +107,13 @@ def test_every_container_that_stays_says_how_it_is(services: dict[str, Any]) -> 
         assert told == ["CMD", "python", "-m", "services.ctl.healthcheck", service.grpc_service]
 
 
+def test_checks_of_our_image_use_what_is_in_it(services: dict[str, Any]) -> None:
+    """Incident 107: a check by curl, which the image does not have, is unhealthy for ever."""
+    for name in (*OURS, "gateway"):
+        told = services[name].get("healthcheck", {}).get("test")
+        assert not told or told[:2] in (["CMD", "python"], ["CMD", "test"]), name
+
+
 def test_every_dependency_is_one_that_can_come_true(services: dict[str, Any]) -> None:
     for name, service in services.items():
         for needed, how in service.get("depends_on", {}).items():
@@ -131,6 +139,16 @@ def test_services_listen_on_a_socket_that_only_their_sidecar_reaches(
         environment = services[service.name]["environment"]
         assert environment["GRPC_ADDRESS"].startswith("unix:/tmp/")
         assert environment["MESH_CERTIFICATES"] == "/run/secrets/mesh"
+
+
+def test_every_process_and_its_proxy_write_spans_and_show_counters(
+    services: dict[str, Any],
+) -> None:
+    for name in ("gateway", *(service.name for service in SERVICES)):
+        told = services[name]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"]
+        assert told == f"http://jaeger:{ports.OTLP}"
+        told = services[name]["environment"]["MESH_STATS_LISTEN"]
+        assert told == f"0.0.0.0:{ports.PROXY_STATS}"
 
 
 def mounted(service: dict[str, Any]) -> dict[str, str]:
@@ -180,6 +198,32 @@ def test_limits_in_production_are_the_guides() -> None:
     assert not any("build" in service for service in found.values())
     for name, service in found.items():
         assert name in ONCE | {"certificates"} or service["deploy"]["resources"]["limits"], name
+
+
+def test_keys_of_the_exchange_are_files_of_who_reads_them(tmp_path: Path) -> None:
+    files = [part for name in (*FILES["prod"], KEYS) for part in ("-f", str(ROOT / name))]
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": "/",
+        "EXCHANGE_VENUE": "demo",
+        "BINANCE_API_KEY_FILE": str(tmp_path / "key"),
+        "BINANCE_API_SECRET_FILE": str(tmp_path / "secret"),
+    }
+    command = [str(COMPOSE), *files, "config", "--no-env-resolution"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    made = yaml.safe_load(done.stdout)
+    readers = {name for name, service in made["services"].items() if service.get("secrets")}
+    assert readers == {EXEC_RISK.name, "migrate-exec-risk"}
+    for name in readers:
+        given = {f"/run/secrets/{one['source']}" for one in made["services"][name]["secrets"]}
+        told = made["services"][name]["environment"]
+        assert {told["BINANCE_API_KEY_FILE"], told["BINANCE_API_SECRET_FILE"]} == given
+        assert told["EXCHANGE_VENUE"] == "demo"
+    assert made["secrets"]["binance_api_key"]["file"] == str(tmp_path / "key")
+    del environment["BINANCE_API_SECRET_FILE"]
+    refused = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert refused.returncode != 0 and "the file that holds the secret" in refused.stderr
 
 
 def test_a_wrong_key_is_noticed(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from cloudcoil.models.istio.networking import v1 as networking
 from cloudcoil.models.istio.security import v1 as security
+from cloudcoil.models.istio.telemetry import v1 as telemetry
 from pydantic import ValidationError
 
 from services.catalog import ports
@@ -17,10 +18,14 @@ from services.catalog.processes import SERVICES
 from services.ctl import policy
 from services.ctl.render import descriptor, istio
 from services.ctl.render.cluster_names import called, host, principal, workload
-from tests.support.cluster import OVERLAYS, Document, build, labels, matches, named, workloads
+from tests.support.cluster import OVERLAYS, ROOT, Document, build, labels, matches, named, workloads
 
 TABLE = policy.load()
-MODELS: dict[str, Any] = {"networking.istio.io/v1": networking, "security.istio.io/v1": security}
+MODELS: dict[str, Any] = {
+    "networking.istio.io/v1": networking,
+    "security.istio.io/v1": security,
+    "telemetry.istio.io/v1": telemetry,
+}
 RESOURCES = tuple(document for document in build("prod") if document["apiVersion"] in MODELS)
 
 
@@ -163,3 +168,11 @@ def test_only_reads_are_retried_once_they_may_have_been_sent() -> None:
 def kind_of(path: str) -> str:
     _, service, method = path.split("/")
     return (istio.FOREIGN.get(service) or descriptor.kinds(service))[method]
+
+
+def test_a_callers_choice_of_what_is_traced_stands() -> None:
+    """A share below 100 would drop calls that their caller has chosen (Envoy's random sampling)."""
+    [written] = find("Telemetry", "traces")["spec"]["tracing"]
+    assert written["randomSamplingPercentage"] == 100
+    told = (ROOT / "docs" / "deployment.md").read_text()
+    assert all(f"name: {one['name']}" in told for one in written["providers"])

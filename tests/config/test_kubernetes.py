@@ -22,6 +22,7 @@ from tests.support.cluster import (
     ROOT,
     Document,
     build,
+    build_with,
     containers,
     decode,
     labels,
@@ -34,8 +35,8 @@ from tests.support.cluster import (
 
 VERSION = "1.32"
 CUSTOM = {
-    "networking.istio.io/v1", "security.istio.io/v1", "postgresql.cnpg.io/v1",
-    "monitoring.coreos.com/v1",
+    "networking.istio.io/v1", "security.istio.io/v1", "telemetry.istio.io/v1",
+    "postgresql.cnpg.io/v1", "monitoring.coreos.com/v1",
 }  # fmt: skip
 """Groups of which Kubernetes has no schema: test_istio and tests below look at them."""
 TABLE = policy.load()
@@ -191,6 +192,63 @@ def test_every_claim_secret_and_account_is_declared_or_documented(
                 assert volume["configMap"]["name"] in maps, name
     for secret in sorted(secrets(documents)):
         assert f"`{secret}`" in told, f"docs/deployment.md does not say what {secret} holds"
+
+
+def test_an_emergency_stop_that_postgres_has_not_taken_outlives_its_pod(
+    documents: tuple[Document, ...],
+) -> None:
+    """Incident 71: the latch of each replica lies on a disk of its own, which is never removed."""
+    found = workloads(documents)[EXEC_RISK.name]
+    assert found["kind"] == "StatefulSet"
+    [claim] = found["spec"]["volumeClaimTemplates"]
+    [container] = pod(found)["containers"]
+    at = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    told = {one["name"]: one.get("value") for one in container["env"]}
+    assert str(Path(str(told["EMERGENCY_LATCH_FILE"])).parent) == at[claim["metadata"]["name"]]
+    kept = found["spec"]["persistentVolumeClaimRetentionPolicy"]
+    assert set(kept.values()) == {"Retain"}
+    assert found["spec"]["serviceName"] in of_kind(documents, "Service")
+
+
+def test_no_process_is_given_a_secret_in_its_environment(documents: tuple[Document, ...]) -> None:
+    for name, found in workloads(documents).items():
+        if name == PROCESSES[-1].name:
+            continue  # the paper exchange, whose keys guard nothing
+        for container in containers(found):
+            for one in container.get("env", []):
+                assert "secretKeyRef" not in one.get("valueFrom", {}), f"{name}: {one['name']}"
+
+
+def test_keys_of_the_exchange_are_files_where_they_are_read(
+    documents: tuple[Document, ...],
+) -> None:
+    found = workloads(documents)[EXEC_RISK.name]
+    volumes = {volume["name"]: volume for volume in pod(found)["volumes"]}
+    for container in containers(found):
+        told = {one["name"]: one.get("value") for one in container["env"]}
+        places = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+        for variable in ("BINANCE_API_KEY_FILE", "BINANCE_API_SECRET_FILE"):
+            file = Path(str(told[variable]))
+            secret = volumes[places[str(file.parent)]]["secret"]
+            assert file.name in {item["path"] for item in secret["items"]}
+
+
+def test_the_gateway_reaches_an_oidc_provider_only_where_it_is_asked_for(tmp_path: Path) -> None:
+    overlay = KUBERNETES / "overlays" / "prod"
+    made = {**yaml.safe_load((overlay / "kustomization.yaml").read_text())}
+    components = [*made["components"], "../../components/oidc"]
+    with_oidc = build_with(tmp_path, components)
+    for document in with_oidc:
+        check(document)
+    outside = [
+        name
+        for name, spec in policies(with_oidc).items()
+        if any("ipBlock" in peer for rule in spec.get("egress", []) for peer in rule.get("to", []))
+    ]
+    assert sorted(outside) == [EXEC_RISK.name, "gateway-to-oidc-provider"]
+    assert policies(with_oidc)["gateway-to-oidc-provider"]["podSelector"] == {
+        "matchLabels": {APP: policy.GATEWAY}
+    }
 
 
 def secrets(documents: tuple[Document, ...]) -> set[str]:

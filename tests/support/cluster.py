@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,25 @@ Document = dict[str, Any]
 @cache
 def build(overlay: str) -> tuple[Document, ...]:
     """Return all documents of an overlay."""
-    done = subprocess.run(
-        [KUBECTL, "kustomize", KUBERNETES / "overlays" / overlay], capture_output=True, text=True
-    )
+    return _built(KUBERNETES / "overlays" / overlay)
+
+
+def _built(overlay: Path) -> tuple[Document, ...]:
+    done = subprocess.run([KUBECTL, "kustomize", overlay], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr
     return tuple(yaml.load_all(done.stdout, LOADER))
+
+
+def build_with(folder: Path, components: Sequence[str]) -> tuple[Document, ...]:
+    """Return all documents of the production overlay with other components, built in a copy."""
+    copied = folder / "mesh"
+    shutil.copytree(ROOT / "mesh", copied)
+    overlay = copied / "kubernetes" / "overlays" / "prod"
+    made = yaml.safe_load((overlay / "kustomization.yaml").read_text())
+    text = yaml.safe_dump({**made, "components": list(components)})
+    (overlay / "kustomization.yaml").write_text(text)
+    return _built(overlay)
 
 
 def named(document: Document) -> str:

@@ -339,6 +339,7 @@ async def drill_desk(
         adviser.advise = desk.script
         desk.environment = {
             "EXEC_RISK_POSTGRES_URL": postgres.dsn(),
+            "FUND_POLICY_REQUIRED": "false",
             "NATS_URL": nats.url,
             "PAPER_VENUE_URL": venue.url,
             "SYMBOLS": ",".join(SYMBOLS),

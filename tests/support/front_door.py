@@ -21,6 +21,7 @@ import psutil
 from services.catalog.processes import SERVICES
 from services.ctl import policy, tokens
 from services.ctl.render import endpoints, gateway
+from services.ctl.render.tracing import Tracing
 from services.ctl.servers.envoy import EnvoyServer
 from services.ctl.servers.free import free_port
 from services.ctl.settings import GatewaySettings
@@ -151,6 +152,7 @@ async def opened(
     folder: Path,
     plan: tuple[tuple[str, str], ...] = ONE_OF_EACH,
     chosen: GatewaySettings | None = None,
+    tracing: Tracing | None = None,
 ) -> AsyncIterator[FrontDoor]:
     """Run the gateway before these instances (service, name) until the block is left."""
     home = Home(folder / "home")
@@ -170,7 +172,12 @@ async def opened(
         endpoints.write(home.envoy, service.key, mine)
     admin = fresh()
     bootstrap = gateway.render(
-        home.envoy, ports, admin, policy=TABLE, settings=credentials.settings
+        home.envoy,
+        ports,
+        admin,
+        policy=TABLE,
+        settings=credentials.settings,
+        tracing=tracing,
     )
     async with contextlib.AsyncExitStack() as stack:
         started = {

@@ -35,10 +35,30 @@ BODIES = (
 )
 
 
+GRPC_BODIES = (
+    b"",
+    b"\x00",
+    b"\x00\x00\x00\x00\x05",
+    b"\x00\x00\x00\x00\x02\x0a\xff",
+    b"\x01\x00\x00\x00\x03abc",
+    b"\x07\x00\x00\x00\x00",
+    b"\x00\xff\xff\xff\xff" + b"x" * 64,
+    b"\x00\x00\x00\x00\x00" * 40,
+    b"\x00\x00\x00\x00\x0b\x0a\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01",
+)
+"""Flags, lengths and messages of gRPC that are none."""
+
+
 def request(seed: int) -> bytes:
     """Return the bytes of one request; the same seed gives the same bytes."""
     chance = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
-    kinds: tuple[Callable[[random.Random], bytes], ...] = (_http1, _broken, _frames, _garbage)
+    kinds: tuple[Callable[[random.Random], bytes], ...] = (
+        _http1,
+        _broken,
+        _frames,
+        _garbage,
+        _grpc,
+    )
     return kinds[seed % len(kinds)](chance)
 
 
@@ -76,6 +96,43 @@ def _frames(chance: random.Random) -> bytes:
         kind, flags = chance.randrange(12), chance.randrange(256)
         frames.append(_frame(kind, flags, chance.choice([0, 1, 2, 3, 2**31 - 1]), payload))
     return PREFACE + b"".join(frames)
+
+
+def _grpc(chance: random.Random) -> bytes:
+    """Return calls in well-formed HTTP/2 whose headers or messages gRPC does not know."""
+    frames = [_frame(4, 0, 0, b"")]
+    for number in range(chance.randrange(1, 6)):
+        stream = 2 * number + 1
+        headers = [
+            (":method", chance.choice(["POST", "POST", "POST", "PUT", "CONNECT"])),
+            (":scheme", chance.choice(["http", "https"])),
+            (":path", chance.choice([*PATHS[2:], "/x", "//", "*"])),
+            (":authority", "localhost"),
+            ("content-type", chance.choice([CONTENT[1], "application/grpc+json", CONTENT[2]])),
+            ("te", "trailers"),
+            ("grpc-timeout", chance.choice(["1n", "0S", "99999999H", "-1m", "x", "1" * 40])),
+            ("grpc-encoding", chance.choice(["identity", "gzip", "snappy", ""])),
+            ("traceparent", chance.choice(["", "00", "00-" + "0" * 32 + "-x-01", "f" * 90])),
+            ("grpc-trace-bin", chance.choice(["", "!!!!", "AAAA"])),
+            ("authorization", "Bearer " + chance.choice(["", "a.b.c", "e30.e30.e30", "." * 60])),
+        ]
+        if chance.random() < 0.3:
+            headers.pop(chance.randrange(len(headers)))
+        if chance.random() < 0.2:
+            chance.shuffle(headers)
+        block = b"".join(_literal(name, value) for name, value in headers)
+        frames.append(_frame(1, 4, stream, block))
+        body = chance.choice(GRPC_BODIES)
+        for part in range(chance.randrange(3)):
+            frames.append(_frame(0, 0, stream, body[part:]))
+        if chance.random() < 0.7:
+            frames.append(_frame(0, 1, stream, body))
+    return PREFACE + b"".join(frames)
+
+
+def _literal(name: str, value: str) -> bytes:
+    """Return a header as HPACK writes it without a table."""
+    return b"\x00" + b"".join(bytes([len(text)]) + text.encode() for text in (name, value))
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:

@@ -25,6 +25,7 @@ from services.ctl.delivery import Delivery
 from services.ctl.policy import Policy
 from services.ctl.render import endpoints
 from services.ctl.render.sidecar import Sidecar, render
+from services.ctl.render.tracing import Tracing
 from services.ctl.render.transport import Credentials
 from services.ctl.servers.child import running
 from services.ctl.servers.envoy import EnvoyServer
@@ -103,6 +104,7 @@ class SmallMesh:
     outbound: Path
     caller: EnvoyServer
     connection_seconds: float
+    tracing: Tracing | None = None
     replicas: dict[str, Replica] = field(default_factory=dict)
 
     def tell(self, names: Sequence[str] | None = None) -> None:
@@ -126,6 +128,7 @@ class SmallMesh:
                 admin=f"127.0.0.1:{admin}",
                 credentials=Credentials(self.folder / "c" / EXEC_RISK.key),
                 connection_seconds=self.connection_seconds,
+                tracing=self.tracing,
             ),
             self.rules,
         )
@@ -206,7 +209,7 @@ async def under_load(
 
 @contextlib.asynccontextmanager
 async def small_mesh(
-    replicas: int = 2, connection_seconds: float = 0.5
+    replicas: int = 2, connection_seconds: float = 0.5, tracing: Tracing | None = None
 ) -> AsyncIterator[SmallMesh]:
     """Run the caller's sidecar and so many replicas.
 
@@ -234,13 +237,14 @@ async def small_mesh(
                 admin=f"127.0.0.1:{admin}",
                 credentials=Credentials(folder / "c" / ANALYTICS.key),
                 peers={EXEC_RISK.key: endpoints.folder(folder)},
+                tracing=tracing,
             ),
             table,
         )
         log = folder / "analytics.log"
         caller = EnvoyServer(bootstrap=bootstrap, port=admin, log=log, name="analytics")
         mesh = SmallMesh(
-            folder, table, authority, certificates, outbound, caller, connection_seconds
+            folder, table, authority, certificates, outbound, caller, connection_seconds, tracing
         )
         try:
             async with running(caller):
@@ -259,6 +263,9 @@ async def all_answer(mesh: SmallMesh) -> bool:
     seen = set()
     async with mesh.through() as channel:
         for _ in range(20):
-            _, told = await call(channel, READ)
+            try:
+                _, told = await call(channel, READ)
+            except grpc.aio.AioRpcError:
+                return False  # the caller's sidecar has not taken the endpoints yet
             seen.add(told.split()[0])
     return seen == set(mesh.replicas)

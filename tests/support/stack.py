@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,16 @@ COMMAND_SECONDS = 60
 class Stack:
     """One running system."""
 
-    def __init__(self, root: Path, *, market: str = "generated", speed: float = 0) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        market: str = "generated",
+        speed: float = 0,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """`settings` are added to the environment of every process."""
+        self.settings = dict(settings or {})
         self.home = Home(root)
         self.market = market
         self.speed = speed
@@ -38,7 +47,13 @@ class Stack:
     def qt(self, *arguments: str, seconds: float = COMMAND_SECONDS, check: bool = True) -> str:
         """Run a `qt` command on this home and return what it printed."""
         command = [sys.executable, "-m", "services.ctl", *arguments, f"--home={self.home.root}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            env={**os.environ, **self.settings},
+        )
         if check and done.returncode:
             raise AssertionError(f"{' '.join(arguments)}: {done.stdout}{done.stderr}{self.tails()}")
         return done.stdout

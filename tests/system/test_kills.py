@@ -15,7 +15,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from services.catalog import subjects
+from services.ctl.render.bus import OPERATOR
 from services.ctl.supervisor.home import read_json
+from services.kit.bus import Bus
+from services.kit.bus_login import BusLogin
 from services.kit.db import TRANSIENT
 from tests.support import books
 from tests.support.eventually import eventually
@@ -52,6 +56,38 @@ async def decided_rounds(stack: Stack) -> int:
             )
     except TRANSIENT:
         return -1
+
+
+SUBSCRIPTIONS = {
+    subjects.MARKET.name: {subjects.ALL_CANDLES},
+    subjects.EVENTS.name: {subjects.ALL_EVENTS, subjects.account_events("main")},
+    subjects.LIVE.name: {
+        subjects.ALL_SIGNALS,
+        subjects.ALL_PREDICTIONS,
+        subjects.ALL_HEARTBEATS,
+        subjects.ALL_RECOVERIES_ASKED,
+        subjects.ALL_RECOVERIES_DONE,
+        subjects.round_observed("main"),
+    },
+}
+"""By stream: what somebody must read for the system to work."""
+
+
+async def test_every_subscription_of_the_table_is_made(stack: Stack) -> None:
+    """Incident 69: a service that never subscribed, another to four of six."""
+    login = BusLogin(OPERATOR, stack.home.identities().nkey_file(OPERATOR))
+    bus = await Bus.connect(str(stack.endpoints["nats"]), "test", login)
+    try:
+        context = bus.client.jetstream()
+        for stream, wanted in SUBSCRIPTIONS.items():
+            found = await context.consumers_info(stream)
+            read = {info.config.filter_subject for info in found}
+            assert wanted <= read, f"{stream}: nobody reads {wanted - read}"
+            durable = {info.config.durable_name for info in found}
+            named = {name for held, name, _ in subjects.DURABLE_CONSUMERS if held == stream}
+            assert named <= durable
+    finally:
+        await bus.close()
 
 
 async def test_every_process_dies_once_and_nothing_is_lost_or_doubled(stack: Stack) -> None:

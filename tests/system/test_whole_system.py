@@ -20,7 +20,7 @@ import pytest_asyncio
 from services.catalog.processes import SERVICES
 from services.trade import ids
 from services.trade.times import from_datetime
-from tests.support import books
+from tests.support import account_history, books
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
 
@@ -78,6 +78,28 @@ async def test_every_closed_trade_earned_what_its_fills_say(stack: Stack) -> Non
             assert trade["net_pnl"] == cash - costs + trade["funding"]
             assert trade["position_id"] in executor
             assert trade["exit_reason"] == executor[trade["position_id"]]["exit_reason"]
+
+
+async def test_the_report_is_the_venues_own_account_history(stack: Stack, tmp_path: Path) -> None:
+    """Incidents 84, 85, 86, 93: gross, commission and funding are the exchange's, to the cent."""
+    await stack.until_closed(TRADES, DEADLINE)
+    report = await account_history.assert_report_equals_venue(stack)
+    assert report["total"]["trades"] >= TRADES - 5
+    measured = [trade["measures"] for trade in report["trades"]]
+    assert [m for m in measured if not (m["signal_price"] and m["risk_usd"])] == []
+    assert any(m["adverse_usd"] for m in measured)
+    assert report["equity"]
+    page = tmp_path / "report.html"
+    stack.qt("report", "--period=week", f"--html={page}")
+    assert page.read_text().count("<svg") >= 4
+    day = report["by_day"][-1]["name"]
+    shown = stack.json("pnl", f"--date={day}")["performance"]
+    assert [d["day"] for d in shown["days"]] == [day]
+    models = stack.json("models", "performance", "--window=7d")
+    assert [m["name"] for m in models["models"]] == [m["name"] for m in report["by_model"]]
+    trade = stack.json("trade", report["trades"][0]["position_id"])
+    assert trade["status"] == "closed"
+    assert len(trade["fills"]) >= 2
 
 
 async def test_every_trade_has_one_trace_from_its_candle_to_the_ledger(stack: Stack) -> None:

@@ -18,8 +18,9 @@ from services.ai.core.ensemble import (
     decide,
     hold,
 )
+from services.ai.core.fund import combined
 from services.ai.core.manifest import Manifest
-from services.ai.core.signals import Signal, expiry_of, make_signal
+from services.ai.core.signals import Signal, make_signal
 from services.ai.core.watch import ModelWatch
 from services.ai.core.windows import Floats, SeriesKey, Windows
 from services.trade.candle import Candle
@@ -33,6 +34,8 @@ class Policy:
     gate: Gate
     ttl_ms: int
     """How long after its candle's close a signal may be acted on."""
+    weights: tuple[float, ...] = ()
+    """Shares of the models that the fund asks for; empty: the artifact's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class Question:
     stale: bool = False
     weights: tuple[float, ...] = ()
     """Effective shares of the models; 0 is an excluded one."""
+    gate: Gate | None = None
+    """Gate of its market time; None: that of the answer's policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +94,11 @@ def ask(
     window = windows.window(SeriesKey.of(candle), candle.open_time, manifest.window)
     if window is None:
         return Question(candle, None, HoldReason.NOT_WARM)
-    stale = windows.newest_close(candle.venue) > expiry_of(candle, policy.ttl_ms)
-    weights = watch.weights(manifest, candle.close_time) if watch else manifest.weights
-    return Question(candle, window, stale=stale, weights=weights)
+    closes = candle.close_time
+    stale = windows.newest_close(candle.venue) > closes + policy.ttl_ms
+    watched = watch.weights(manifest, closes) if watch else manifest.weights
+    weights = combined(policy.weights, watched)
+    return Question(candle, window, stale=stale, weights=weights, gate=policy.gate)
 
 
 def answer(
@@ -112,7 +119,7 @@ def answer(
                 next(remaining),
                 manifest.models,
                 question.weights or manifest.weights,
-                policy.gate,
+                question.gate or policy.gate,
                 stale=question.stale,
             )
         answers.append(Answer(prediction, make_signal(prediction, manifest, policy.ttl_ms)))

@@ -146,6 +146,17 @@ class Windows:
         ring = self._rings.get(key)
         return None if ring is None else ring.window(end, length)
 
+    def all_ending(
+        self, venue: str, timeframe: str, end: int, length: int
+    ) -> list[tuple[str, Floats]]:
+        """Return symbol and window of a venue's series that have one ending with a bar."""
+        chosen = [
+            (key.symbol, ring.window(end, length))
+            for key, ring in self._rings.items()
+            if key.venue == venue and key.timeframe == timeframe
+        ]
+        return [(symbol, window) for symbol, window in chosen if window is not None]
+
     def newest_close(self, venue: str) -> int:
         """Market time of a venue: close of its newest candle; 0 before the first."""
         return self._newest_close.get(venue, 0)

@@ -27,6 +27,17 @@ class Status(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A backing part as this replica sees it."""
+
+    name: str
+    ready: bool
+    reason: str = ""
+    degraded: bool = False
+    """It works, but with a fault, or nobody knows how it is."""
+
+
+@dataclass(frozen=True, slots=True)
 class Heartbeat:
     """The last sign of life of one replica."""
 
@@ -40,6 +51,10 @@ class Heartbeat:
     cpu_percent: float = 0.0
     memory_percent: float = 0.0
     progress: Mapping[str, float] = field(default_factory=dict)
+    leaving: bool = False
+    """The replica said that it ends in order."""
+    parts: tuple[Part, ...] = ()
+    """What the replica depends on, as it sees it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +64,6 @@ class Expected:
     name: str
     health_key: str
     """Key in `service_health`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A backing part as this replica sees it."""
-
-    name: str
-    ready: bool
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,28 +145,40 @@ def assess(
     link: Link,
     limits: Limits,
     silent: Mapping[str, str] | None = None,
+    stalled: Mapping[tuple[str, str], str] | None = None,
 ) -> SystemView:
     """Return the health of every expected service, every other that was heard, and all parts.
 
-    `silent` names services that do not answer calls, with the reason: they are degraded at least,
-    however well they speak of themselves.
+    `silent` names services that do not answer calls, `stalled` replicas (service and instance;
+    without an instance the service) whose work stands still, each with the reason: they are
+    degraded at least, however well they speak of themselves.
     """
+    stands = stalled or {}
     heard: dict[str, list[Heartbeat]] = {e.name: [] for e in expected}
     for beat in heartbeats:
-        heard.setdefault(beat.service, []).append(beat)
+        told = stands.get((beat.service, beat.instance))
+        heard.setdefault(beat.service, []).append(beat if told is None else _worse(beat, told))
+    troubled = {name: reason for (name, instance), reason in stands.items() if not instance}
+    for name, reason in (silent or {}).items():
+        troubled[name] = f"{reason}; {troubled[name]}" if name in troubled else reason
     required = {e.name for e in expected}
     views = (
         _service(name, beats, name in required, now=now, link=link, limits=limits)
         for name, beats in heard.items()
     )
     return SystemView(
-        services=tuple(_answering(v, silent or {}) for v in views if v is not None),
+        services=tuple(_troubled(v, troubled) for v in views if v is not None),
         parts=tuple(_part(p) for p in parts),
     )
 
 
-def _answering(view: ServiceView, silent: Mapping[str, str]) -> ServiceView:
-    reason = silent.get(view.name)
+def _worse(beat: Heartbeat, reason: str) -> Heartbeat:
+    told = f"{reason}; {beat.reason}" if beat.reason else reason
+    return replace(beat, status=max(beat.status, Status.DEGRADED), reason=told)
+
+
+def _troubled(view: ServiceView, troubled: Mapping[str, str]) -> ServiceView:
+    reason = troubled.get(view.name)
     if reason is None:
         return view
     told = f"{reason}; {view.reason}" if view.reason else reason
@@ -169,6 +187,8 @@ def _answering(view: ServiceView, silent: Mapping[str, str]) -> ServiceView:
 
 def _part(part: Part) -> ReplicaHealth:
     status = Status.HEALTHY if part.ready else Status.DOWN
+    if part.ready and part.degraded:
+        status = Status.DEGRADED
     return ReplicaHealth(name=part.name, instance="", status=status, reason=part.reason)
 
 
@@ -181,7 +201,9 @@ def _service(
     link: Link,
     limits: Limits,
 ) -> ServiceView | None:
-    replicas = [_replica(b, now=now, link=link, limits=limits) for b in beats]
+    staying = [b for b in beats if not b.leaving]
+    # who left in order is missed only when nobody stays
+    replicas = [_replica(b, now=now, link=link, limits=limits) for b in staying or beats]
     live = [r for r in replicas if r.status is not Status.DOWN]
     if live or not required:
         replicas = [r for r in replicas if r.silent_for <= limits.forget_replica_after]
@@ -211,6 +233,8 @@ def _replica(beat: Heartbeat, *, now: float, link: Link, limits: Limits) -> Repl
     elif counted > limits.heartbeat_timeout:
         status = Status.DOWN
         reason = f"no heartbeat for {silent:.0f} s"
+    elif beat.leaving:
+        status, reason = Status.DEGRADED, "stopped in order and has not come back"
     return ReplicaHealth(
         name=beat.service,
         instance=beat.instance,

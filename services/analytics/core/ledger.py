@@ -80,6 +80,10 @@ class PositionFact:
     exit_reason: ExitReason | None = None
     reported_net: Decimal = Decimal(0)
     """Net profit by exec_risk's own account, for comparison only."""
+    initial_stop: Decimal | None = None
+    """Price of the first stop: what the position put at risk. None when none was told."""
+    stop_version: int = 0
+    """Version that told the initial stop; 0 when none did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,23 @@ class RoundFact:
     closes: tuple[tuple[str, Decimal], ...]
     in_sample: bool = False
     sequence: int = 0
+    equity: Decimal | None = None
+    """Wallet plus unrealised profit at the closes; None when exec_risk did not know it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignalFact:
+    """A signal and the price that it was made at: slippage is measured from it."""
+
+    signal_id: str
+    symbol: str
+    action: str
+    price: Decimal
+    time: int
+    """Market time of the candle's close."""
+    confidence: float
+    model_version: str
+    in_sample: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +148,9 @@ class PredictionFact:
         return (self.venue, self.symbol, self.timeframe, self.candle_open)
 
 
-Fact = BookedFill | BookedFunding | PositionFact | RoundFact | WalletFact | PredictionFact
+Fact = (
+    BookedFill | BookedFunding | PositionFact | RoundFact | WalletFact | PredictionFact | SignalFact
+)
 
 
 @dataclass(frozen=True, slots=True)

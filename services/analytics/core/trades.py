@@ -22,6 +22,7 @@ from services.analytics.core.ledger import (
 )
 from services.trade.order import Fill, Side
 from services.trade.position import Position
+from services.trade.values import with_values
 
 _ZERO = Decimal(0)
 _PARTIAL = Decimal("1e-16")
@@ -46,6 +47,8 @@ class Trade:
     version: int
     """Version of the fact that it rests on; 0 before the first."""
     reported_net: Decimal
+    initial_stop: Decimal | None = None
+    """Price of the first stop; None when none was told."""
     held_back: int = 0
     """Exit fills that exceed the entries known so far: an entry fill is still to come."""
 
@@ -75,8 +78,7 @@ class Projection:
             case PositionFact():
                 self.touched.add(fact.position_id)
                 known = self.facts.get(fact.position_id)
-                if known is None or _supersedes(fact, known):
-                    self.facts[fact.position_id] = fact
+                self.facts[fact.position_id] = fact if known is None else _merged(fact, known)
 
     def _book(self, table: dict[FillKey, _Booked], key: FillKey, booked: _Booked) -> None:
         known = table.get(key)
@@ -120,10 +122,26 @@ def _booked_rank(booked: BookedFill | BookedFunding) -> tuple[bool, str, int]:
     return (booked.position_id != "", repr(replace(booked, sequence=0)), -booked.sequence)
 
 
+def _merged(one: PositionFact, other: PositionFact) -> PositionFact:
+    """Return the later fact with the earlier stop: later stops have moved with the price."""
+    later = one if _supersedes(one, other) else other
+    stops = [(f.stop_version, f.initial_stop) for f in (one, other) if f.initial_stop is not None]
+    if not stops:
+        return later
+    version, price = min(stops)
+    if (later.stop_version, later.initial_stop) == (version, price):
+        return later
+    return with_values(later, initial_stop=price, stop_version=version)
+
+
 def _supersedes(fact: PositionFact, known: PositionFact) -> bool:
     ranks = (fact.version, fact.closed), (known.version, known.closed)
     # The text makes the choice total; it is costly, so it is made for a tie only.
-    return repr(fact) > repr(known) if ranks[0] == ranks[1] else ranks[0] > ranks[1]
+    return _text(fact) > _text(known) if ranks[0] == ranks[1] else ranks[0] > ranks[1]
+
+
+def _text(fact: PositionFact) -> str:
+    return repr(replace(fact, initial_stop=None, stop_version=0))
 
 
 def compute(
@@ -138,12 +156,12 @@ def compute(
     if empty is None:
         return None
     position, held_back = _with_fills(empty, ordered)
-    position = replace(position, funding=sum((f.amount for f in funding), Decimal(0)))
+    position = with_values(position, funding=sum((f.amount for f in funding), Decimal(0)))
     flat = position.entry_quantity > 0 and position.quantity == 0 and held_back == 0
     closed = fact is not None and fact.closed
     if closed and flat:
         status = TradeStatus.CLOSED
-        position = replace(position, closed_time=max(f.fill.time for f in ordered))
+        position = with_values(position, closed_time=max(f.fill.time for f in ordered))
     else:
         status = TradeStatus.SETTLING if closed else TradeStatus.OPEN
     return Trade(
@@ -151,6 +169,7 @@ def compute(
         status=status,
         version=fact.version if fact else 0,
         reported_net=fact.reported_net if fact else Decimal(0),
+        initial_stop=fact.initial_stop if fact else None,
         held_back=held_back,
     )
 
@@ -227,7 +246,7 @@ class _Sums:
 
     def in_position(self, position: Position) -> Position:
         """Return a position without fills with these."""
-        return replace(
+        return with_values(
             position,
             entry_quantity=self.entry_quantity,
             entry_cost=self.entry_cost,

@@ -6,13 +6,14 @@ import asyncio
 from typing import Annotated
 
 import typer
+from quantum.ai.v1.ai_service_pb2 import GetTopOpportunitiesResponse
 from quantum.ai.v1.signal_pb2 import Prediction, Signal
 from quantum.analytics.v1.analytics_service_pb2 import GetPerformanceResponse
 from quantum.exec_risk.v1.trading_pb2 import Account, Position
 from rich.console import Group
 
 from services.ctl.commands.options import DEFAULT_HOME, HomeOption, JsonOption, answer
-from services.ctl.gateway_client import as_json, connected
+from services.ctl.gateway_client import as_json, connected, word
 from services.ctl.supervisor.home import Home
 from services.ctl.terminal import tables
 
@@ -34,6 +35,28 @@ def positions(
 
     found = asyncio.run(ask())
     answer([as_json(p) for p in found], tables.positions(found, f"{status} positions"), json_)
+
+
+def opportunities(
+    count: Annotated[
+        int, typer.Option(min=0, max=1000, help="At most this many; 0: all that were kept.")
+    ] = 0,
+    home: HomeOption = DEFAULT_HOME,
+    json_: JsonOption = False,
+) -> None:
+    """Show the symbols that the last scan of the universe ranked best.
+
+    Example: qt opportunities --count 5
+    """
+
+    async def ask() -> GetTopOpportunitiesResponse:
+        async with connected(Home(home)) as client:
+            return await client.opportunities(count)
+
+    found = asyncio.run(ask())
+    time = tables.clock(found.timestamp) if found.HasField("timestamp") else "no scan yet"
+    title = f"{found.total_scanned} symbols, {word(found, 'regime').lower()} market, {time}"
+    answer(as_json(found), tables.opportunities(found.opportunities, title), json_)
 
 
 def signals(
@@ -66,15 +89,19 @@ def signals(
     answer([as_json(s) for s in found], tables.signals(found, "last signals"), json_)
 
 
-def pnl(home: HomeOption = DEFAULT_HOME, json_: JsonOption = False) -> None:
+def pnl(
+    date: Annotated[str, typer.Option(help="One UTC day, YYYY-MM-DD; without it all days.")] = "",
+    home: HomeOption = DEFAULT_HOME,
+    json_: JsonOption = False,
+) -> None:
     """Show profit by UTC day after commission and funding, and the account.
 
-    Example: qt pnl --json
+    Example: qt pnl --date 2025-05-01
     """
 
     async def ask() -> tuple[Account, GetPerformanceResponse]:
         async with connected(Home(home)) as client:
-            return await client.account(), await client.performance()
+            return await client.account(), await client.performance(date)
 
     account, result = asyncio.run(ask())
     value = {"account": as_json(account), "performance": as_json(result)}

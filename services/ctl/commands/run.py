@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from services.catalog.processes import process
+from services.catalog.processes import SERVICES, process
 from services.ctl import policy
 from services.ctl.discovery import discovered
 from services.ctl.policy import GATEWAY
@@ -24,10 +25,12 @@ from services.ctl.supervisor.container import MeshSettings, behind_sidecar
 from services.ctl.supervisor.front_door import DoorSettings, FrontDoor
 from services.ctl.supervisor.home import Refused
 from services.ctl.supervisor.probes import HealthProbe
+from services.ctl.supervisor.recovery import BusPlace, Recoveries
 from services.ctl.supervisor.topology import ROOT, python_program
 from services.ctl.supervisor.unit import Unit
-from services.ctl.supervisor.watch import Watch
+from services.ctl.supervisor.watch import Watch, untold
 from services.kit import settings
+from services.kit.bus_login import BusLogin
 
 TEND_SECONDS = 1.0
 
@@ -42,13 +45,14 @@ def run(
     if service == GATEWAY:
         asyncio.run(_gateway())
     else:
-        asyncio.run(keep(behind_sidecar(_unit(service), MeshSettings())))
+        units = behind_sidecar(_unit(service), settings.load(MeshSettings))
+        asyncio.run(keep(units, bus=_bus(service)))
 
 
 async def _gateway() -> None:
     door = FrontDoor(
-        settings=DoorSettings(),
-        mesh=MeshSettings(),
+        settings=settings.load(DoorSettings),
+        mesh=settings.load(MeshSettings),
         gateway=await asyncio.to_thread(discovered, settings.load(GatewaySettings)),
         policy=policy.load(),
         ports=WELL_KNOWN,
@@ -70,6 +74,16 @@ async def _tend(door: FrontDoor) -> None:
             sys.stderr.write(f"qt: credentials of the gateway: {error}\n")
 
 
+def _bus(service: str) -> BusPlace | None:
+    """Return where requests for a service come from; the venue is on no bus."""
+    names = process(service)
+    if names not in SERVICES:
+        return None
+    own = settings.load(settings.ProcessSettings)
+    login = BusLogin(names.key, own.nats_nkey_file, own.nats_ca_file)
+    return BusPlace(own.nats_url, login, names.name)
+
+
 def _unit(service: str) -> Unit:
     try:
         names = process(service)
@@ -79,14 +93,16 @@ def _unit(service: str) -> Unit:
     address = f"{host}:{port if port != '0' else free_port()}"
     local = address.replace("0.0.0.0", LOOPBACK)  # noqa: S104 - the probe asks this machine
     probe = HealthProbe(local)
+    # replicas in containers have the same process id, and often no other name than the host's
+    instance = os.environ.get("SERVICE_INSTANCE") or f"{names.key}-{socket.gethostname()}"[:64]
     return Unit(
-        name=os.environ.get("SERVICE_INSTANCE") or names.key,
+        name=instance,
         service=names.key,
         command=Command(
             arguments=python_program(names.key),
             log=None,
             directory=ROOT,
-            environment={"GRPC_ADDRESS": address},
+            environment={"GRPC_ADDRESS": address, "SERVICE_INSTANCE": instance},
         ),
         live=probe.of(""),
         ready=probe.of(names.grpc_service),
@@ -94,8 +110,11 @@ def _unit(service: str) -> Unit:
     )
 
 
-async def keep(units: Sequence[Unit]) -> None:
-    """Keep the units running until a signal, in this order; ServerFailed when one gives up."""
+async def keep(units: Sequence[Unit], *, bus: BusPlace | None = None) -> None:
+    """Keep the units running until a signal, in this order; ServerFailed when one gives up.
+
+    On the bus it hears what analytics asks for, and tells what it did.
+    """
     stop = asyncio.Event()
     told: dict[str, str] = {}
 
@@ -108,13 +127,19 @@ async def keep(units: Sequence[Unit]) -> None:
             if watch.failed:
                 stop.set()
 
-    watches = [Watch(unit, changed=changed) for unit in units]
+    recoveries = Recoveries(bus, lambda: watches) if bus else None
+    restarted = recoveries.restarted if recoveries else untold
+    watches = [Watch(unit, changed=changed, restarted=restarted) for unit in units]
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     for watch in watches:
         watch.begin()
+    healing = asyncio.create_task(recoveries.run(), name="recoveries") if recoveries else None
     await stop.wait()
+    if healing is not None:
+        healing.cancel()
+        await asyncio.gather(healing, return_exceptions=True)
     failures = [watch.reason for watch in watches if watch.failed]
     for watch in reversed(watches):
         with contextlib.suppress(asyncio.CancelledError):

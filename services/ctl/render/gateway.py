@@ -14,7 +14,7 @@ from services.catalog.processes import SERVICES, Process
 from services.ctl.policy import Policy
 from services.ctl.render import authentication, descriptor, endpoints, listeners
 from services.ctl.render.pieces import DUMPER, piece
-from services.ctl.render.tracing import Tracing
+from services.ctl.render.tracing import SYSTEM_CA, Tracing
 from services.ctl.settings import GatewaySettings
 from services.ctl.supervisor.home import write_whole
 
@@ -49,7 +49,7 @@ def render(
         if not (endpoints.folder(folder) / f"{service.key}.json").exists():
             endpoints.write(folder, service.key, [])
     bootstrap = piece("bootstrap", admin_port=admin_port, connections=settings.gateway_connections)
-    system_ca = ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt"
+    system_ca = ssl.get_default_verify_paths().cafile or SYSTEM_CA
     bootstrap["static_resources"] = {
         "listeners": [
             *listeners.main_doors(folder, policy, settings, ports["ingress"], ports["tls"]),

@@ -32,6 +32,8 @@ FOREIGN = {
     "grpc.reflection.v1alpha.ServerReflection": {"ServerReflectionInfo": "stream"},
 }
 """Methods of services whose contracts are not ours, and what each is."""
+TRACES = "quantum-trader-traces"
+"""Name of the OpenTelemetry provider in the cluster's MeshConfig."""
 RETRY_ON = ("unavailable", "connect-failure", "refused-stream", "reset")
 """What every Istio takes of Envoy's conditions."""
 
@@ -49,7 +51,17 @@ def render(policy: Policy) -> list[Resource]:
         _anybody(GATEWAY, ports.INGRESS_TLS),
         *(_routes(policy, key) for key in called()),
         *(_cluster(key) for key in called()),
+        _traces(),
     ]
+
+
+def _traces() -> Resource:
+    """Spans of all proxies: a caller's choice stands, and only who brings none is always traced.
+
+    A smaller share would also drop what a caller has chosen; only scrapes of metrics bring none.
+    """
+    written = {"providers": [{"name": TRACES}], "randomSamplingPercentage": 100.0}
+    return _resource("telemetry", "Telemetry", "traces", {"tracing": [written]})
 
 
 def _resource(group: str, kind: str, name: str, spec: Resource) -> Resource:

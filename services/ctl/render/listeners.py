@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from services.catalog.processes import ANALYTICS, SERVICES, Process
+from services.catalog.subjects import HEADER_TRACE
 from services.ctl.policy import Door, Policy
 from services.ctl.render import authentication, certificate, descriptor, limits
+from services.ctl.render.authentication import ROLE_HEADER, SUBJECT_HEADER
 from services.ctl.render.pieces import piece
 from services.ctl.servers.free import LOOPBACK
 from services.ctl.settings import GatewaySettings
@@ -19,6 +21,15 @@ REFLECTION = (
     "/grpc.reflection.v1alpha.ServerReflection/",
     "/grpc.reflection.v1.ServerReflection/",
 )
+NAMES: list[dict[str, Any]] = [{"remove": SUBJECT_HEADER}, {"remove": ROLE_HEADER}]
+"""Only a checked token may say who it is."""
+FLAG_DOWN = {
+    "append": {
+        "header": {"key": HEADER_TRACE, "value": f"%REQ({HEADER_TRACE}):53%00"},
+        "append_action": "OVERWRITE_IF_EXISTS",
+    }
+}
+"""Who comes from elsewhere may name its trace; what is written of it is not for it to say."""
 THIS_MACHINE = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?"
 EVERY_CALL, ONLY_FAILED = 0, 500
 """Least status that the access log tells."""
@@ -69,7 +80,8 @@ def _main(
     # which a direct response would not
     before = {"match": {"prefix": "/v1/"}, "route": {"cluster": ANALYTICS.key, "timeout": "5s"}}
     routes = [_document(folder), *_main_routes(), before]
-    listener = _listener(name, host, port, filters, routes, names, EVERY_CALL)
+    mutations = [*NAMES, FLAG_DOWN] if door == "tls" else NAMES
+    listener = _listener(name, host, port, filters, routes, names, EVERY_CALL, mutations)
     [virtual_host] = _connection(listener)["route_config"]["virtual_hosts"]
     exact = [{"exact": origin} for origin in settings.gateway_cors_origins]
     origins = [{"safe_regex": {"regex": THIS_MACHINE}}, *exact]
@@ -138,6 +150,7 @@ def _listener(
     routes: Sequence[dict[str, Any]],
     domains: Sequence[str],
     least_status: int,
+    mutations: Sequence[dict[str, Any]] = NAMES,
 ) -> dict[str, Any]:
     return piece(
         "listener",
@@ -148,6 +161,7 @@ def _listener(
         routes=json.dumps(routes),
         domains=json.dumps(domains),
         least_status=least_status,
+        mutations=json.dumps(mutations),
         local_replies=json.dumps([_refusal(*pair) for pair in CANONICAL.items()]),
     )
 

@@ -6,10 +6,15 @@ calls. A failed call of a service is written by that service whatever was chosen
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
+from services.catalog import ports
+
+SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
 COLLECTOR = "traces"
 """Name of the collector's cluster."""
 SHARE_PERCENT = 5
@@ -27,6 +32,21 @@ class Tracing:
     host: str
     port: int
     """OTLP/gRPC."""
+    secure: bool = False
+    """True: over TLS, checked with this machine's authorities."""
+
+    @classmethod
+    def at(cls, endpoint: str) -> Tracing | None:
+        """Return where `http://host:port` or `https://host:port` is; None when it is empty.
+
+        ValueError: it is neither.
+        """
+        if not endpoint:
+            return None
+        uri = urlsplit(endpoint)
+        if uri.scheme not in ("http", "https") or not uri.hostname:
+            raise ValueError(f"OTEL_EXPORTER_OTLP_ENDPOINT={endpoint}: say http://host:port")
+        return cls(uri.hostname, uri.port or ports.OTLP, uri.scheme == "https")
 
     def trace(
         self, bootstrap: dict[str, Any], service: str, *, begins: int = SHARE_PERCENT
@@ -90,13 +110,38 @@ class Tracing:
         )
         address = {"socket_address": {"address": self.host, "port_value": self.port}}
         return {
+            **({"transport_socket": self._tls()} if self.secure else {}),
             "name": COLLECTOR,
             "type": "STRICT_DNS",
+            "dns_lookup_family": "ALL",
             "connect_timeout": "1s",
             "typed_extension_protocol_options": {name: options},
             "load_assignment": {
                 "cluster_name": COLLECTOR,
                 "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+            },
+        }
+
+    def _tls(self) -> dict[str, Any]:
+        matcher = {"san_type": "DNS", "matcher": {"exact": self.host}}
+        trusted = ssl.get_default_verify_paths().cafile or SYSTEM_CA
+        return {
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": f"{_TYPE}extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+                "sni": self.host,
+                "common_tls_context": {
+                    "alpn_protocols": ["h2"],
+                    # both: an upstream context ends at TLS 1.2 by default
+                    "tls_params": {
+                        "tls_minimum_protocol_version": "TLSv1_2",
+                        "tls_maximum_protocol_version": "TLSv1_3",
+                    },
+                    "validation_context": {
+                        "trusted_ca": {"filename": trusted},
+                        "match_typed_subject_alt_names": [matcher],
+                    },
+                },
             },
         }
 

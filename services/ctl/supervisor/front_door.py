@@ -21,10 +21,11 @@ from services.ctl.render.transport import Credentials as Certificates
 from services.ctl.servers.envoy import EnvoyServer
 from services.ctl.servers.free import LOOPBACK
 from services.ctl.settings import GatewaySettings
-from services.ctl.supervisor.container import MeshSettings, proxy_unit
+from services.ctl.supervisor.container import MeshSettings, proxy_unit, with_stats
 from services.ctl.supervisor.door import Credentials
 from services.ctl.supervisor.home import DEFAULT, Home, write_whole
 from services.ctl.supervisor.unit import Unit
+from services.kit.settings import ENVIRONMENT, OptionalPath
 
 ADMIN = 9901
 
@@ -32,11 +33,13 @@ ADMIN = 9901
 class DoorSettings(BaseSettings):
     """The gateway in a container. The environment name is the field's, in upper case."""
 
+    model_config = ENVIRONMENT
+
     quantum_home: Path = DEFAULT
     """Where the issuer's keys lie, and what is rendered."""
     gateway_plain_host: str = LOOPBACK
     """Where the doors without TLS listen; 0.0.0.0 where ports of a container are published."""
-    gateway_certificate: Path | None = None
+    gateway_certificate: OptionalPath = None
     """Folder with `tls.crt` and `tls.key` of the TLS door; the local CA makes one when unset."""
 
 
@@ -68,10 +71,12 @@ class FrontDoor:
             policy=self.policy,
             settings=self.gateway,
             transport=self._transport(),
+            tracing=self.mesh.tracing,
         )
         made = yaml.load(bootstrap.read_text(), LOADER)  # noqa: S506 - a safe one
         found_by_name(made["static_resources"], self.settings.gateway_plain_host)
         write_whole(bootstrap, yaml.dump(made, Dumper=DUMPER, sort_keys=False))
+        with_stats(bootstrap, self.mesh)
         return proxy_unit(EnvoyServer(bootstrap=bootstrap, port=self.admin, name=GATEWAY))
 
     def tend(self) -> None:

@@ -16,6 +16,7 @@ from services.ctl.supervisor import database, streams
 from services.ctl.supervisor.child import Child, end_all, strays
 from services.ctl.supervisor.home import Home, Refused, read_json, write_json
 from services.ctl.supervisor.mesh import Mesh
+from services.ctl.supervisor.recovery import BusPlace, Recoveries
 from services.ctl.supervisor.rotation import rotate
 from services.ctl.supervisor.topology import BACKING, DOOR, SCALABLE, SIDECARS, Topology
 from services.ctl.supervisor.unit import Unit
@@ -64,6 +65,10 @@ class Supervisor:
         self._rotation: asyncio.Task[None] | None = None
         self._tending: asyncio.Task[None] | None = None
         self._tending_door: asyncio.Task[None] | None = None
+        self._recoveries = Recoveries(
+            BusPlace(topology.nats.url, topology.operator), lambda: self.watches.values()
+        )
+        self._recovering: asyncio.Task[None] | None = None
         self._uncertified = ""
         self._shut = ""
 
@@ -87,6 +92,7 @@ class Supervisor:
             self._watch(unit)
         await self._answered(self.topology.nats.name)
         await streams.declare(self.topology.nats.url, self.topology.operator)
+        self._recovering = asyncio.create_task(self._recoveries.run(), name="recoveries")
         for unit in (*units, *wanted):
             if unit.service not in database.OWNERS:
                 self._watch(unit)
@@ -139,7 +145,12 @@ class Supervisor:
         return {key: int(kept.get(key, DEFAULT_REPLICAS[key])) for key in SCALABLE}
 
     def _watch(self, unit: Unit) -> Watch:
-        watch = Watch(unit, changed=self._changed, adopted=self._left.pop(unit.name, None))
+        watch = Watch(
+            unit,
+            changed=self._changed,
+            adopted=self._left.pop(unit.name, None),
+            restarted=self._recoveries.restarted,
+        )
         self.watches[unit.name] = watch
         watch.begin()
         return watch
@@ -222,9 +233,11 @@ class Supervisor:
     async def stop(self) -> None:
         """Stop everything, the highest stage first; also what was never adopted."""
         self.phase = "stopping"
-        for task in (self._rotation, self._tending, self._tending_door):
+        for task in (self._rotation, self._tending, self._tending_door, self._recovering):
             if task is not None:
                 task.cancel()
+        if self._recovering is not None:
+            await asyncio.gather(self._recovering, return_exceptions=True)
         hurrying = asyncio.create_task(self._kill_in_a_hurry(), name="hurry")
         stages = sorted({w.unit.stage for w in self.watches.values()}, reverse=True)
         for stage in stages:

@@ -226,7 +226,8 @@ class Topology:
                 "BINANCE_API_SECRET": self._secrets["api_secret"],
             }
         if process is ANALYTICS:
-            return self._database(process)
+            door = f"http://{self.addresses.at('ingress')}/v1/{AI.path}/health"
+            return {**self._database(process), "GATEWAY_PROBE_URL": door}
         return {}
 
     @property

@@ -44,13 +44,23 @@ class State(StrEnum):
     FAILED = "failed"
 
 
+def untold(_: Unit, __: str) -> None:
+    """Tell nobody of a restart."""
+
+
 class Watch:
     """Keeps one unit running until `stop`."""
 
     def __init__(
-        self, unit: Unit, *, changed: Callable[[], None], adopted: Child | None = None
+        self,
+        unit: Unit,
+        *,
+        changed: Callable[[], None],
+        adopted: Child | None = None,
+        restarted: Callable[[Unit, str], None] = untold,
     ) -> None:
-        """`changed` is called after every change that others may want to see."""
+        """`changed` is called after every change that others may want to see, `restarted` with
+        the reason once the process answers again after a restart that nobody asked for."""
         self.unit = unit
         self.state = State.WAITING
         self.reason = ""
@@ -60,6 +70,8 @@ class Watch:
         self.answered = asyncio.Event()
         """Set when the process has answered for the first time, or has failed for good."""
         self._changed = changed
+        self._restarted = restarted
+        self._mended = ""
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
         self._again = asyncio.Event()
@@ -108,6 +120,7 @@ class Watch:
             self.restarts += 1
             if reason:
                 self._loop.restarted(time.monotonic(), reason)
+                self._mended = reason
             else:
                 self._loop.forgive()
             backoff = BACKOFF_FIRST if steady or not reason else min(backoff * 2, BACKOFF_LAST)
@@ -133,10 +146,16 @@ class Watch:
             if ended is None:
                 self.answered.set()
                 self._set(State.LIVE)
+                self._tell_of_restart()
                 ended = await self._while_it_answers()
         except ServerFailed as error:
             return str(error), None
         return ended, self.child.exit_code() if self.child else None
+
+    def _tell_of_restart(self) -> None:
+        if self._mended:
+            self._restarted(self.unit, self._mended)
+            self._mended = ""
 
     async def _spawn(self) -> None:
         self.adopted = False

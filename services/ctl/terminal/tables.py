@@ -9,6 +9,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from quantum.ai.v1.signal_pb2 import Prediction, Signal
+from quantum.ai.v1.universe_pb2 import Opportunity
 from quantum.analytics.v1.analytics_service_pb2 import Performance
 from quantum.exec_risk.v1.trading_pb2 import Account, Order, Position
 from rich.table import Table
@@ -112,6 +113,16 @@ def predictions(rows: Iterable[Prediction], title: str = "") -> Table:
             f"{row.confidence:.3f}",
             row.signal_id or row.hold_reason,
         )
+    return table
+
+
+def opportunities(rows: Iterable[Opportunity], title: str = "") -> Table:
+    """Return the symbols that scored best, with their marks."""
+    marks = ("trend", "volatility", "liquidity", "regime", "win_rate", "spread", "noise")
+    table = _table(title, "symbol", "score", "grade", *marks)
+    for row in rows:
+        shown = [f"{row.marks[mark]:.2f}" if mark in row.marks else "" for mark in marks]
+        table.add_row(row.symbol, f"{row.score:.3f}", row.grade, *shown)
     return table
 
 

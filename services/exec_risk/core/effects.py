@@ -22,6 +22,7 @@ from services.exec_risk.core.executions.volume_profile import VolumeProfile
 from services.exec_risk.core.facts import (
     FACTS,
     Alert,
+    DirectiveApplied,
     EmergencyReset,
     EmergencyStopped,
     ExecutionChanged,
@@ -42,6 +43,7 @@ from services.exec_risk.core.facts import (
 )
 from services.exec_risk.core.market import Quote
 from services.exec_risk.core.protection.trailing import Progress
+from services.trade.fund_policy import FundPolicy
 from services.trade.position import PositionSide, SafetyLevel, TradingState
 
 __all__ = [
@@ -54,6 +56,7 @@ __all__ = [
     "Answer",
     "Cancel",
     "Change",
+    "DirectiveApplied",
     "Effect",
     "EmergencyReset",
     "EmergencyStopped",
@@ -77,6 +80,7 @@ __all__ = [
     "SafetyLevelChanged",
     "SetLeverage",
     "StoreDay",
+    "StoreFundPolicy",
     "StorePlan",
     "StoreProgress",
     "StoreVolumes",
@@ -163,6 +167,13 @@ class StoreProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreFundPolicy:
+    """Keep a version of the fund's policy."""
+
+    policy: FundPolicy
+
+
+@dataclass(frozen=True, slots=True)
 class StoreDay:
     """Keep the counters of one UTC day."""
 
@@ -183,6 +194,15 @@ class Answer:
     result: dict[str, str]
 
 
-Change = Fact | AccountSnapshot | StorePlan | StoreProgress | StoreDay | StoreVolumes | Answer
+Change = (
+    Fact
+    | AccountSnapshot
+    | StorePlan
+    | StoreProgress
+    | StoreDay
+    | StoreVolumes
+    | StoreFundPolicy
+    | Answer
+)
 """What one transaction stores; facts among it also go into the outbox."""
 Effect = Change | Action

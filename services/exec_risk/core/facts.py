@@ -201,6 +201,21 @@ class Alert:
     exposure: Decimal = Decimal(0)
 
 
+@dataclass(frozen=True, slots=True)
+class DirectiveApplied:
+    """What became of a directive; it is kept with this fact."""
+
+    directive_id: str
+    symbol: str
+    result: str
+    """APPLIED, REFUSED or EXPIRED."""
+    reason: str
+    client_order_ids: tuple[str, ...]
+    deadline: int
+    time: int
+    trace_id: str = ""
+
+
 Fact = (
     OrderChanged
     | FillRecorded
@@ -217,6 +232,7 @@ Fact = (
     | EmergencyStopped
     | EmergencyReset
     | ReconcileRepaired
+    | DirectiveApplied
     | Alert
 )
 FACTS = (
@@ -235,5 +251,6 @@ FACTS = (
     EmergencyStopped,
     EmergencyReset,
     ReconcileRepaired,
+    DirectiveApplied,
     Alert,
 )

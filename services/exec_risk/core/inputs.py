@@ -14,6 +14,7 @@ from services.exec_risk.core.exchange_events import (
 from services.exec_risk.core.policy import Gates
 from services.trade.execution import ExecutionStrategy
 from services.trade.filters import SymbolFilters
+from services.trade.fund_policy import Directive, FundPolicy
 from services.trade.order import Side, TimeInForce
 from services.trade.position import TradingState
 
@@ -149,6 +150,20 @@ class GatesChanged:
     """Drain or maintenance was switched."""
 
     gates: Gates
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRead:
+    """Versions of the fund's policy, the oldest first; known ones among them change nothing."""
+
+    policies: tuple[FundPolicy, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DirectiveHeard:
+    """The fund asks for a change of one open position; a repeated one changes nothing."""
+
+    directive: Directive
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,5 +308,7 @@ Input = (
     | ExitOverdue
     | GatesChanged
     | SwitchesRead
+    | PolicyRead
+    | DirectiveHeard
     | Command
 )

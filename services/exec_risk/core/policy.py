@@ -20,6 +20,8 @@ class Policy:
     venue: str = "paper"
     timeframe: str = "1m"
     trading_enabled: bool = True
+    fund_required: bool = False
+    """True: no entries before a version of the fund's policy holds."""
     venue_ready: bool = True
     """False where the venue is chosen without what it needs, for example live without keys."""
     max_leverage: int = 20
@@ -80,5 +82,7 @@ class Gates:
     """True while PostgreSQL does not take what was decided."""
     exchange_away: bool = False
     """True while the exchange does not prove that it answers, whatever its events last told."""
+    policy_away: bool = False
+    """True while a newer fund policy could not reach this process."""
     core_error: str = ""
     """What went wrong inside the core; empty while nothing did."""

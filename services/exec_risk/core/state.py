@@ -19,7 +19,9 @@ from services.exec_risk.core.policy import Gates, Policy
 from services.exec_risk.core.protection.trailing import Progress, Ride
 from services.trade.execution import Execution
 from services.trade.filters import SymbolFilters
+from services.trade.fund_policy import Directive
 from services.trade.order import Fill, Order, OrderPurpose
+from services.trade.policy_book import PolicyBook
 from services.trade.position import Position, SafetyLevel, TradingState
 from services.trade.times import DAY_MS, day_start, utc_day
 
@@ -44,6 +46,12 @@ class Book:
     high_water: Decimal | None = None
     """Highest equity so far; drawdown is measured from it."""
     filters: dict[str, SymbolFilters] = field(default_factory=dict)
+    fund: PolicyBook = field(default_factory=PolicyBook)
+    """The fund's policy: the version that holds and those that will."""
+    directives: dict[str, int] = field(default_factory=dict)
+    """Deadlines of the directives that were answered, by id: none is carried out twice."""
+    directives_waiting: dict[str, Directive] = field(default_factory=dict)
+    """Directives whose time has not come, by id; they are told again after a restart."""
     leverage: dict[str, int] = field(default_factory=dict)
     """Leverage that a read-back has confirmed, by symbol."""
     prices: Counted[str, tuple[Decimal, int]] = field(default_factory=Counted)
@@ -297,6 +305,7 @@ class Book:
         self.counts = {k: n for k, n in self.counts.items() if k[0] in kept}
         self.seen_fills = {k: t for k, t in self.seen_fills.items() if t >= before}
         self.seen_funding = {k: t for k, t in self.seen_funding.items() if t >= before}
+        self.directives = {k: t for k, t in self.directives.items() if t >= before}
 
     @staticmethod
     def _old(order: Order, before: int, held: set[str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from services.exec_risk.core import commands, emergency, isolation, prices, rounds
+from services.exec_risk.core import commands, directives, emergency, isolation, prices, rounds
 from services.exec_risk.core.account import fills, funding, wallet
 from services.exec_risk.core.actions import Reconcile
 from services.exec_risk.core.effects import Effect
@@ -29,6 +29,7 @@ from services.exec_risk.core.inputs import (
     CancelAnswered,
     CancelOrder,
     ClosePosition,
+    DirectiveHeard,
     EmergencyStop,
     ExitOverdue,
     FiltersRead,
@@ -37,6 +38,7 @@ from services.exec_risk.core.inputs import (
     LeverageAnswered,
     OrderFound,
     PlaceAnswered,
+    PolicyRead,
     PredictionsArrived,
     PricesHeard,
     ProtectionOverdue,
@@ -56,7 +58,7 @@ from services.exec_risk.core.orders import orders, sending_again
 from services.exec_risk.core.orders.order_kinds import is_protection
 from services.exec_risk.core.protection import guard
 from services.exec_risk.core.reconciling import reconcile
-from services.exec_risk.core.risk import entries
+from services.exec_risk.core.risk import entries, fund
 from services.exec_risk.core.state import Book
 from services.trade.order import Order, OrderPurpose, OrderState
 from services.trade.position import ExitReason, Position
@@ -99,6 +101,8 @@ class Trader:
             ExitOverdue: lambda e: guard.exit_overdue(book, e.position_id),
             GatesChanged: self._gates_changed,
             SwitchesRead: self._switches_read,
+            PolicyRead: lambda e: fund.read(book, e),
+            DirectiveHeard: lambda e: directives.heard(book, e.directive),
             SetTradingState: lambda e: commands.set_trading_state(book, e),
             EmergencyStop: lambda e: emergency.stop(book, e),
             ResetEmergency: lambda e: emergency.reset(book, e),
@@ -114,6 +118,8 @@ class Trader:
         self._handlers[type(event)](event)
         if self.book.latch is not None:
             emergency.sweep(self.book)
+        if self.book.directives_waiting:
+            directives.work(self.book)
         if self.book.executing.busy:
             executing.work(self.book)
         if self.book.executing.untold:

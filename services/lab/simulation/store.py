@@ -22,7 +22,9 @@ from services.kit import lease as leases
 from services.lab.simulation.faults import Fault, Faults
 from services.lab.simulation.network import Network
 from services.trade.execution import Execution
+from services.trade.fund_policy import FundPolicy
 from services.trade.order import Fill, Order
+from services.trade.policy_book import PolicyBook
 from services.trade.position import Position, SafetyLevel, TradingState
 
 REQUEST_SECONDS = 10.0
@@ -65,6 +67,9 @@ class Rows:
     """Level and the market time since which it holds."""
     requests: dict[str, tuple[Command, float]] = field(default_factory=dict)
     answers: dict[str, fx.Answer] = field(default_factory=dict)
+    policies: list[FundPolicy] = field(default_factory=list)
+    directives: dict[str, int] = field(default_factory=dict)
+    """Deadlines of answered directives, by id."""
     status: Status | None = None
     away_until: float = 0.0
     """Virtual time until which nobody is answered."""
@@ -279,6 +284,10 @@ def apply(rows: Rows, change: fx.Change) -> None:
                 rows.executions[execution.execution_id] = execution
         case fx.StoreVolumes(profiles=profiles):
             rows.volumes.update({p.symbol: p for p in profiles})
+        case fx.StoreFundPolicy(policy=fund_policy):
+            rows.policies.append(fund_policy)
+        case fx.DirectiveApplied():
+            rows.directives.setdefault(change.directive_id, change.deadline)
         case fx.Answer():
             rows.answers.setdefault(change.request_id, change)
         case _:
@@ -293,6 +302,7 @@ def read(rows: Rows, policy: Policy) -> Book:
         book.last_round, book.in_sample = rows.account.last_round, rows.account.in_sample
         book.begun_time, book.read_time = rows.account.begun_time, rows.account.read_time
         book.high_water = rows.account.high_water
+    book.fund, book.directives = PolicyBook(rows.policies), dict(rows.directives)
     book.trading_state, book.latch = rows.trading_state, rows.latch
     book.orders = Orders(rows.orders)
     for order in rows.orders.values():

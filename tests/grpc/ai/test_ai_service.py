@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +15,18 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import generate_latest
 from quantum.ai.v1 import ai_service_pb2 as pb
 from quantum.ai.v1 import ai_service_pb2_grpc as rpc
-from quantum.ai.v1 import signal_pb2
+from quantum.ai.v1 import signal_pb2, universe_pb2
 
 from services.ai.app import make_build
 from services.ai.artifact import active_folder, load
 from services.ai.settings import SHIPPED_MODELS, Settings
 from services.catalog import subjects
 from services.catalog.processes import AI
+from services.ctl.servers.free import free_port as find_port
 from services.kit.bus import Bus
 from services.kit.clock import SystemClock
 from services.kit.process import Process
+from services.trade.candle import Candle
 from tests.integration.ai.candle_bus import Answers, market, outgoing, publish_history
 from tests.support.eventually import eventually
 
@@ -205,3 +209,66 @@ async def test_the_metrics_have_the_names_of_the_guide(serve: Any, free_port: in
     ):
         assert f"\n{name}" in text
     assert 'le="10.0"' in text
+
+
+async def test_the_universe_is_ranked_once_an_interval_and_the_regime_told_on_change(
+    serve: Any, bus: Bus, free_port: int
+) -> None:
+    """Incident 102: what is told of a symbol comes from its candles."""
+    rising = [rise(one, n) for n, one in enumerate(market("BTCUSDT", 430))]
+    others = [market(symbol, 430) for symbol in ("AAAUSDT", "BBBUSDT")]
+    series = [rising, *others]
+    await publish_history(bus, [candle for one in series for candle in one[:410]])
+    running = await serve(free_port, universe_scan_interval_seconds=300)
+    other = await serve(find_port(), universe_scan_interval_seconds=300)
+    await eventually(lambda: is_ready(running))
+    await eventually(lambda: is_ready(other))
+    none = await running.ai.GetTopOpportunities(pb.GetTopOpportunitiesRequest(), timeout=5)
+    assert not none.opportunities
+    assert not none.HasField("timestamp")
+    regimes: list[universe_pb2.RegimeChanged] = []
+    scans: list[universe_pb2.UniverseOpportunity] = []
+    for subject, found, kind in (
+        (subjects.ALL_REGIMES, regimes, universe_pb2.RegimeChanged),
+        (subjects.ALL_OPPORTUNITIES, scans, universe_pb2.UniverseOpportunity),
+    ):
+        await bus.follow(
+            subjects.LIVE.name,
+            subject,
+            lambda m, found=found, kind=kind: found.append(kind.FromString(m.data)),  # type: ignore[misc]
+        )
+    for number in range(410, 430):
+        await bus.publish_all([outgoing(one[number]) for one in series])
+    await eventually(lambda: len(scans) >= 4)
+    times = [scan.timestamp.seconds for scan in scans]
+    assert len({time // 300 for time in times}) == len(times)
+    assert [r.regime for r in regimes] == [universe_pb2.MARKET_REGIME_UPTREND]
+    assert regimes[0].previous == universe_pb2.MARKET_REGIME_UNKNOWN
+    assert regimes[0].deviation > 0.02
+    assert scans[-1].total_scanned == 3
+    assert scans[-1].regime == universe_pb2.MARKET_REGIME_UPTREND
+
+    async def same() -> bool:
+        answers = [
+            await one.ai.GetTopOpportunities(pb.GetTopOpportunitiesRequest(), timeout=5)
+            for one in (running, other)
+        ]
+        return bool(answers[0] == answers[1] and answers[0].timestamp == scans[-1].timestamp)
+
+    await eventually(same)
+    answer = await running.ai.GetTopOpportunities(pb.GetTopOpportunitiesRequest(top_n=1), timeout=5)
+    assert len(answer.opportunities) <= 1
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await running.ai.GetTopOpportunities(pb.GetTopOpportunitiesRequest(top_n=1001), timeout=5)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def rise(one: Candle, number: int) -> Candle:
+    """Return a candle on a price that gains five cents a minute."""
+    return replace(
+        one,
+        open=100 + number * Decimal("0.05"),
+        high=Decimal("100.2") + number * Decimal("0.05"),
+        low=Decimal("99.9") + number * Decimal("0.05"),
+        close=Decimal("100.1") + number * Decimal("0.05"),
+    )

@@ -15,23 +15,26 @@ from grpc_health.v1 import health_pb2_grpc
 from quantum.analytics.v1 import analytics_service_pb2_grpc as rpc
 
 from services.analytics.core.alerts import LedgerState
-from services.analytics.core.health import Expected, Limits
+from services.analytics.core.ledger import BookedFill
 from services.analytics.core.performance import Result
 from services.analytics.core.portfolio import Portfolio, ValuedPosition
+from services.analytics.core.report import Flows, Report, make
+from services.analytics.core.spans import Span
 from services.analytics.core.trades import Trade, TradeStatus
-from services.analytics.health_store import HealthStore
+from services.analytics.core.truth import TradeTruth
 from services.analytics.metrics import AnalyticsMetrics
-from services.analytics.peers import Peers
 from services.analytics.policy_store import PolicyStore
 from services.analytics.rebalance_requests import RebalanceRequests
+from services.analytics.report_views import Checks, ReportViews, Surroundings
 from services.analytics.servicer import AnalyticsServicer
+from services.analytics.servicer_report import ReportDesk
 from services.analytics.settings import AnalyticsSettings
+from services.analytics.supervision import supervise
 from services.analytics.views import Cursor, RecordedEvent, Views
 from services.analytics.watch import HealthWatch
-from services.catalog.processes import ANALYTICS, SERVICES
+from services.catalog.processes import ANALYTICS
 from services.kit.clock import SystemClock
 from services.kit.db import Database
-from services.kit.lease import Lease
 from services.kit.process import Process
 from services.kit.server import Servicers
 from services.trade.position import ExitReason, Position, PositionSide
@@ -76,7 +79,7 @@ class StubViews(Views):
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self.failure: Exception | None = None
-        self.asked_day: date | None = None
+        self.asked_days: tuple[date | None, date | None] = (None, None)
 
     async def portfolio(self) -> Portfolio:
         if self.failure:
@@ -90,8 +93,8 @@ class StubViews(Views):
     async def ledger_state(self) -> LedgerState:
         return LedgerState(rejected_last_hour=1, last_rejection="unknown event type 'x'")
 
-    async def results(self, day: date | None) -> list[Result]:
-        self.asked_day = day
+    async def results(self, first: date | None = None, last: date | None = None) -> list[Result]:
+        self.asked_days = (first, last)
         return [
             Result("2025-05-02", Decimal(3), Decimal(1), Decimal(0), 2, 1, True),
             Result("2025-05-01", Decimal("-1"), Decimal("0.5"), Decimal("0.25"), 1, 0, False),
@@ -111,6 +114,25 @@ class StubViews(Views):
         data = {"order": {"side": "SIDE_BUY", "version": 1, "tags": ["a"]}, "note": None}
         found = RecordedEvent("id-1", "order.changed", NOON, "exec-risk-service", "t", "main", data)
         return [found], None
+
+
+class StubReports(ReportViews):
+    """Three closed trades, whatever is asked."""
+
+    async def newest(self) -> int:
+        return 1_746_100_860_000
+
+    async def report(self, span: Span) -> Report:
+        trades = [TradeTruth(closed(n), Decimal(101)) for n in range(3)]
+        return make(*span, Flows(Decimal(30), Decimal("0.3"), Decimal("-0.75"), 6), trades, [])
+
+    async def surroundings(self, span: Span) -> Surroundings:
+        return Surroundings(Checks(0, ()), (), (("MARGIN", "HIGH", 2),), (("m1", "HOLD", 9),))
+
+    async def trade(
+        self, position_id: str
+    ) -> tuple[TradeTruth, list[tuple[BookedFill, Decimal]]] | None:
+        return (TradeTruth(closed(1), Decimal(101)), []) if position_id == "pos-1" else None
 
 
 @dataclass
@@ -139,20 +161,8 @@ async def served(free_port: int) -> AsyncIterator[Running]:
         "postgresql://127.0.0.1:1/none", schema="analytics", application_name="t", min_size=0
     )
     views = StubViews(database)
-    lease = Lease(database, "health", "analytics-1", process.clock)
-    watch = HealthWatch(
-        process=process,
-        database=database,
-        views=views,
-        store=HealthStore(database, lease),
-        metrics=AnalyticsMetrics(process.metrics),
-        expected=[Expected(s.name, s.health_key) for s in SERVICES],
-        limits=Limits(),
-        interval=5,
-        flush_interval=10,
-        look_interval=1,
-        peers=Peers("", [], process.telemetry),
-    )
+    supervision = supervise(process, settings, database, views, AnalyticsMetrics(process.metrics))
+    watch = supervision.watch
 
     async def build(process: Process) -> Servicers:
         process.components.set("postgres", True)
@@ -162,9 +172,11 @@ async def served(free_port: int) -> AsyncIterator[Running]:
             settings=settings,
             views=views,
             watch=watch,
+            reports=ReportDesk(StubReports(database), process.clock),
             policies=PolicyStore(database, settings.first_policy),
             policy_changed=asyncio.Event().set,
-            ask_rebalance=RebalanceRequests(database).ask,
+            ask_rebalance=RebalanceRequests(database, enabled=True).ask,
+            alerts=supervision.alerts,
         )
         return [(rpc.add_AnalyticsServiceServicer_to_server, servicer)]
 

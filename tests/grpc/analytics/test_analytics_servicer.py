@@ -25,7 +25,9 @@ def heartbeat(watch: HealthWatch, service: str) -> None:
     """Let a service be heard."""
     beat = ops.ServiceHeartbeat(service_name=service, instance=f"{service}-1", status="HEALTHY")
     beat.time.GetCurrentTime()
-    watch.book.hear(Message("quantum.live.service.heartbeat.x", beat.SerializeToString(), {}, 1))
+    watch.sight.book.hear(
+        Message("quantum.live.service.heartbeat.x", beat.SerializeToString(), {}, 1)
+    )
 
 
 async def test_health_has_every_field_of_the_guide(served: Running) -> None:
@@ -38,6 +40,7 @@ async def test_health_has_every_field_of_the_guide(served: Running) -> None:
         "ai_service": "healthy",
         "exec_risk_service": "down",
         "analytics_os_service": "healthy",
+        "postgres": "healthy",
     }
     assert answer.portfolio_state.total_value_usd == 1001.0
     assert answer.portfolio_state.positions_count == 1
@@ -127,7 +130,7 @@ async def test_portfolio_is_decimal_text(served: Running) -> None:
 async def test_performance_by_day_and_in_all(served: Running) -> None:
     """Incidents 92, 93: results by UTC day, with commission and funding."""
     answer = await served.stub.GetPerformance(pb.GetPerformanceRequest(day="2025-05-01"), timeout=5)
-    assert served.views.asked_day == date(2025, 5, 1)
+    assert served.views.asked_days == (date(2025, 5, 1), date(2025, 5, 1))
     assert [d.net_pnl for d in answer.days] == ["2", "-1.25"]
     total = answer.total
     assert (total.day, total.net_pnl, total.trades, total.wins) == ("total", "0.75", 3, 1)

@@ -107,6 +107,12 @@ class KilledProcess:
             stdout=asyncio.subprocess.DEVNULL,
         )
 
+    def memory_mb(self) -> float:
+        """Return what it holds of the machine's memory."""
+        assert self.child is not None
+        pages = int(Path(f"/proc/{self.child.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
     async def kill(self) -> None:
         """Kill it without a warning."""
         assert self.child is not None

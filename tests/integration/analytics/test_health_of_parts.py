@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -67,7 +68,8 @@ async def shows(port: int, key: str, value: str) -> bool:
 async def test_a_service_is_down_before_its_first_heartbeat_and_after_its_last(
     ledger_dsn: str, nats_url: str, bus: Bus, database: Database, free_port: int
 ) -> None:
-    """Incident 108: the flag turns within the time-out, and back; each change is one fact."""
+    """Incidents 73, 108: the flag turns within the time-out, and back; each change is one fact that
+    tells what was before."""
     async with running(settings_for(ledger_dsn, nats_url, free_port)) as process:
         await ready(process)
         assert await shows(free_port, "ai_service", "down")
@@ -96,6 +98,8 @@ async def test_a_service_is_down_before_its_first_heartbeat_and_after_its_last(
             facts = [published.HealthStatus.FromString(row["payload"]) for row in rows]
             found = [f.status for f in facts if f.service_name == AI.name]
             assert found == ["CRITICAL", "HEALTHY", "CRITICAL", "DEGRADED"]
+            before = [f.previous_status for f in facts if f.service_name == AI.name]
+            assert before == ["UNKNOWN", "CRITICAL", "HEALTHY", "CRITICAL"]
             return found
 
         await soon(told)
@@ -118,6 +122,53 @@ async def test_two_replicas_tell_of_a_change_once(
             await beat(bus, AI.name, status)
             await soon(partial(_status_is, database, status), 1)
         assert await count(ledger_dsn, _TOLD) == 4
+
+
+async def farewell(bus: Bus, service: str, instance: str) -> None:
+    """The last heartbeat of a replica that ends in order."""
+    message = ops.ServiceHeartbeat(
+        service_name=service, instance=instance, status="HEALTHY", leaving=True
+    )
+    message.time.GetCurrentTime()
+    await bus.publish(
+        subjects.heartbeat(service),
+        message.SerializeToString(),
+        message_id=f"farewell-{instance}",
+        headers={subjects.HEADER_TYPE: SERVICE_HEARTBEAT},
+    )
+
+
+async def test_a_replica_that_leaves_in_order_is_not_missed_while_others_stay(
+    ledger_dsn: str, nats_url: str, bus: Bus, free_port: int
+) -> None:
+    settings = settings_for(ledger_dsn, nats_url, free_port, heartbeat_timeout_seconds=20)
+    async with running(settings) as process:
+        await ready(process)
+        await beat(bus, AI.name)
+        await soon(partial(shows, free_port, "ai_service", "healthy"), 3)
+        await farewell(bus, AI.name, "ai-of-another-node")
+        await soon(partial(shows, free_port, "ai_service", "healthy"), 3)
+        await farewell(bus, AI.name, f"{AI.name}-1")
+        await soon(partial(shows, free_port, "ai_service", "degraded"), 3)
+        await beat(bus, AI.name)
+        await soon(partial(shows, free_port, "ai_service", "healthy"), 3)
+
+
+async def test_health_answers_while_many_events_are_written(
+    ledger_dsn: str, nats_url: str, bus: Bus, free_port: int
+) -> None:
+    """Incident 74: consumers starved the loop, and `/health` timed out."""
+    async with running(settings_for(ledger_dsn, nats_url, free_port)) as process:
+        await ready(process)
+        facts = [outgoing(m) for n in range(400) for m in closed_trade(n)]
+        sending = asyncio.create_task(bus.publish_all(facts, deadline=60))
+        answers = 0
+        while not (sending.done() and await _has(ledger_dsn, len(facts))):
+            found = await service_health(free_port)
+            assert found["status"] in ("healthy", "degraded")
+            answers += 1
+        await sending
+        assert answers >= 3
 
 
 _TOLD = "select count(*) from outbox where subject like '%.ai-service'"

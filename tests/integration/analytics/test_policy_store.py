@@ -137,7 +137,7 @@ async def test_a_lost_copy_is_repaired_and_a_newer_is_never_overwritten(
 async def test_the_service_writes_version_one_and_takes_changes(
     ledger_dsn: str, nats_url: str, bus: Bus, free_port: int
 ) -> None:
-    settings = settings_for(ledger_dsn, nats_url, free_port, max_positions=7)
+    settings = settings_for(ledger_dsn, nats_url, free_port, max_positions=7, pba_enabled=True)
     async with running(settings) as process:
         await ready(process)
         book = PolicyBook()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import ssl
@@ -12,16 +13,20 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from services.ctl import policy
 from services.ctl.delivery import certificates_folder, of_home
+from services.ctl.render import stats
 from services.ctl.servers.command import Command
 from services.ctl.servers.free import LOOPBACK, free_port
 from services.ctl.supervisor.container import MeshSettings, behind_sidecar
 from services.ctl.supervisor.home import Home, Refused, read_json
 from services.ctl.supervisor.unit import Unit
 from tests.support.eventually import eventually
+
+RULES = Path(__file__).resolve().parents[3] / "mesh" / "observability" / "rules" / "mesh.yml"
 
 
 @dataclass
@@ -31,6 +36,7 @@ class Container:
     process: asyncio.subprocess.Process
     environment: dict[str, str]
     port: int
+    stats: int
     home: Home
 
     async def healthy(self, service: str = "") -> bool:
@@ -46,11 +52,13 @@ async def container(tmp_path: Path) -> AsyncIterator[Container]:
     home = Home(tmp_path / "home")
     of_home(home, policy.load()).tend()
     port = free_port()
+    stats = free_port(frozenset((port,)))
     environment = {
         **os.environ,
         "GRPC_ADDRESS": f"unix:{tmp_path / 's' / 'service.sock'}",
         "MESH_CERTIFICATES": str(certificates_folder(home) / "ai"),
         "MESH_LISTEN": f"{LOOPBACK}:{port}",
+        "MESH_STATS_LISTEN": f"{LOOPBACK}:{stats}",
         "NATS_URL": f"nats://{LOOPBACK}:{free_port()}",
         "DRAIN_DELAY_SECONDS": "0",
         "QUANTUM_ENV_FILE": "",
@@ -59,10 +67,37 @@ async def container(tmp_path: Path) -> AsyncIterator[Container]:
         sys.executable, "-m", "services.ctl", "run", "ai",
         env=environment, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
-    yield Container(process, environment, port, home)
+    yield Container(process, environment, port, stats, home)
     if process.returncode is None:
         process.send_signal(signal.SIGTERM)
     await process.wait()
+
+
+async def ask(container: Container, path: str, verb: str = "GET") -> tuple[int, str]:
+    """Ask what Prometheus may ask of the proxy."""
+    url = f"http://{LOOPBACK}:{container.stats}{path}"
+    async with aiohttp.ClientSession() as session, session.request(verb, url) as told:
+        return told.status, await told.text()
+
+
+async def counters(container: Container) -> dict[str, float]:
+    """Return what the proxy tells, summed over labels."""
+    status, text = await ask(container, stats.PATH)
+    assert status == 200, text
+    found: dict[str, float] = {}
+    for line in text.splitlines():
+        if told := re.match(r"(\w+)\{.*\} ([0-9.]+)$", line):
+            found[told[1]] = found.get(told[1], 0) + float(told[2])
+    return found
+
+
+OF_CALLERS = {"envoy_cluster_ssl_fail_verify_error", "envoy_cluster_ssl_fail_verify_san"}
+"""ai calls nobody: its proxy has no such cluster. Those of the gateway have."""
+
+
+def read_by_alerts() -> set[str]:
+    """Return the counters that the mesh's alerts read."""
+    return set(re.findall(r"envoy_\w+(?=[\[{])", RULES.read_text()))
 
 
 def greet(container: Container, identity: str) -> str | None:
@@ -94,10 +129,19 @@ async def test_it_serves_behind_its_sidecar_and_ends_in_order(container: Contain
     await eventually(live, 60)
     assert not await container.healthy("quantum.ai.v1.AiService"), "there is no bus"
     assert await asyncio.to_thread(greet, container, "gateway") == "h2"
+    before = await counters(container)
     # exec_risk calls nobody, nobody at all is even less
     for other in ("exec_risk", ""):
         with pytest.raises((ssl.SSLError, ConnectionError)):
             await asyncio.to_thread(greet, container, other)
+    after = await counters(container)
+    for name in ("san", "no_cert"):
+        counted = f"envoy_listener_ssl_fail_verify_{name}"
+        assert after[counted] == before[counted] + 1, counted
+    missing = {name for name in read_by_alerts() if name not in after} - OF_CALLERS
+    assert not missing, "alerts read what no proxy tells"
+    for path, verb in (("/quitquitquit", "POST"), ("/stats", "GET"), (stats.PATH, "POST")):
+        assert (await ask(container, path, verb))[0] == 404, path
     container.process.send_signal(signal.SIGTERM)
     assert await asyncio.wait_for(container.process.wait(), 30) == 0
     with pytest.raises(OSError, match="refused"):

@@ -9,17 +9,22 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from services.analytics.archive import archive, restore
+from services.analytics.partitions import Partitions
 from services.ctl import policy
 from services.ctl.identities import Identities
 from services.ctl.render import roles
 from services.ctl.servers.free import LOOPBACK
 from services.ctl.servers.postgres import PostgresServer
 from services.ctl.supervisor import database
+from services.kit.db import Database
 from services.kit.db_login import Login
 from services.kit.migrate import migrate, missing
+from services.trade.times import to_datetime
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+OLD_MS = 1_746_057_600_000
 OWNERS = {
     "exec_risk": "services.exec_risk.migrations",
     "analytics": "services.analytics.migrations",
@@ -120,6 +125,61 @@ async def test_operators_read_all_and_write_nothing(guarded: Guarded, owner: str
                 await connection.execute(change)
     finally:
         await connection.close()
+
+
+GUIDE = (
+    "SELECT * FROM pg_stat_activity WHERE state = 'active'"
+    " AND query_start < NOW() - INTERVAL '10 seconds'",
+    "SELECT COUNT(*) FROM positions WHERE status = 'open'",
+    "SELECT pg_size_pretty(pg_database_size('quantum_trader'))",
+    "SELECT COUNT(*) FROM events WHERE timestamp < NOW() - INTERVAL '30 days'",
+    "ANALYZE",
+)
+"""The operations guide's statements as it writes them; of the last but one, the condition."""
+
+
+@pytest.mark.filterwarnings("ignore:permission denied to analyze")
+@pytest.mark.parametrize("statement", GUIDE)
+async def test_the_guides_statements_run_as_written_for_operators(
+    guarded: Guarded, statement: str
+) -> None:
+    """Unqualified names are found: `positions` is exec_risk's, `events` is analytics'."""
+    connection = await guarded.connect(database.OPERATORS)
+    try:
+        assert await connection.fetch(statement) is not None
+    finally:
+        await connection.close()
+
+
+async def test_events_are_archived_by_their_owner_never_deleted_by_hand(
+    guarded: Guarded, tmp_path: Path
+) -> None:
+    """What the guide deletes goes into files; the operators' role cannot lose it."""
+    connection = await guarded.connect(database.OPERATORS)
+    try:
+        with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+            await connection.execute(
+                "DELETE FROM events WHERE timestamp < NOW() - INTERVAL '30 days'"
+            )
+    finally:
+        await connection.close()
+    login = guarded.login("analytics")
+    ledger = await Database.connect(login, schema="analytics", application_name="archive")
+    try:
+        await Partitions(ledger).ensure([OLD_MS])
+        await ledger.pool.execute(
+            "insert into events values ('old', $1, 't', 's', '', 'k', 'x', 1, '{}', '', $1)",
+            to_datetime(OLD_MS),
+        )
+        (made,) = await archive(
+            ledger, tmp_path, before=to_datetime(OLD_MS + 1), progress=lambda _: None
+        )
+        assert await ledger.pool.fetchval("select count(*) from events") == 0
+        assert await restore(ledger, tmp_path / made.file) == 1
+        assert await ledger.pool.fetchval("select event_id from events") == "old"
+        await ledger.pool.execute("delete from events")
+    finally:
+        await ledger.close()
 
 
 @pytest.mark.parametrize("role", [*OWNERS, database.OPERATORS])

@@ -177,6 +177,7 @@ async def test_scale_adds_and_removes_replicas_and_their_sidecars_under_load(
 async def test_a_restart_leaves_no_call_without_an_answer(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Incident 110: the proxy held on to the address of a replica that was restarted."""
     monkeypatch.setenv("STAND_IN_DRAIN", "1.5")
     async with running(home) as supervisor, calls_without_a_failure(home):
         for name in ("ai-1", "ai-2.sidecar"):

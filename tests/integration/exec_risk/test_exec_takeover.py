@@ -106,6 +106,7 @@ async def pair(postgres_dsn: str, nats_url: str, tmp_path: Path) -> AsyncIterato
         stack.push_async_callback(exchange.close)
         environment = {
             "EXEC_RISK_POSTGRES_URL": postgres_dsn,
+            "FUND_POLICY_REQUIRED": "false",
             "NATS_URL": nats_url,
             "PAPER_VENUE_URL": venue.url,
             "SYMBOLS": ",".join(SYMBOLS),

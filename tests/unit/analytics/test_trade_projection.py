@@ -72,13 +72,19 @@ def histories(draw: st.DrawFn) -> list[Fact]:
         versions = draw(st.integers(0, 3))
         for version in range(1, versions + 1):
             closed = version == versions and draw(st.booleans())
-            found.append(told(version, closed=closed, side=side, position_id=position_id))
+            stop = draw(st.none() | MONEY)
+            told_of = told(version, closed=closed, side=side, position_id=position_id)
+            found.append(
+                replace(told_of, initial_stop=stop, stop_version=0 if stop is None else version)
+            )
         amount = draw(st.decimals(min_value="-5", max_value="5", places=4))
         found.append(
             BookedFunding("main", "BTCUSDT", f"f{index}", position_id, amount, number, number)
         )
         found.append(
-            RoundFact("main", number, draw(MONEY), (("BTCUSDT", draw(MONEY)),), False, number)
+            RoundFact(
+                "main", number, draw(MONEY), (("BTCUSDT", draw(MONEY)),), False, number, draw(MONEY)
+            )
         )
         found.append(WalletFact("main", number, draw(MONEY), number))
     return found
@@ -100,7 +106,7 @@ def state(books: Books) -> object:
         fact = books.trades.facts.get(position_id)
         trades[position_id] = compute(position_id, fact, held.fills, held.funding)
         shares[position_id] = shares_of(position_id, held.fills)
-    return trades, shares, books.anchors, books.marks
+    return trades, shares, books.anchors, books.marks, books.equity, books.signals
 
 
 @settings(max_examples=150)

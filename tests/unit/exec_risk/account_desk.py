@@ -200,6 +200,10 @@ def stored(book: Book, effects: list[fx.Effect]) -> None:
                 book.seen_fills[fill.symbol, fill.trade_id] = fill.time
             case fx.StorePlan(plan=plan):
                 book.plans[plan.position_id] = plan
+            case fx.StoreFundPolicy(policy=policy):
+                book.fund.learn(policy)
+            case fx.DirectiveApplied():
+                book.directives[effect.directive_id] = effect.deadline
             case fx.StoreProgress(progress=progress):
                 book.progress[progress.position_id] = progress
             case fx.AccountSnapshot():

@@ -13,6 +13,7 @@ from services.exec_risk.core import inputs
 from services.exec_risk.core.executions.execution_policy import ExecutionPolicy
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.reconciling.differences import differences
+from services.trade import ids
 from services.trade.execution import ExecutionStrategy
 from services.trade.order import Fill, Order, OrderPurpose, OrderState, Side
 from services.trade.position import ExitReason
@@ -403,3 +404,28 @@ def test_an_entry_that_fills_at_the_time_of_the_first_reading_is_news() -> None:
     desk.tell(reading(desk, D(0), D(10_000)))
     entry = desk.open()
     assert desk.book.positions["BTCUSDT"].quantity == entry.quantity
+
+
+@pytest.mark.parametrize("side", [Side.BUY, Side.SELL])
+def test_a_stop_whose_trigger_nobody_knows_is_never_the_one_that_stays(side: Side) -> None:
+    """Incident 21: it would be preferred and yet not fit, and stops be replaced without an end."""
+    desk = Desk()
+    desk.round(signal_of("BTCUSDT", side, desk.time))
+    entry = desk.placed(OrderPurpose.ENTRY)[-1]
+    desk.accept(entry)
+    desk.fill(entry)
+    desk.accept_all()
+    (stop,) = desk.placed(OrderPurpose.STOP_LOSS)
+    lost = ids.client_order_id("main", stop.position_id, "stop", 7)
+    found = replace(
+        report(stop), client_order_id=lost, conditional=True, reduce_only=True, trigger_price=None
+    )
+    held = entry.quantity * side.sign
+    read = reading(desk, held, D(10_000))
+    resting = (*read.snapshot.open_orders, found)
+    desk.tell(replace(read, snapshot=replace(read.snapshot, open_orders=resting)))
+    gone = {e.order.client_order_id for e in desk.effects if isinstance(e, fx.Cancel)}
+    assert gone == {lost}
+    for _ in range(3):
+        desk.tell(inputs.Tick())
+    assert desk.placed(OrderPurpose.STOP_LOSS) == [stop]

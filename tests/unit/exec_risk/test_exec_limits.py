@@ -15,8 +15,8 @@ from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.risk import entry_counts
-from services.exec_risk.core.risk.clusters import cluster_of
 from services.exec_risk.core.risk.risk_policy import RiskPolicy
+from services.trade.clusters import cluster_of
 from services.trade.order import Order, OrderPurpose, OrderState, Side
 from services.trade.position import TradingState
 from tests.unit.exec_risk.account_desk import MINUTE, PRICE, Desk, report, signal_of

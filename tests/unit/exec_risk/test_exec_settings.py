@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from services.exec_risk.core.risk.risk_policy import RiskPolicy
 from services.exec_risk.risk_settings import RiskSettings
 from services.exec_risk.settings import Settings
-from services.kit.settings import ProcessSettings
+from services.kit.settings import ProcessSettings, describe
 
 HALVED = {
     "cautious_drawdown_percent",
@@ -53,6 +54,38 @@ def test_testnet_means_demo_and_keys_stay_hidden() -> None:
     settings = Settings(exchange_venue="demo", binance_testnet=True, **KEYS)  # type: ignore[arg-type]
     assert settings.policy().venue == "demo"
     assert "hidden-value" not in settings.model_dump_json()
+
+
+def test_keys_may_lie_in_files(tmp_path: Path) -> None:
+    files = {}
+    for name, text in (("binance_api_key", "k\n"), ("binance_api_secret", "hidden-value")):
+        files[f"{name}_file"] = tmp_path / name
+        files[f"{name}_file"].write_text(text)
+    settings = Settings(_env_file=None, exchange_venue="demo", **files)  # type: ignore[arg-type]
+    assert (settings.exchange().api_key, settings.exchange().api_secret) == ("k", "hidden-value")
+    assert "hidden-value" not in settings.model_dump_json()
+    with pytest.raises(ValidationError, match="set one of them"):
+        Settings(_env_file=None, binance_api_key="other", **files)  # type: ignore[arg-type]
+    (tmp_path / "binance_api_key").write_bytes(b"\xff\xfehidden")
+    with pytest.raises(ValidationError, match="no text in UTF-8") as told:
+        Settings(_env_file=None, **files)  # type: ignore[arg-type]
+    assert "hidden" not in "".join(describe(told.value))
+    (tmp_path / "binance_api_key").unlink()
+    with pytest.raises(ValidationError, match=r"BINANCE_API_KEY_FILE=.* cannot be read: No such"):
+        Settings(_env_file=None, **files)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["a b", "a\nb", "a\n\n", ""])
+def test_a_file_with_something_else_in_it_stops_the_start(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "secret"
+    file.write_text(text)
+    with pytest.raises(ValidationError, match="BINANCE_API_SECRET"):
+        Settings(
+            _env_file=None,
+            exchange_venue="demo",
+            binance_api_key=SecretStr("k"),
+            binance_api_secret_file=file,
+        )
 
 
 def test_risk_settings_without_values_are_the_cores_defaults() -> None:

@@ -38,7 +38,7 @@ from services.trade.order import (
 )
 from services.trade.values import with_values
 
-_UNKNOWN_GATES = ("exchange", "equity")
+_UNKNOWN_GATES = ("exchange", "equity", "fund_policy")
 """Gates that mean something is not known just now: what is left waits, its deadline stays."""
 _STRATEGIES: dict[ExecutionStrategy, Callable[[Execution, Order | None, View], Step | None]] = {
     ExecutionStrategy.MARKET: market.step,
@@ -138,7 +138,8 @@ def stopped_by(book: Book, execution: Execution) -> str:
     if not owned and execution.filled_quantity:
         return "its position is closed"
     plan = book.plans.get(execution.position_id)
-    if plan is not None and plan.expires_at and book.time > plan.expires_at:
+    decided = plan is not None and execution.signal_id == plan.signal_id
+    if decided and plan is not None and plan.expires_at and book.time > plan.expires_at:
         return f"its signal expired at {plan.expires_at}"
     gate = blocked_by(book)
     if gate and gate not in _UNKNOWN_GATES:

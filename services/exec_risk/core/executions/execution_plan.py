@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from services.exec_risk.core.executions import impact
 from services.exec_risk.core.executions.strategies import sliced, smart
+from services.exec_risk.core.risk import fund
 from services.exec_risk.core.state import Book
 from services.trade import ids
 from services.trade.execution import Execution, ExecutionStrategy, Slice
@@ -51,7 +52,9 @@ def planned(book: Book, wanted: Wanted) -> Execution:
     profile = book.executing.volumes.get(wanted.symbol)
     spread = book.executing.quoted_spread(wanted.symbol)
     moved = impact.expected(wanted.quantity, profile, spread)
-    cap = policy.max_slippage
+    cap, limits = policy.max_slippage, fund.limits_of(book)
+    if limits is not None and not wanted.reduce_only:
+        cap = min(cap, limits.max_slippage)
     if wanted.max_slippage is not None:
         cap = min(cap, wanted.max_slippage)
     strategy = smart.chosen(wanted.strategy, moved, policy)

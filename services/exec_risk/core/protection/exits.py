@@ -13,7 +13,8 @@ from services.trade.position import ExitReason, Position
 def held_too_long(book: Book, position: Position, now: int) -> str | None:
     """Say why a position is left by time; None when it is not."""
     limit = book.policy.protection.max_holding_ms
-    if now - position.opened_time < limit:
+    put_off = guard.progress_of(book, position).hold_until
+    if now - position.opened_time < limit or now < put_off:
         return None
     return f"held for {now - position.opened_time} ms, longest is {limit}"
 

@@ -154,9 +154,10 @@ def _rank(position: Position, order: Order) -> tuple[bool, bool, Decimal, Decima
 
     One that fills stays; then one that covers all, the tightest, the one with the least surplus.
     """
-    trigger = order.trigger_price or Decimal(0)
     covers = order.remaining >= position.quantity
     fit = -abs(order.remaining - position.quantity)
     name = order.client_order_id
-    tight = trigger * position.side.sign
+    # one whose trigger the exchange did not tell is the last to stay
+    trigger = order.trigger_price
+    tight = Decimal("-Infinity") if trigger is None else trigger * position.side.sign
     return (bool(order.filled_quantity), covers, tight, fit, order.decided_time, name)

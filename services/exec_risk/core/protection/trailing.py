@@ -38,6 +38,8 @@ class Progress:
     """Where the moved stop belongs; None while the first one holds."""
     taken: Decimal = Decimal(0)
     """Quantity that targets have closed."""
+    hold_until: int = 0
+    """Market time until which the longest holding time is put off; 0: it is not."""
     version: int = 0
 
 

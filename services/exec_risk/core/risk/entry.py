@@ -9,7 +9,7 @@ from services.exec_risk.core.executions import impact
 from services.exec_risk.core.inputs import Signal
 from services.exec_risk.core.market import Quote
 from services.exec_risk.core.policy import Policy
-from services.exec_risk.core.risk import exposure, safety, sizing
+from services.exec_risk.core.risk import exposure, fund, safety, sizing
 from services.exec_risk.core.risk.sizing import Size
 from services.exec_risk.core.state import Book
 from services.trade.execution import ExecutionStrategy
@@ -34,6 +34,8 @@ class Entry:
     stop_asked: Decimal | None = None
     """Distance that a caller asks for; None: by the policy."""
     take_asked: Decimal | None = None
+    adds_to: str = ""
+    """Position that it makes larger; empty for one that opens another."""
     room: dict[str, Decimal] | None = None
 
     @property
@@ -77,7 +79,9 @@ class Entry:
     @property
     def slippage_cap(self) -> Decimal:
         """Largest fraction of the price that may be paid on top; a caller may only lower it."""
-        cap = self.policy.execution.max_slippage
+        cap, limits = self.policy.execution.max_slippage, fund.limits_of(self.book)
+        if limits is not None:
+            cap = min(cap, limits.max_slippage)
         return cap if self.max_slippage is None else min(cap, self.max_slippage)
 
     def expected_impact(self, quantity: Decimal) -> Decimal | None:
@@ -104,32 +108,44 @@ class Entry:
         risk, symbol = policy.risk, self.signal.symbol
         margin_free = self.equity * policy.margin_share - book.margin_used()
         gross = book.gross_exposure() + book.reserved()
+        held = exposure.of_symbol(book, symbol) if self.adds_to else Decimal(0)
         return {
-            "notional": policy.max_position_usd,
+            "notional": policy.max_position_usd - held,
             "gross_exposure": exposure.limit(book) - gross,
             "net_exposure": capacity * risk.max_net_share - exposure.of_side(book, side),
             "symbol_share": capacity * risk.max_symbol_share - exposure.of_symbol(book, symbol),
             "cluster_share": capacity * risk.max_cluster_share
             - exposure.of_cluster(book, symbol, side),
             "margin": margin_free * self.leverage,
-            "place": self.equity * policy.margin_share * self.leverage / policy.max_positions,
+            "place": self.equity * policy.margin_share * self.leverage / policy.max_positions
+            - held,
         }
+
+    def _size_factor(self) -> Decimal:
+        """The fund's factor: below 1 it lessens what results ask for, above 1 it raises the risk,
+        never beyond RISK_PER_TRADE nor any limit."""
+        limits = fund.limits_of(self.book)
+        return Decimal(1) if limits is None else limits.size_factor
 
     def _size(self) -> Size:
         if self.notional is not None:
             quantity = self.filters.floor_quantity(self.notional / self.price)
             return sizing.of_quantity(quantity, self.price, self.leverage)
         policy, limits = self.policy, self.policy.risk
+        factor = self._size_factor()
         kelly = self.book.results.kelly(limits.kelly_window, limits.kelly_min_trades)
         return sizing.size(
             wanted=sizing.wanted(
                 equity=self.equity,
-                risk=sizing.risk_fraction(policy, kelly),
+                risk=min(
+                    sizing.risk_fraction(policy, kelly) * max(factor, Decimal(1)),
+                    policy.risk_per_trade,
+                ),
                 confidence=self.signal.confidence,
                 stop_fraction=self.stop_fraction,
                 atr_fraction=self.signal.atr_fraction,
                 volatility_target=limits.volatility_target,
-                multiplier=safety.of(self.book).size,
+                multiplier=safety.of(self.book).size * min(factor, Decimal(1)),
             ),
             price=self.price,
             leverage=self.leverage,

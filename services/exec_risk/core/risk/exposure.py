@@ -12,8 +12,8 @@ from decimal import Decimal
 
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.risk import safety
-from services.exec_risk.core.risk.clusters import cluster_of
 from services.exec_risk.core.state import Book
+from services.trade.clusters import cluster_of
 from services.trade.order import Side
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from services.exec_risk.core.risk import safety
+from services.exec_risk.core.risk import fund, safety
 from services.exec_risk.core.state import Book
 from services.trade.filters import SymbolFilters
 
@@ -50,4 +50,7 @@ def of_entry(book: Book, filters: SymbolFilters, stop: Decimal) -> int:
     """Return the leverage that an entry uses: the policy's, at its safety level, within the cap."""
     level = safety.of(book).leverage
     wanted = max(int(book.policy.leverage * level), 1) if level > 0 else 0
+    limits = fund.limits_of(book)
+    if limits is not None:
+        wanted = min(wanted, limits.max_leverage)
     return min(wanted, cap(book, filters, stop))

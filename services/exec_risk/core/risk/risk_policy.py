@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from services.exec_risk.core.risk.clusters import DEFAULT_CLUSTERS
+from services.trade.clusters import DEFAULT_CLUSTERS
 from services.trade.times import MINUTE_MS
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from services.exec_risk.core.risk.entry import Entry
 from services.exec_risk.core.rules.account import ACCOUNT
 from services.exec_risk.core.rules.advice import ADVICE
+from services.exec_risk.core.rules.fund import FUND
 from services.exec_risk.core.rules.gates import GATES, blocked_by
 from services.exec_risk.core.rules.market import MARKET
 from services.exec_risk.core.rules.rule import Rule
@@ -23,6 +24,7 @@ RULES: tuple[Rule, ...] = (
     *(gate.as_rule() for gate in GATES),
     *ADVICE,
     *MARKET,
+    *FUND,
     *ACCOUNT,
     *SIZE,
 )

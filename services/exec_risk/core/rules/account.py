@@ -10,6 +10,7 @@ from services.trade.times import MINUTE_MS
 
 def _open_positions(entry: Entry) -> str | None:
     used, limit = entry_counts.slots_used(entry.book), entry.policy.max_positions
+    used -= 1 if entry.adds_to else 0
     return f"{used} of {limit} positions are open or on their way" if used >= limit else None
 
 

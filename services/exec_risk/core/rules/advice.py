@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.exec_risk.core.orders.order_kinds import is_protection
 from services.exec_risk.core.risk.entry import Entry
 from services.exec_risk.core.rules.rule import Rule
 from services.trade.order import OrderState
@@ -39,6 +40,8 @@ def _confidence(entry: Entry) -> str | None:
 
 def _position(entry: Entry) -> str | None:
     held = entry.book.positions.get(entry.signal.symbol)
+    if held is not None and held.position_id == entry.adds_to:
+        return None
     return f"{held.side} position of {held.quantity} is open" if held else None
 
 
@@ -46,6 +49,8 @@ def _pending(entry: Entry) -> str | None:
     if entry.signal.symbol in entry.book.drift:
         return f"position of {entry.signal.symbol} differs from the exchange's"
     for order in entry.book.live_orders(entry.signal.symbol):
+        if entry.adds_to == order.position_id and is_protection(order):
+            continue
         word = "of unknown outcome" if order.state is OrderState.UNKNOWN else "on its way"
         return f"order {order.client_order_id} is {word}"
     for execution in entry.book.executing.entering(entry.signal.symbol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.exec_risk.core.risk import safety
+from services.exec_risk.core.rules.fund import FUND_GATES
 from services.exec_risk.core.rules.rule import Gate
 from services.exec_risk.core.state import Book
 from services.trade.position import TradingState
@@ -85,6 +86,7 @@ GATES: tuple[Gate, ...] = (
         "TRADING_ENABLED",
     ),
     Gate("trading_state", _trading_state, unit="switch", source="SetTradingState"),
+    *FUND_GATES,
     Gate("drain", _drain, unit="switch", source="Drain"),
     Gate("maintenance", _maintenance, unit="switch", source="SetMaintenance"),
     Gate("postgres", _postgres, unit="switch", source="PostgreSQL"),

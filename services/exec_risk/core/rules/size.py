@@ -8,7 +8,7 @@ from services.exec_risk.core.rules.rule import Rule
 
 
 def _notional(entry: Entry) -> str | None:
-    notional, limit = entry.sized().notional, entry.policy.max_position_usd
+    notional, limit = entry.sized().notional, entry.rooms()["notional"]
     return f"notional {notional} is above {limit}" if notional > limit else None
 
 

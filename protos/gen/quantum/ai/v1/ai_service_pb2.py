@@ -28,9 +28,10 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from quantum.ai.v1 import registry_pb2 as quantum_dot_ai_dot_v1_dot_registry__pb2
 from quantum.ai.v1 import signal_pb2 as quantum_dot_ai_dot_v1_dot_signal__pb2
+from quantum.ai.v1 import universe_pb2 as quantum_dot_ai_dot_v1_dot_universe__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1equantum/ai/v1/ai_service.proto\x12\rquantum.ai.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cquantum/ai/v1/registry.proto\x1a\x1aquantum/ai/v1/signal.proto\"\x8c\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0e\n\x06weight\x18\x04 \x01(\x01\x12\x30\n\x0ctrained_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ntrained_to\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x07metrics\x18\x07 \x03(\x0b\x32!.quantum.ai.v1.Model.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x12\n\x10GetHealthRequest\"\xf8\x01\n\x11GetHealthResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05\x62uild\x18\x04 \x01(\t\x12\x16\n\x0euptime_seconds\x18\x05 \x01(\x01\x12\x15\n\rmodels_loaded\x18\x06 \x01(\x08\x12\x15\n\rmodel_version\x18\x07 \x01(\t\x12\x15\n\rsymbols_ready\x18\x08 \x01(\x05\x12\x34\n\x10last_candle_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07reasons\x18\n \x03(\t\"\x15\n\x13GetReadinessRequest\"&\n\x14GetReadinessResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\"?\n\x10GetSignalRequest\x12+\n\x06symbol\x18\x01 \x01(\tB\x1b\xe2\x41\x01\x02\xbaH\x14r\x12\x32\x10^[A-Z0-9]{2,20}$\"i\n\x11GetSignalResponse\x12-\n\nprediction\x18\x01 \x01(\x0b\x32\x19.quantum.ai.v1.Prediction\x12%\n\x06signal\x18\x02 \x01(\x0b\x32\x15.quantum.ai.v1.Signal\"-\n\x14StreamSignalsRequest\x12\x15\n\x07symbols\x18\x01 \x03(\tB\x04\xe2\x41\x01\x01\">\n\x15StreamSignalsResponse\x12%\n\x06signal\x18\x01 \x01(\x0b\x32\x15.quantum.ai.v1.Signal\"\x17\n\x15GetPredictionsRequest\"H\n\x16GetPredictionsResponse\x12.\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x19.quantum.ai.v1.Prediction\"\x13\n\x11ListModelsRequest\"\xc0\x01\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.quantum.ai.v1.Model\x12*\n\tartifacts\x18\x02 \x03(\x0b\x32\x17.quantum.ai.v1.Artifact\x12+\n\x06\x61\x63tive\x18\x03 \x01(\x0b\x32\x1b.quantum.ai.v1.ModelPointer\x12+\n\x06shadow\x18\x04 \x01(\x0b\x32\x1b.quantum.ai.v1.ModelPointer\"\x85\x02\n\x12\x44\x65ployModelRequest\x12\x39\n\x07version\x18\x01 \x01(\tB(\xbaH%r#\x18\x64\x32\x1f^([A-Za-z0-9][A-Za-z0-9._-]*)?$\x12\x33\n\x05stage\x18\x02 \x01(\x0e\x32\x14.quantum.ai.v1.StageB\x0e\xe2\x41\x01\x02\xbaH\x07\x82\x01\x04\x18\x02\x18\x03\x12\x1e\n\x06reason\x18\x03 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12!\n\nrequest_id\x18\x04 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18@\x12\x1b\n\roverride_gate\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x1f\n\nchanged_by\x18\x06 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@\"T\n\x13\x44\x65ployModelResponse\x12,\n\x07pointer\x18\x01 \x01(\x0b\x32\x1b.quantum.ai.v1.ModelPointer\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"\x9a\x01\n\x14RollbackModelRequest\x12\x1e\n\x07version\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18\x64\x12\x1e\n\x06reason\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12!\n\nrequest_id\x18\x03 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18@\x12\x1f\n\nchanged_by\x18\x04 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@\"V\n\x15RollbackModelResponse\x12,\n\x07pointer\x18\x01 \x01(\x0b\x32\x1b.quantum.ai.v1.ModelPointer\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"\x15\n\x13ReloadModelsRequest\"W\n\x14ReloadModelsResponse\x12\x16\n\x0e\x61\x63tive_version\x18\x01 \x01(\t\x12\x16\n\x0eshadow_version\x18\x02 \x01(\t\x12\x0f\n\x07refused\x18\x03 \x03(\t2\x87\x08\n\tAiService\x12\x65\n\tGetHealth\x12\x1f.quantum.ai.v1.GetHealthRequest\x1a .quantum.ai.v1.GetHealthResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/ai/health\x12m\n\x0cGetReadiness\x12\".quantum.ai.v1.GetReadinessRequest\x1a#.quantum.ai.v1.GetReadinessResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/ai/ready\x12o\n\tGetSignal\x12\x1f.quantum.ai.v1.GetSignalRequest\x1a .quantum.ai.v1.GetSignalResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/ai/signals/{symbol}\x12^\n\rStreamSignals\x12#.quantum.ai.v1.StreamSignalsRequest\x1a$.quantum.ai.v1.StreamSignalsResponse\"\x00\x30\x01\x12y\n\x0eGetPredictions\x12$.quantum.ai.v1.GetPredictionsRequest\x1a%.quantum.ai.v1.GetPredictionsResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/ai/predictions\x12h\n\nListModels\x12 .quantum.ai.v1.ListModelsRequest\x1a!.quantum.ai.v1.ListModelsResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/ai/models\x12u\n\x0b\x44\x65ployModel\x12!.quantum.ai.v1.DeployModelRequest\x1a\".quantum.ai.v1.DeployModelResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/ai/models/deploy:\x01*\x12}\n\rRollbackModel\x12#.quantum.ai.v1.RollbackModelRequest\x1a$.quantum.ai.v1.RollbackModelResponse\"!\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/ai/models/rollback:\x01*\x12x\n\x0cReloadModels\x12\".quantum.ai.v1.ReloadModelsRequest\x1a#.quantum.ai.v1.ReloadModelsResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/ai/models/reload:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1equantum/ai/v1/ai_service.proto\x12\rquantum.ai.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cquantum/ai/v1/registry.proto\x1a\x1aquantum/ai/v1/signal.proto\x1a\x1cquantum/ai/v1/universe.proto\"\x8c\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0e\n\x06weight\x18\x04 \x01(\x01\x12\x30\n\x0ctrained_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ntrained_to\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x07metrics\x18\x07 \x03(\x0b\x32!.quantum.ai.v1.Model.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x12\n\x10GetHealthRequest\"\xf8\x01\n\x11GetHealthResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05\x62uild\x18\x04 \x01(\t\x12\x16\n\x0euptime_seconds\x18\x05 \x01(\x01\x12\x15\n\rmodels_loaded\x18\x06 \x01(\x08\x12\x15\n\rmodel_version\x18\x07 \x01(\t\x12\x15\n\rsymbols_ready\x18\x08 \x01(\x05\x12\x34\n\x10last_candle_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07reasons\x18\n \x03(\t\"\x15\n\x13GetReadinessRequest\"&\n\x14GetReadinessResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\"?\n\x10GetSignalRequest\x12+\n\x06symbol\x18\x01 \x01(\tB\x1b\xe2\x41\x01\x02\xbaH\x14r\x12\x32\x10^[A-Z0-9]{2,20}$\"i\n\x11GetSignalResponse\x12-\n\nprediction\x18\x01 \x01(\x0b\x32\x19.quantum.ai.v1.Prediction\x12%\n\x06signal\x18\x02 \x01(\x0b\x32\x15.quantum.ai.v1.Signal\"-\n\x14StreamSignalsRequest\x12\x15\n\x07symbols\x18\x01 \x03(\tB\x04\xe2\x41\x01\x01\">\n\x15StreamSignalsResponse\x12%\n\x06signal\x18\x01 \x01(\x0b\x32\x15.quantum.ai.v1.Signal\"\x17\n\x15GetPredictionsRequest\"H\n\x16GetPredictionsResponse\x12.\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x19.quantum.ai.v1.Prediction\";\n\x1aGetTopOpportunitiesRequest\x12\x1d\n\x05top_n\x18\x01 \x01(\x05\x42\x0e\xe2\x41\x01\x01\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\"\xc3\x01\n\x1bGetTopOpportunitiesResponse\x12\x31\n\ropportunities\x18\x01 \x03(\x0b\x32\x1a.quantum.ai.v1.Opportunity\x12-\n\ttimestamp\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rtotal_scanned\x18\x03 \x01(\x05\x12+\n\x06regime\x18\x04 \x01(\x0e\x32\x1b.quantum.ai.v1.MarketRegime\"\x13\n\x11ListModelsRequest\"\xc0\x01\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.quantum.ai.v1.Model\x12*\n\tartifacts\x18\x02 \x03(\x0b\x32\x17.quantum.ai.v1.Artifact\x12+\n\x06\x61\x63tive\x18\x03 \x01(\x0b\x32\x1b.quantum.ai.v1.ModelPointer\x12+\n\x06shadow\x18\x04 \x01(\x0b\x32\x1b.quantum.ai.v1.ModelPointer\"\x85\x02\n\x12\x44\x65ployModelRequest\x12\x39\n\x07version\x18\x01 \x01(\tB(\xbaH%r#\x18\x64\x32\x1f^([A-Za-z0-9][A-Za-z0-9._-]*)?$\x12\x33\n\x05stage\x18\x02 \x01(\x0e\x32\x14.quantum.ai.v1.StageB\x0e\xe2\x41\x01\x02\xbaH\x07\x82\x01\x04\x18\x02\x18\x03\x12\x1e\n\x06reason\x18\x03 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12!\n\nrequest_id\x18\x04 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18@\x12\x1b\n\roverride_gate\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x1f\n\nchanged_by\x18\x06 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@\"T\n\x13\x44\x65ployModelResponse\x12,\n\x07pointer\x18\x01 \x01(\x0b\x32\x1b.quantum.ai.v1.ModelPointer\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"\x9a\x01\n\x14RollbackModelRequest\x12\x1e\n\x07version\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18\x64\x12\x1e\n\x06reason\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12!\n\nrequest_id\x18\x03 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18@\x12\x1f\n\nchanged_by\x18\x04 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@\"V\n\x15RollbackModelResponse\x12,\n\x07pointer\x18\x01 \x01(\x0b\x32\x1b.quantum.ai.v1.ModelPointer\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"\x15\n\x13ReloadModelsRequest\"W\n\x14ReloadModelsResponse\x12\x16\n\x0e\x61\x63tive_version\x18\x01 \x01(\t\x12\x16\n\x0eshadow_version\x18\x02 \x01(\t\x12\x0f\n\x07refused\x18\x03 \x03(\t2\x94\t\n\tAiService\x12\x65\n\tGetHealth\x12\x1f.quantum.ai.v1.GetHealthRequest\x1a .quantum.ai.v1.GetHealthResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/ai/health\x12m\n\x0cGetReadiness\x12\".quantum.ai.v1.GetReadinessRequest\x1a#.quantum.ai.v1.GetReadinessResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/ai/ready\x12o\n\tGetSignal\x12\x1f.quantum.ai.v1.GetSignalRequest\x1a .quantum.ai.v1.GetSignalResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/ai/signals/{symbol}\x12^\n\rStreamSignals\x12#.quantum.ai.v1.StreamSignalsRequest\x1a$.quantum.ai.v1.StreamSignalsResponse\"\x00\x30\x01\x12y\n\x0eGetPredictions\x12$.quantum.ai.v1.GetPredictionsRequest\x1a%.quantum.ai.v1.GetPredictionsResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/ai/predictions\x12\x8a\x01\n\x13GetTopOpportunities\x12).quantum.ai.v1.GetTopOpportunitiesRequest\x1a*.quantum.ai.v1.GetTopOpportunitiesResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/ai/opportunities\x12h\n\nListModels\x12 .quantum.ai.v1.ListModelsRequest\x1a!.quantum.ai.v1.ListModelsResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/ai/models\x12u\n\x0b\x44\x65ployModel\x12!.quantum.ai.v1.DeployModelRequest\x1a\".quantum.ai.v1.DeployModelResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/ai/models/deploy:\x01*\x12}\n\rRollbackModel\x12#.quantum.ai.v1.RollbackModelRequest\x1a$.quantum.ai.v1.RollbackModelResponse\"!\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/ai/models/rollback:\x01*\x12x\n\x0cReloadModels\x12\".quantum.ai.v1.ReloadModelsRequest\x1a#.quantum.ai.v1.ReloadModelsResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/ai/models/reload:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,6 +44,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSIGNALREQUEST'].fields_by_name['symbol']._serialized_options = b'\342A\001\002\272H\024r\0222\020^[A-Z0-9]{2,20}$'
   _globals['_STREAMSIGNALSREQUEST'].fields_by_name['symbols']._loaded_options = None
   _globals['_STREAMSIGNALSREQUEST'].fields_by_name['symbols']._serialized_options = b'\342A\001\001'
+  _globals['_GETTOPOPPORTUNITIESREQUEST'].fields_by_name['top_n']._loaded_options = None
+  _globals['_GETTOPOPPORTUNITIESREQUEST'].fields_by_name['top_n']._serialized_options = b'\342A\001\001\272H\007\032\005\030\350\007(\000'
   _globals['_DEPLOYMODELREQUEST'].fields_by_name['version']._loaded_options = None
   _globals['_DEPLOYMODELREQUEST'].fields_by_name['version']._serialized_options = b'\272H%r#\030d2\037^([A-Za-z0-9][A-Za-z0-9._-]*)?$'
   _globals['_DEPLOYMODELREQUEST'].fields_by_name['stage']._loaded_options = None
@@ -71,6 +74,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AISERVICE'].methods_by_name['GetSignal']._serialized_options = b'\202\323\344\223\002\031\022\027/v1/ai/signals/{symbol}'
   _globals['_AISERVICE'].methods_by_name['GetPredictions']._loaded_options = None
   _globals['_AISERVICE'].methods_by_name['GetPredictions']._serialized_options = b'\202\323\344\223\002\024\022\022/v1/ai/predictions'
+  _globals['_AISERVICE'].methods_by_name['GetTopOpportunities']._loaded_options = None
+  _globals['_AISERVICE'].methods_by_name['GetTopOpportunities']._serialized_options = b'\202\323\344\223\002\026\022\024/v1/ai/opportunities'
   _globals['_AISERVICE'].methods_by_name['ListModels']._loaded_options = None
   _globals['_AISERVICE'].methods_by_name['ListModels']._serialized_options = b'\202\323\344\223\002\017\022\r/v1/ai/models'
   _globals['_AISERVICE'].methods_by_name['DeployModel']._loaded_options = None
@@ -79,46 +84,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AISERVICE'].methods_by_name['RollbackModel']._serialized_options = b'\202\323\344\223\002\033\"\026/v1/ai/models/rollback:\001*'
   _globals['_AISERVICE'].methods_by_name['ReloadModels']._loaded_options = None
   _globals['_AISERVICE'].methods_by_name['ReloadModels']._serialized_options = b'\202\323\344\223\002\031\"\024/v1/ai/models/reload:\001*'
-  _globals['_MODEL']._serialized_start=233
-  _globals['_MODEL']._serialized_end=501
-  _globals['_MODEL_METRICSENTRY']._serialized_start=455
-  _globals['_MODEL_METRICSENTRY']._serialized_end=501
-  _globals['_GETHEALTHREQUEST']._serialized_start=503
-  _globals['_GETHEALTHREQUEST']._serialized_end=521
-  _globals['_GETHEALTHRESPONSE']._serialized_start=524
-  _globals['_GETHEALTHRESPONSE']._serialized_end=772
-  _globals['_GETREADINESSREQUEST']._serialized_start=774
-  _globals['_GETREADINESSREQUEST']._serialized_end=795
-  _globals['_GETREADINESSRESPONSE']._serialized_start=797
-  _globals['_GETREADINESSRESPONSE']._serialized_end=835
-  _globals['_GETSIGNALREQUEST']._serialized_start=837
-  _globals['_GETSIGNALREQUEST']._serialized_end=900
-  _globals['_GETSIGNALRESPONSE']._serialized_start=902
-  _globals['_GETSIGNALRESPONSE']._serialized_end=1007
-  _globals['_STREAMSIGNALSREQUEST']._serialized_start=1009
-  _globals['_STREAMSIGNALSREQUEST']._serialized_end=1054
-  _globals['_STREAMSIGNALSRESPONSE']._serialized_start=1056
-  _globals['_STREAMSIGNALSRESPONSE']._serialized_end=1118
-  _globals['_GETPREDICTIONSREQUEST']._serialized_start=1120
-  _globals['_GETPREDICTIONSREQUEST']._serialized_end=1143
-  _globals['_GETPREDICTIONSRESPONSE']._serialized_start=1145
-  _globals['_GETPREDICTIONSRESPONSE']._serialized_end=1217
-  _globals['_LISTMODELSREQUEST']._serialized_start=1219
-  _globals['_LISTMODELSREQUEST']._serialized_end=1238
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1241
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1433
-  _globals['_DEPLOYMODELREQUEST']._serialized_start=1436
-  _globals['_DEPLOYMODELREQUEST']._serialized_end=1697
-  _globals['_DEPLOYMODELRESPONSE']._serialized_start=1699
-  _globals['_DEPLOYMODELRESPONSE']._serialized_end=1783
-  _globals['_ROLLBACKMODELREQUEST']._serialized_start=1786
-  _globals['_ROLLBACKMODELREQUEST']._serialized_end=1940
-  _globals['_ROLLBACKMODELRESPONSE']._serialized_start=1942
-  _globals['_ROLLBACKMODELRESPONSE']._serialized_end=2028
-  _globals['_RELOADMODELSREQUEST']._serialized_start=2030
-  _globals['_RELOADMODELSREQUEST']._serialized_end=2051
-  _globals['_RELOADMODELSRESPONSE']._serialized_start=2053
-  _globals['_RELOADMODELSRESPONSE']._serialized_end=2140
-  _globals['_AISERVICE']._serialized_start=2143
-  _globals['_AISERVICE']._serialized_end=3174
+  _globals['_MODEL']._serialized_start=263
+  _globals['_MODEL']._serialized_end=531
+  _globals['_MODEL_METRICSENTRY']._serialized_start=485
+  _globals['_MODEL_METRICSENTRY']._serialized_end=531
+  _globals['_GETHEALTHREQUEST']._serialized_start=533
+  _globals['_GETHEALTHREQUEST']._serialized_end=551
+  _globals['_GETHEALTHRESPONSE']._serialized_start=554
+  _globals['_GETHEALTHRESPONSE']._serialized_end=802
+  _globals['_GETREADINESSREQUEST']._serialized_start=804
+  _globals['_GETREADINESSREQUEST']._serialized_end=825
+  _globals['_GETREADINESSRESPONSE']._serialized_start=827
+  _globals['_GETREADINESSRESPONSE']._serialized_end=865
+  _globals['_GETSIGNALREQUEST']._serialized_start=867
+  _globals['_GETSIGNALREQUEST']._serialized_end=930
+  _globals['_GETSIGNALRESPONSE']._serialized_start=932
+  _globals['_GETSIGNALRESPONSE']._serialized_end=1037
+  _globals['_STREAMSIGNALSREQUEST']._serialized_start=1039
+  _globals['_STREAMSIGNALSREQUEST']._serialized_end=1084
+  _globals['_STREAMSIGNALSRESPONSE']._serialized_start=1086
+  _globals['_STREAMSIGNALSRESPONSE']._serialized_end=1148
+  _globals['_GETPREDICTIONSREQUEST']._serialized_start=1150
+  _globals['_GETPREDICTIONSREQUEST']._serialized_end=1173
+  _globals['_GETPREDICTIONSRESPONSE']._serialized_start=1175
+  _globals['_GETPREDICTIONSRESPONSE']._serialized_end=1247
+  _globals['_GETTOPOPPORTUNITIESREQUEST']._serialized_start=1249
+  _globals['_GETTOPOPPORTUNITIESREQUEST']._serialized_end=1308
+  _globals['_GETTOPOPPORTUNITIESRESPONSE']._serialized_start=1311
+  _globals['_GETTOPOPPORTUNITIESRESPONSE']._serialized_end=1506
+  _globals['_LISTMODELSREQUEST']._serialized_start=1508
+  _globals['_LISTMODELSREQUEST']._serialized_end=1527
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1530
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1722
+  _globals['_DEPLOYMODELREQUEST']._serialized_start=1725
+  _globals['_DEPLOYMODELREQUEST']._serialized_end=1986
+  _globals['_DEPLOYMODELRESPONSE']._serialized_start=1988
+  _globals['_DEPLOYMODELRESPONSE']._serialized_end=2072
+  _globals['_ROLLBACKMODELREQUEST']._serialized_start=2075
+  _globals['_ROLLBACKMODELREQUEST']._serialized_end=2229
+  _globals['_ROLLBACKMODELRESPONSE']._serialized_start=2231
+  _globals['_ROLLBACKMODELRESPONSE']._serialized_end=2317
+  _globals['_RELOADMODELSREQUEST']._serialized_start=2319
+  _globals['_RELOADMODELSREQUEST']._serialized_end=2340
+  _globals['_RELOADMODELSRESPONSE']._serialized_start=2342
+  _globals['_RELOADMODELSRESPONSE']._serialized_end=2429
+  _globals['_AISERVICE']._serialized_start=2432
+  _globals['_AISERVICE']._serialized_end=3604
 # @@protoc_insertion_point(module_scope)

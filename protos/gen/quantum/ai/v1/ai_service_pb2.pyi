@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from quantum.ai.v1 import registry_pb2 as _registry_pb2
 from quantum.ai.v1 import signal_pb2 as _signal_pb2
+from quantum.ai.v1 import universe_pb2 as _universe_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -351,6 +352,66 @@ class GetPredictionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetPredictionsResponse: _TypeAlias = GetPredictionsResponse  # noqa: Y015
+
+@_typing.final
+class GetTopOpportunitiesRequest(_message.Message):
+    """GetTopOpportunitiesRequest asks for the best symbols."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOP_N_FIELD_NUMBER: _builtins.int
+    top_n: _builtins.int
+    """How many at most; 0 means as many as the scan kept."""
+    def __init__(
+        self,
+        *,
+        top_n: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["top_n", b"top_n"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTopOpportunitiesRequest: _TypeAlias = GetTopOpportunitiesRequest  # noqa: Y015
+
+@_typing.final
+class GetTopOpportunitiesResponse(_message.Message):
+    """GetTopOpportunitiesResponse holds the best symbols of the last scan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPPORTUNITIES_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_FIELD_NUMBER: _builtins.int
+    TOTAL_SCANNED_FIELD_NUMBER: _builtins.int
+    REGIME_FIELD_NUMBER: _builtins.int
+    total_scanned: _builtins.int
+    """Symbols that were scored."""
+    regime: _universe_pb2.MarketRegime.ValueType
+    """What the market did."""
+    @_builtins.property
+    def opportunities(self) -> _containers.RepeatedCompositeFieldContainer[_universe_pb2.Opportunity]:
+        """By score, the best first."""
+
+    @_builtins.property
+    def timestamp(self) -> _timestamp_pb2.Timestamp:
+        """Market time of the scan; not set before the first."""
+
+    def __init__(
+        self,
+        *,
+        opportunities: _abc.Iterable[_universe_pb2.Opportunity] | None = ...,
+        timestamp: _timestamp_pb2.Timestamp | None = ...,
+        total_scanned: _builtins.int = ...,
+        regime: _universe_pb2.MarketRegime.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timestamp", b"timestamp"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["opportunities", b"opportunities", "regime", b"regime", "timestamp", b"timestamp", "total_scanned", b"total_scanned"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTopOpportunitiesResponse: _TypeAlias = GetTopOpportunitiesResponse  # noqa: Y015
 
 @_typing.final
 class ListModelsRequest(_message.Message):

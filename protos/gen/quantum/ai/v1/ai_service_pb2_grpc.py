@@ -60,6 +60,11 @@ class AiServiceStub:
                 request_serializer=quantum_dot_ai_dot_v1_dot_ai__service__pb2.GetPredictionsRequest.SerializeToString,
                 response_deserializer=quantum_dot_ai_dot_v1_dot_ai__service__pb2.GetPredictionsResponse.FromString,
                 _registered_method=True)
+        self.GetTopOpportunities = channel.unary_unary(
+                '/quantum.ai.v1.AiService/GetTopOpportunities',
+                request_serializer=quantum_dot_ai_dot_v1_dot_ai__service__pb2.GetTopOpportunitiesRequest.SerializeToString,
+                response_deserializer=quantum_dot_ai_dot_v1_dot_ai__service__pb2.GetTopOpportunitiesResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/quantum.ai.v1.AiService/ListModels',
                 request_serializer=quantum_dot_ai_dot_v1_dot_ai__service__pb2.ListModelsRequest.SerializeToString,
@@ -121,6 +126,13 @@ class AiServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTopOpportunities(self, request, context):
+        """GetTopOpportunities returns the symbols that scored best at the last scan of the universe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """ListModels returns the models of the loaded artifact, and all artifacts with what they are used for.
         """
@@ -176,6 +188,11 @@ def add_AiServiceServicer_to_server(servicer, server):
                     servicer.GetPredictions,
                     request_deserializer=quantum_dot_ai_dot_v1_dot_ai__service__pb2.GetPredictionsRequest.FromString,
                     response_serializer=quantum_dot_ai_dot_v1_dot_ai__service__pb2.GetPredictionsResponse.SerializeToString,
+            ),
+            'GetTopOpportunities': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTopOpportunities,
+                    request_deserializer=quantum_dot_ai_dot_v1_dot_ai__service__pb2.GetTopOpportunitiesRequest.FromString,
+                    response_serializer=quantum_dot_ai_dot_v1_dot_ai__service__pb2.GetTopOpportunitiesResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -334,6 +351,33 @@ class AiService:
             '/quantum.ai.v1.AiService/GetPredictions',
             quantum_dot_ai_dot_v1_dot_ai__service__pb2.GetPredictionsRequest.SerializeToString,
             quantum_dot_ai_dot_v1_dot_ai__service__pb2.GetPredictionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTopOpportunities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.ai.v1.AiService/GetTopOpportunities',
+            quantum_dot_ai_dot_v1_dot_ai__service__pb2.GetTopOpportunitiesRequest.SerializeToString,
+            quantum_dot_ai_dot_v1_dot_ai__service__pb2.GetTopOpportunitiesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,6 +26,8 @@ class AiServiceStub:
     """StreamSignals sends signals as they are made."""
     GetPredictions: _aio.UnaryUnaryMultiCallable[_ai_service_pb2.GetPredictionsRequest, _ai_service_pb2.GetPredictionsResponse]
     """GetPredictions returns the last prediction of every symbol."""
+    GetTopOpportunities: _aio.UnaryUnaryMultiCallable[_ai_service_pb2.GetTopOpportunitiesRequest, _ai_service_pb2.GetTopOpportunitiesResponse]
+    """GetTopOpportunities returns the symbols that scored best at the last scan of the universe."""
     ListModels: _aio.UnaryUnaryMultiCallable[_ai_service_pb2.ListModelsRequest, _ai_service_pb2.ListModelsResponse]
     """ListModels returns the models of the loaded artifact, and all artifacts with what they are used for."""
     DeployModel: _aio.UnaryUnaryMultiCallable[_ai_service_pb2.DeployModelRequest, _ai_service_pb2.DeployModelResponse]
@@ -77,6 +79,14 @@ class AiServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_ai_service_pb2.GetPredictionsRequest, _abc.Awaitable[_ai_service_pb2.GetPredictionsResponse]],
     ) -> _abc.Awaitable[_ai_service_pb2.GetPredictionsResponse]:
         """GetPredictions returns the last prediction of every symbol."""
+
+    @_abc_1.abstractmethod
+    def GetTopOpportunities(
+        self,
+        request: _ai_service_pb2.GetTopOpportunitiesRequest,
+        context: _aio.ServicerContext[_ai_service_pb2.GetTopOpportunitiesRequest, _abc.Awaitable[_ai_service_pb2.GetTopOpportunitiesResponse]],
+    ) -> _abc.Awaitable[_ai_service_pb2.GetTopOpportunitiesResponse]:
+        """GetTopOpportunities returns the symbols that scored best at the last scan of the universe."""
 
     @_abc_1.abstractmethod
     def ListModels(

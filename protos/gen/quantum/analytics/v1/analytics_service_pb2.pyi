@@ -10,6 +10,7 @@ from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from quantum.analytics.v1 import policy_pb2 as _policy_pb2
+from quantum.analytics.v1 import report_pb2 as _report_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -109,11 +110,14 @@ class HealthMetrics(_message.Message):
 
     HEALTH_CHECKS_FIELD_NUMBER: _builtins.int
     EVENTS_RECORDED_FIELD_NUMBER: _builtins.int
+    AUTO_RESTARTS_FIELD_NUMBER: _builtins.int
     RETRAININGS_TRIGGERED_FIELD_NUMBER: _builtins.int
     health_checks: _builtins.float
     """Health checks made."""
     events_recorded: _builtins.float
     """Events written to the ledger."""
+    auto_restarts: _builtins.float
+    """Restarts that were asked for and done."""
     retrainings_triggered: _builtins.float
     """Trainings asked for, ever."""
     def __init__(
@@ -121,11 +125,12 @@ class HealthMetrics(_message.Message):
         *,
         health_checks: _builtins.float = ...,
         events_recorded: _builtins.float = ...,
+        auto_restarts: _builtins.float = ...,
         retrainings_triggered: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events_recorded", b"events_recorded", "health_checks", b"health_checks", "retrainings_triggered", b"retrainings_triggered"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_restarts", b"auto_restarts", "events_recorded", b"events_recorded", "health_checks", b"health_checks", "retrainings_triggered", b"retrainings_triggered"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -142,6 +147,9 @@ class Alert(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     COMPONENT_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
+    ALERT_ID_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGED_FIELD_NUMBER: _builtins.int
+    RUNBOOK_FIELD_NUMBER: _builtins.int
     type: _builtins.str
     """Kind, for example "ServiceDown"."""
     severity: _builtins.str
@@ -150,6 +158,12 @@ class Alert(_message.Message):
     """Sentence for people."""
     component: _builtins.str
     """Part that it is about."""
+    alert_id: _builtins.str
+    """Id of the stored alert; empty while it is not stored."""
+    acknowledged: _builtins.bool
+    """True when a person has taken it."""
+    runbook: _builtins.str
+    """Place in the runbook."""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
         """Time since when it holds."""
@@ -162,10 +176,13 @@ class Alert(_message.Message):
         message: _builtins.str = ...,
         component: _builtins.str = ...,
         since: _timestamp_pb2.Timestamp | None = ...,
+        alert_id: _builtins.str = ...,
+        acknowledged: _builtins.bool = ...,
+        runbook: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "message", b"message", "severity", b"severity", "since", b"since", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "alert_id", b"alert_id", "component", b"component", "message", b"message", "runbook", b"runbook", "severity", b"severity", "since", b"since", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -612,16 +629,28 @@ class GetPerformanceRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DAY_FIELD_NUMBER: _builtins.int
+    SINCE_DAY_FIELD_NUMBER: _builtins.int
+    UNTIL_DAY_FIELD_NUMBER: _builtins.int
+    DETAILED_FIELD_NUMBER: _builtins.int
     day: _builtins.str
     """UTC day as YYYY-MM-DD; all days when empty."""
+    since_day: _builtins.str
+    """First UTC day as YYYY-MM-DD; not together with `day`."""
+    until_day: _builtins.str
+    """Last UTC day as YYYY-MM-DD, included; not together with `day`."""
+    detailed: _builtins.bool
+    """True: also by symbol and model, and how the equity went."""
     def __init__(
         self,
         *,
         day: _builtins.str = ...,
+        since_day: _builtins.str = ...,
+        until_day: _builtins.str = ...,
+        detailed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day", "detailed", b"detailed", "since_day", b"since_day", "until_day", b"until_day"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -635,6 +664,10 @@ class GetPerformanceResponse(_message.Message):
 
     DAYS_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
+    TRADES_FIELD_NUMBER: _builtins.int
+    BY_SYMBOL_FIELD_NUMBER: _builtins.int
+    BY_MODEL_FIELD_NUMBER: _builtins.int
+    MEASURES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___Performance]:
         """The newest day first."""
@@ -643,15 +676,35 @@ class GetPerformanceResponse(_message.Message):
     def total(self) -> Global___Performance:
         """All selected days together."""
 
+    @_builtins.property
+    def trades(self) -> _report_pb2.ReportGroup:
+        """With `detailed`: the trades that closed in these days, together."""
+
+    @_builtins.property
+    def by_symbol(self) -> _containers.RepeatedCompositeFieldContainer[_report_pb2.ReportGroup]:
+        """With `detailed`: by symbol."""
+
+    @_builtins.property
+    def by_model(self) -> _containers.RepeatedCompositeFieldContainer[_report_pb2.ReportGroup]:
+        """With `detailed`: by model version."""
+
+    @_builtins.property
+    def measures(self) -> _report_pb2.EquityMeasures:
+        """With `detailed`: how the equity went."""
+
     def __init__(
         self,
         *,
         days: _abc.Iterable[Global___Performance] | None = ...,
         total: Global___Performance | None = ...,
+        trades: _report_pb2.ReportGroup | None = ...,
+        by_symbol: _abc.Iterable[_report_pb2.ReportGroup] | None = ...,
+        by_model: _abc.Iterable[_report_pb2.ReportGroup] | None = ...,
+        measures: _report_pb2.EquityMeasures | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["measures", b"measures", "total", b"total", "trades", b"trades"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_model", b"by_model", "by_symbol", b"by_symbol", "days", b"days", "measures", b"measures", "total", b"total", "trades", b"trades"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -750,6 +803,46 @@ class Trade(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Trade: _TypeAlias = Trade  # noqa: Y015
+
+@_typing.final
+class GetTradeResponse(_message.Message):
+    """GetTradeResponse is one trade, whole."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRADE_FIELD_NUMBER: _builtins.int
+    MEASURES_FIELD_NUMBER: _builtins.int
+    FILLS_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    status: _builtins.str
+    """"open", "settling" or "closed"."""
+    @_builtins.property
+    def trade(self) -> Global___Trade:
+        """The trade; without a closing time while it is open."""
+
+    @_builtins.property
+    def measures(self) -> _report_pb2.TradeMeasures:
+        """What it is measured by."""
+
+    @_builtins.property
+    def fills(self) -> _containers.RepeatedCompositeFieldContainer[_report_pb2.TradeFill]:
+        """Its fills, the oldest first."""
+
+    def __init__(
+        self,
+        *,
+        trade: Global___Trade | None = ...,
+        measures: _report_pb2.TradeMeasures | None = ...,
+        fills: _abc.Iterable[_report_pb2.TradeFill] | None = ...,
+        status: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["measures", b"measures", "trade", b"trade"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fills", b"fills", "measures", b"measures", "status", b"status", "trade", b"trade"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTradeResponse: _TypeAlias = GetTradeResponse  # noqa: Y015
 
 @_typing.final
 class ListTradesRequest(_message.Message):

@@ -3,8 +3,10 @@
 import grpc
 import warnings
 
+from quantum.analytics.v1 import alerts_pb2 as quantum_dot_analytics_dot_v1_dot_alerts__pb2
 from quantum.analytics.v1 import analytics_service_pb2 as quantum_dot_analytics_dot_v1_dot_analytics__service__pb2
 from quantum.analytics.v1 import learning_pb2 as quantum_dot_analytics_dot_v1_dot_learning__pb2
+from quantum.analytics.v1 import report_pb2 as quantum_dot_analytics_dot_v1_dot_report__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -66,6 +68,16 @@ class AnalyticsServiceStub:
                 request_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListTradesRequest.SerializeToString,
                 response_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListTradesResponse.FromString,
                 _registered_method=True)
+        self.GetTrade = channel.unary_unary(
+                '/quantum.analytics.v1.AnalyticsService/GetTrade',
+                request_serializer=quantum_dot_analytics_dot_v1_dot_report__pb2.GetTradeRequest.SerializeToString,
+                response_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.GetTradeResponse.FromString,
+                _registered_method=True)
+        self.GetReport = channel.unary_unary(
+                '/quantum.analytics.v1.AnalyticsService/GetReport',
+                request_serializer=quantum_dot_analytics_dot_v1_dot_report__pb2.GetReportRequest.SerializeToString,
+                response_deserializer=quantum_dot_analytics_dot_v1_dot_report__pb2.GetReportResponse.FromString,
+                _registered_method=True)
         self.ListEvents = channel.unary_unary(
                 '/quantum.analytics.v1.AnalyticsService/ListEvents',
                 request_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListEventsRequest.SerializeToString,
@@ -80,6 +92,16 @@ class AnalyticsServiceStub:
                 '/quantum.analytics.v1.AnalyticsService/TriggerRetraining',
                 request_serializer=quantum_dot_analytics_dot_v1_dot_learning__pb2.TriggerRetrainingRequest.SerializeToString,
                 response_deserializer=quantum_dot_analytics_dot_v1_dot_learning__pb2.TriggerRetrainingResponse.FromString,
+                _registered_method=True)
+        self.ListAlerts = channel.unary_unary(
+                '/quantum.analytics.v1.AnalyticsService/ListAlerts',
+                request_serializer=quantum_dot_analytics_dot_v1_dot_alerts__pb2.ListAlertsRequest.SerializeToString,
+                response_deserializer=quantum_dot_analytics_dot_v1_dot_alerts__pb2.ListAlertsResponse.FromString,
+                _registered_method=True)
+        self.AcknowledgeAlert = channel.unary_unary(
+                '/quantum.analytics.v1.AnalyticsService/AcknowledgeAlert',
+                request_serializer=quantum_dot_analytics_dot_v1_dot_alerts__pb2.AcknowledgeAlertRequest.SerializeToString,
+                response_deserializer=quantum_dot_analytics_dot_v1_dot_alerts__pb2.AcknowledgeAlertResponse.FromString,
                 _registered_method=True)
         self.GetPolicy = channel.unary_unary(
                 '/quantum.analytics.v1.AnalyticsService/GetPolicy',
@@ -144,6 +166,20 @@ class AnalyticsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTrade(self, request, context):
+        """GetTrade returns one trade with its fills and what it is measured by.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReport(self, request, context):
+        """GetReport returns what a span of market time brought, and whether the books agree.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListEvents(self, request, context):
         """ListEvents returns ledger events, the newest first.
         """
@@ -160,6 +196,20 @@ class AnalyticsServiceServicer:
 
     def TriggerRetraining(self, request, context):
         """TriggerRetraining asks for a training of the models now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAlerts(self, request, context):
+        """ListAlerts returns alerts, the newest first: those that hold, or all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcknowledgeAlert(self, request, context):
+        """AcknowledgeAlert says who looks after an alert.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -219,6 +269,16 @@ def add_AnalyticsServiceServicer_to_server(servicer, server):
                     request_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListTradesRequest.FromString,
                     response_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListTradesResponse.SerializeToString,
             ),
+            'GetTrade': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTrade,
+                    request_deserializer=quantum_dot_analytics_dot_v1_dot_report__pb2.GetTradeRequest.FromString,
+                    response_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.GetTradeResponse.SerializeToString,
+            ),
+            'GetReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReport,
+                    request_deserializer=quantum_dot_analytics_dot_v1_dot_report__pb2.GetReportRequest.FromString,
+                    response_serializer=quantum_dot_analytics_dot_v1_dot_report__pb2.GetReportResponse.SerializeToString,
+            ),
             'ListEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEvents,
                     request_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListEventsRequest.FromString,
@@ -233,6 +293,16 @@ def add_AnalyticsServiceServicer_to_server(servicer, server):
                     servicer.TriggerRetraining,
                     request_deserializer=quantum_dot_analytics_dot_v1_dot_learning__pb2.TriggerRetrainingRequest.FromString,
                     response_serializer=quantum_dot_analytics_dot_v1_dot_learning__pb2.TriggerRetrainingResponse.SerializeToString,
+            ),
+            'ListAlerts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAlerts,
+                    request_deserializer=quantum_dot_analytics_dot_v1_dot_alerts__pb2.ListAlertsRequest.FromString,
+                    response_serializer=quantum_dot_analytics_dot_v1_dot_alerts__pb2.ListAlertsResponse.SerializeToString,
+            ),
+            'AcknowledgeAlert': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcknowledgeAlert,
+                    request_deserializer=quantum_dot_analytics_dot_v1_dot_alerts__pb2.AcknowledgeAlertRequest.FromString,
+                    response_serializer=quantum_dot_analytics_dot_v1_dot_alerts__pb2.AcknowledgeAlertResponse.SerializeToString,
             ),
             'GetPolicy': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPolicy,
@@ -424,6 +494,60 @@ class AnalyticsService:
             _registered_method=True)
 
     @staticmethod
+    def GetTrade(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.analytics.v1.AnalyticsService/GetTrade',
+            quantum_dot_analytics_dot_v1_dot_report__pb2.GetTradeRequest.SerializeToString,
+            quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.GetTradeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.analytics.v1.AnalyticsService/GetReport',
+            quantum_dot_analytics_dot_v1_dot_report__pb2.GetReportRequest.SerializeToString,
+            quantum_dot_analytics_dot_v1_dot_report__pb2.GetReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListEvents(request,
             target,
             options=(),
@@ -494,6 +618,60 @@ class AnalyticsService:
             '/quantum.analytics.v1.AnalyticsService/TriggerRetraining',
             quantum_dot_analytics_dot_v1_dot_learning__pb2.TriggerRetrainingRequest.SerializeToString,
             quantum_dot_analytics_dot_v1_dot_learning__pb2.TriggerRetrainingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAlerts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.analytics.v1.AnalyticsService/ListAlerts',
+            quantum_dot_analytics_dot_v1_dot_alerts__pb2.ListAlertsRequest.SerializeToString,
+            quantum_dot_analytics_dot_v1_dot_alerts__pb2.ListAlertsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcknowledgeAlert(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.analytics.v1.AnalyticsService/AcknowledgeAlert',
+            quantum_dot_analytics_dot_v1_dot_alerts__pb2.AcknowledgeAlertRequest.SerializeToString,
+            quantum_dot_analytics_dot_v1_dot_alerts__pb2.AcknowledgeAlertResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,8 +5,10 @@ Contract of the analytics service: the ledger and what follows from it."""
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from quantum.analytics.v1 import alerts_pb2 as _alerts_pb2
 from quantum.analytics.v1 import analytics_service_pb2 as _analytics_service_pb2
 from quantum.analytics.v1 import learning_pb2 as _learning_pb2
+from quantum.analytics.v1 import report_pb2 as _report_pb2
 import abc as _abc_1
 
 
@@ -29,12 +31,20 @@ class AnalyticsServiceStub:
     """GetPerformance returns profit by UTC day and in all."""
     ListTrades: _aio.UnaryUnaryMultiCallable[_analytics_service_pb2.ListTradesRequest, _analytics_service_pb2.ListTradesResponse]
     """ListTrades returns closed trades, the newest first."""
+    GetTrade: _aio.UnaryUnaryMultiCallable[_report_pb2.GetTradeRequest, _analytics_service_pb2.GetTradeResponse]
+    """GetTrade returns one trade with its fills and what it is measured by."""
+    GetReport: _aio.UnaryUnaryMultiCallable[_report_pb2.GetReportRequest, _report_pb2.GetReportResponse]
+    """GetReport returns what a span of market time brought, and whether the books agree."""
     ListEvents: _aio.UnaryUnaryMultiCallable[_analytics_service_pb2.ListEventsRequest, _analytics_service_pb2.ListEventsResponse]
     """ListEvents returns ledger events, the newest first."""
     GetModelPerformance: _aio.UnaryUnaryMultiCallable[_learning_pb2.GetModelPerformanceRequest, _learning_pb2.GetModelPerformanceResponse]
     """GetModelPerformance returns what came of the models' predictions."""
     TriggerRetraining: _aio.UnaryUnaryMultiCallable[_learning_pb2.TriggerRetrainingRequest, _learning_pb2.TriggerRetrainingResponse]
     """TriggerRetraining asks for a training of the models now."""
+    ListAlerts: _aio.UnaryUnaryMultiCallable[_alerts_pb2.ListAlertsRequest, _alerts_pb2.ListAlertsResponse]
+    """ListAlerts returns alerts, the newest first: those that hold, or all."""
+    AcknowledgeAlert: _aio.UnaryUnaryMultiCallable[_alerts_pb2.AcknowledgeAlertRequest, _alerts_pb2.AcknowledgeAlertResponse]
+    """AcknowledgeAlert says who looks after an alert."""
     GetPolicy: _aio.UnaryUnaryMultiCallable[_analytics_service_pb2.GetPolicyRequest, _analytics_service_pb2.GetPolicyResponse]
     """GetPolicy returns the fund's policy, one of its versions, and how it came about."""
     UpdatePolicy: _aio.UnaryUnaryMultiCallable[_analytics_service_pb2.UpdatePolicyRequest, _analytics_service_pb2.UpdatePolicyResponse]
@@ -94,6 +104,22 @@ class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
         """ListTrades returns closed trades, the newest first."""
 
     @_abc_1.abstractmethod
+    def GetTrade(
+        self,
+        request: _report_pb2.GetTradeRequest,
+        context: _aio.ServicerContext[_report_pb2.GetTradeRequest, _abc.Awaitable[_analytics_service_pb2.GetTradeResponse]],
+    ) -> _abc.Awaitable[_analytics_service_pb2.GetTradeResponse]:
+        """GetTrade returns one trade with its fills and what it is measured by."""
+
+    @_abc_1.abstractmethod
+    def GetReport(
+        self,
+        request: _report_pb2.GetReportRequest,
+        context: _aio.ServicerContext[_report_pb2.GetReportRequest, _abc.Awaitable[_report_pb2.GetReportResponse]],
+    ) -> _abc.Awaitable[_report_pb2.GetReportResponse]:
+        """GetReport returns what a span of market time brought, and whether the books agree."""
+
+    @_abc_1.abstractmethod
     def ListEvents(
         self,
         request: _analytics_service_pb2.ListEventsRequest,
@@ -116,6 +142,22 @@ class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_learning_pb2.TriggerRetrainingRequest, _abc.Awaitable[_learning_pb2.TriggerRetrainingResponse]],
     ) -> _abc.Awaitable[_learning_pb2.TriggerRetrainingResponse]:
         """TriggerRetraining asks for a training of the models now."""
+
+    @_abc_1.abstractmethod
+    def ListAlerts(
+        self,
+        request: _alerts_pb2.ListAlertsRequest,
+        context: _aio.ServicerContext[_alerts_pb2.ListAlertsRequest, _abc.Awaitable[_alerts_pb2.ListAlertsResponse]],
+    ) -> _abc.Awaitable[_alerts_pb2.ListAlertsResponse]:
+        """ListAlerts returns alerts, the newest first: those that hold, or all."""
+
+    @_abc_1.abstractmethod
+    def AcknowledgeAlert(
+        self,
+        request: _alerts_pb2.AcknowledgeAlertRequest,
+        context: _aio.ServicerContext[_alerts_pb2.AcknowledgeAlertRequest, _abc.Awaitable[_alerts_pb2.AcknowledgeAlertResponse]],
+    ) -> _abc.Awaitable[_alerts_pb2.AcknowledgeAlertResponse]:
+        """AcknowledgeAlert says who looks after an alert."""
 
     @_abc_1.abstractmethod
     def GetPolicy(

@@ -208,6 +208,8 @@ class _ExitReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExitReason
     """It had no live protective order and was closed for that."""
     EXIT_REASON_EMERGENCY_STOP: _ExitReason.ValueType  # 9
     """The emergency stop closed it."""
+    EXIT_REASON_DIRECTIVE: _ExitReason.ValueType  # 10
+    """The fund asked for it."""
 
 class ExitReason(_ExitReason, metaclass=_ExitReasonEnumTypeWrapper):
     """ExitReason tells why a position was closed."""
@@ -232,6 +234,8 @@ EXIT_REASON_UNPROTECTED: ExitReason.ValueType  # 8
 """It had no live protective order and was closed for that."""
 EXIT_REASON_EMERGENCY_STOP: ExitReason.ValueType  # 9
 """The emergency stop closed it."""
+EXIT_REASON_DIRECTIVE: ExitReason.ValueType  # 10
+"""The fund asked for it."""
 Global___ExitReason: _TypeAlias = ExitReason  # noqa: Y015
 
 class _TradingState:

@@ -312,6 +312,8 @@ class ServiceHeartbeat(_message.Message):
     MEMORY_USED_MB_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
+    LEAVING_FIELD_NUMBER: _builtins.int
+    COMPONENTS_FIELD_NUMBER: _builtins.int
     service_name: _builtins.str
     """Process name."""
     instance: _builtins.str
@@ -328,6 +330,8 @@ class ServiceHeartbeat(_message.Message):
     """Resident memory in MiB."""
     reason: _builtins.str
     """Why it is not HEALTHY; empty when it is."""
+    leaving: _builtins.bool
+    """True on the last one before an orderly end."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """Wall time of the heartbeat."""
@@ -335,6 +339,10 @@ class ServiceHeartbeat(_message.Message):
     @_builtins.property
     def progress(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Numbers that show progress, as in GetStatusResponse."""
+
+    @_builtins.property
+    def components(self) -> _containers.RepeatedCompositeFieldContainer[Global___Component]:
+        """Parts that the replica depends on."""
 
     def __init__(
         self,
@@ -349,11 +357,65 @@ class ServiceHeartbeat(_message.Message):
         memory_used_mb: _builtins.float = ...,
         reason: _builtins.str = ...,
         progress: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        leaving: _builtins.bool = ...,
+        components: _abc.Iterable[Global___Component] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_percent", b"cpu_percent", "instance", b"instance", "memory_percent", b"memory_percent", "memory_used_mb", b"memory_used_mb", "progress", b"progress", "reason", b"reason", "service_name", b"service_name", "status", b"status", "time", b"time", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["components", b"components", "cpu_percent", b"cpu_percent", "instance", b"instance", "leaving", b"leaving", "memory_percent", b"memory_percent", "memory_used_mb", b"memory_used_mb", "progress", b"progress", "reason", b"reason", "service_name", b"service_name", "status", b"status", "time", b"time", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ServiceHeartbeat: _TypeAlias = ServiceHeartbeat  # noqa: Y015
+
+@_typing.final
+class RecoveryDone(_message.Message):
+    """RecoveryDone (recovery.done): a supervisor started a replica again, or did what it was asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECOVERY_ID_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    SERVICE_NAME_FIELD_NUMBER: _builtins.int
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ASKED_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    recovery_id: _builtins.str
+    """Id of the request; a made one when nobody asked: the process died or hung."""
+    action: _builtins.str
+    """RESTART, TAKE_OVER, DRAIN or RETURN."""
+    service_name: _builtins.str
+    """Process name, or the part's."""
+    instance: _builtins.str
+    """Replica."""
+    done: _builtins.bool
+    """True when it was done, false when it was refused."""
+    reason: _builtins.str
+    """Why it was done, or why not."""
+    asked: _builtins.bool
+    """True when analytics asked for it."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """Wall time."""
+
+    def __init__(
+        self,
+        *,
+        recovery_id: _builtins.str = ...,
+        action: _builtins.str = ...,
+        service_name: _builtins.str = ...,
+        instance: _builtins.str = ...,
+        done: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        asked: _builtins.bool = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "asked", b"asked", "done", b"done", "instance", b"instance", "reason", b"reason", "recovery_id", b"recovery_id", "service_name", b"service_name", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoveryDone: _TypeAlias = RecoveryDone  # noqa: Y015

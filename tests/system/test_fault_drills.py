@@ -1,0 +1,153 @@
+"""Each part killed, each service hung: seen, healed, told and over, on a running stack."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from services.ctl.supervisor.control import ask
+from services.kit.db import TRANSIENT
+from tests.support.eventually import eventually
+from tests.support.stack import Stack
+
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.asyncio(loop_scope="module")]
+
+DETECTED_SECONDS = 15.0
+OVER_SECONDS = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One process and what happens to it."""
+
+    victim: str
+    signal: signal.Signals
+    about: tuple[str, ...]
+    """Components of the alerts that may tell of it."""
+
+
+def hung(victim: str, *about: str) -> Fault:
+    return Fault(victim, signal.SIGSTOP, (victim, *about))
+
+
+def killed(victim: str, *about: str) -> Fault:
+    return Fault(victim, signal.SIGKILL, (victim, *about))
+
+
+SHORT = (hung("ai-1", "ai-service"),)
+LONG = (
+    hung("exec_risk", "exec-risk-service"),
+    hung("analytics", "analytics-os-service"),
+    hung("gateway"),
+    hung("nats", "jetstream"),
+    hung("postgres"),
+    hung("venue", "exchange", "exec-risk-service"),
+    killed("postgres"),
+    killed("nats", "jetstream"),
+    killed("gateway"),
+    killed("venue", "exchange"),
+    killed("exec_risk", "exec-risk-service"),
+    killed("ai-2", "ai-service"),
+    killed("analytics", "analytics-os-service"),
+)
+faults = pytest.mark.parametrize(
+    "fault",
+    [
+        *(pytest.param(f, id=f"{f.victim}-{f.signal.name}") for f in SHORT),
+        *(pytest.param(f, id=f"{f.victim}-{f.signal.name}", marks=pytest.mark.drill) for f in LONG),
+    ],
+)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stack() -> AsyncIterator[Stack]:
+    root = Path(tempfile.mkdtemp(prefix="quantum-drills-"))
+    root.chmod(0o755)
+    stack = Stack(root, speed=5)
+    try:
+        stack.up()
+        yield stack
+    finally:
+        stack.down()
+        shutil.rmtree(root, ignore_errors=True)
+
+
+async def rows(stack: Stack, statement: str, *values: Any) -> list[asyncpg.Record]:
+    """Ask the database; nothing while it is away."""
+    try:
+        async with asyncio.timeout(5), stack.database() as connection:
+            found: list[asyncpg.Record] = await connection.fetch(statement, *values)
+            return found
+    except TRANSIENT:
+        return []
+
+
+async def quiet(stack: Stack) -> bool:
+    """Whether every process is ready and no alert is open."""
+    told = await ask(stack.home, "GET", "/status")
+    if {row["state"] for row in told["processes"]} != {"ready"}:
+        return False
+    found = await rows(stack, "select count(*) as n from analytics.alerts where not resolved")
+    return bool(found) and found[0]["n"] == 0
+
+
+async def raised(stack: Stack, fault: Fault, since: float) -> list[asyncpg.Record]:
+    return await rows(
+        stack,
+        "select * from analytics.alerts where created_at >= to_timestamp($1)"
+        " and component = any($2::text[]) order by created_at",
+        since,
+        list(fault.about),
+    )
+
+
+@faults
+async def test_a_fault_is_seen_healed_told_and_over(stack: Stack, fault: Fault) -> None:
+    """Incidents 60, 108, 110: what hangs or dies is noticed within 15 s and comes back."""
+    await eventually(lambda: quiet(stack), OVER_SECONDS, 0.5)
+    begun, pid = time.time(), stack.pid(fault.victim)
+    stack.kill(fault.victim, fault.signal)
+
+    async def replaced() -> bool:
+        return stack.pids().get(fault.victim, pid) != pid
+
+    await eventually(replaced, DETECTED_SECONDS + 5, 0.1)
+    seen_after = time.time() - begun
+    assert seen_after <= DETECTED_SECONDS, f"{fault.victim} was replaced after {seen_after:.1f} s"
+
+    async def told() -> bool:
+        return bool(await raised(stack, fault, begun))
+
+    try:
+        await eventually(told, OVER_SECONDS, 0.3)
+        await eventually(lambda: quiet(stack), OVER_SECONDS, 0.5)
+    except AssertionError as error:
+        raise AssertionError(f"after {fault}: {error}{stack.tails()}") from None
+    found = await raised(stack, fault, begun)
+    assert all(row["resolved"] for row in found)
+    healed = await rows(
+        stack,
+        "select * from analytics.recoveries where instance = $1 and done and done_at >="
+        " to_timestamp($2)",
+        fault.victim,
+        begun,
+    )
+    assert healed, f"the supervisor told of no restart of {fault.victim}"
+    facts = await rows(
+        stack,
+        "select data from analytics.events where type = 'system.alert' and data ->> 'alert_id'"
+        " = any($1::text[])",
+        [row["alert_id"] for row in found],
+    )
+    assert len(facts) == 2 * len(found), "each is a fact when it is raised and when it is over"

@@ -1,0 +1,172 @@
+"""The fund's policy in the running system: every mode and directive, and the next order's fate."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.support.eventually import eventually
+from tests.support.stack import Stack
+
+pytestmark = [pytest.mark.timeout(400), pytest.mark.asyncio(loop_scope="module")]
+
+SETTINGS = {
+    "HFOS_ENABLED": "true",
+    "PBA_ENABLED": "true",
+    "PAL_ENABLED": "true",
+    # what the generated market does within minutes
+    "HFOS_SAFE_DRAWDOWN_PERCENT": "0.02",
+    "HFOS_CRITICAL_DRAWDOWN_PERCENT": "0.1",
+    "HFOS_RELAX_MINUTES": "3",
+    # so small that a single position is out of balance as soon as the market moves
+    "MAX_ORDERS_PER_MINUTE": "20",
+    "SIGNAL_SHARE": "0.2",
+}
+DECIDED = """
+select data ->> 'rule' as rule, (data ->> 'approved')::boolean as approved,
+    data ->> 'symbol' as symbol, coalesce((data ->> 'leverage')::int, 0) as leverage, timestamp
+from analytics.events where type = 'risk.decided' and timestamp >= $1
+order by timestamp, event_id
+"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stack() -> AsyncIterator[Stack]:
+    """A system whose fund layers all run."""
+    root = Path(tempfile.mkdtemp(prefix="quantum-fund-"))
+    root.chmod(0o755)
+    stack = Stack(root, settings=SETTINGS)
+    try:
+        stack.up()
+        yield stack
+    finally:
+        stack.down()
+        shutil.rmtree(root, ignore_errors=True)
+
+
+async def rows(stack: Stack, statement: str, *values: Any) -> list[Any]:
+    """Ask the database as operators do."""
+    async with stack.database() as connection:
+        return list(await connection.fetch(statement, *values))
+
+
+async def versions(stack: Stack) -> list[Any]:
+    """Every version of the policy, the oldest first."""
+    return await rows(stack, "select * from analytics.policy_versions order by version")
+
+
+async def decided_after(stack: Stack, *changes: str, until: str) -> list[Any]:
+    """Change the policy and return what the rules said under it until a rule has spoken."""
+    told = stack.json("policy", "set", *changes, "--reason=test")
+    number = told["policy"]["version"]
+    found: list[Any] = []
+
+    async def spoken() -> bool:
+        held = await rows(
+            stack,
+            "select effective_from from analytics.policy_versions where version = $1",
+            number,
+        )
+        found[:] = await rows(stack, DECIDED, held[0]["effective_from"])
+        return any(r["rule"] == until for r in found)
+
+    await eventually(spoken, deadline=90, interval=0.3)
+    read = await rows(stack, "select version from fund_policies where version = $1", number)
+    assert read, "exec_risk keeps the version that it decides by"
+    return found
+
+
+async def test_the_fund_changes_its_mode_and_the_account_follows(stack: Stack) -> None:
+    """Incident 120: HFOS goes to CRITICAL and back through every mode, and each is enforced."""
+
+    async def through() -> bool:
+        seen = [(v["updated_by"], v["fund_mode"]) for v in await versions(stack)]
+        modes = [mode for by, mode in seen if by == "HFOS"]
+        return {"SAFE", "CRITICAL"} <= set(modes) and "NORMAL" in modes
+
+    await eventually(through, deadline=240, interval=0.5)
+    found = await versions(stack)
+    decided = await rows(stack, DECIDED, found[0]["effective_from"])
+    for version, following in itertools.pairwise(found):
+        begin, end = version["effective_from"], following["effective_from"]
+        during = [r for r in decided if begin <= r["timestamp"] < end]
+        entered = [r for r in during if r["approved"] and r["rule"] == "approved"]
+        policy = json.loads(version["policy"])
+        if version["fund_mode"] == "CRITICAL":
+            assert not entered
+        assert all(r["leverage"] <= policy["max_leverage"] for r in entered)
+    assert [v["version"] for v in found] == list(range(1, len(found) + 1))
+
+
+async def test_directives_are_carried_out_once_and_only_reduce(stack: Stack) -> None:
+    async def answered() -> bool:
+        return bool(await rows(stack, "select 1 from directives_answered where result = 'APPLIED'"))
+
+    await eventually(answered, deadline=120, interval=0.5)
+    issued = await rows(
+        stack,
+        "select d.*, a.result, a.reason from analytics.directives d"
+        " left join directives_answered a using (directive_id)"
+        " where d.deadline < (select max(time) from analytics.portfolio)",
+    )
+    assert issued and all(d["result"] is not None for d in issued)
+    orders = await rows(
+        stack,
+        "select o.*, d.share, d.action from orders o join analytics.directives d"
+        " on o.signal_id = d.directive_id",
+    )
+    for order in orders:
+        assert order["purpose"] == ("ENTRY" if order["action"] == "SCALE_IN" else "EXIT")
+    told = await rows(stack, "select data from analytics.events where type = 'directive.applied'")
+    names = [json.loads(r["data"])["directive_id"] for r in told]
+    assert len(names) == len(set(names))
+    health = await stack.health("analytics")
+    assert "DirectiveOverdue" not in [a["type"] for a in health["alerts"]]
+    assert health["ai_hfos_enabled"] and health["pba_enabled"] and health["pal_enabled"]
+
+
+async def test_what_an_operator_sets_decides_the_next_order(stack: Stack) -> None:
+    """Incidents 72, 73, 121, 122: modes and limits by `qt policy`, each with its named rule."""
+    quiet = "hfos_enabled=false"
+    for change, rule in (
+        ("system_mode=EMERGENCY", "system_mode"),
+        ("system_mode=MAINTENANCE", "system_mode"),
+        ("max_positions=0", "fund_positions"),
+        ("max_orders_per_minute=0", "fund_orders_per_minute"),
+        ("size_factor=0", "fund_size"),
+    ):
+        found = await decided_after(
+            stack, quiet, "system_mode=NORMAL", "fund_mode=NORMAL", until="approved"
+        )
+        assert any(r["approved"] for r in found)
+        found = await decided_after(stack, change, until=rule)
+        assert not [r for r in found if r["approved"] and r["rule"] == "approved"]
+        stack.json("policy", "rollback", "1", "--reason=test")
+        assert stack.json("policy", "show")["policy"]["max_positions"] == 10
+    found = await decided_after(stack, quiet, "blocked_symbols=BTCUSDT", until="fund_symbols")
+    assert {r["symbol"] for r in found if r["rule"] == "fund_symbols"} == {"BTCUSDT"}
+    modes = await rows(
+        stack, "select data from analytics.events where type = 'system.mode_changed'"
+    )
+    told = [json.loads(r["data"]) for r in modes]
+    assert told and all(m["previous_mode"] != m["new_mode"] for m in told)
+
+
+async def test_a_person_asks_for_balance(stack: Stack) -> None:
+    stack.json("policy", "rebalance", "--reason=after the deposit")
+
+    async def balanced() -> bool:
+        found = await rows(
+            stack, "select data from analytics.events where type = 'portfolio.balance'"
+        )
+        return any("after the deposit" in json.loads(r["data"])["reasons"] for r in found)
+
+    await eventually(balanced, deadline=60, interval=0.3)
