@@ -94,7 +94,7 @@ def supervise(
 def _sight(process: Process, settings: AnalyticsSettings) -> Sight:
     names = [process_names(key) for key in settings.expected]
     others = [n.name for n in names if n in SERVICES and n != process.names]
-    peers = Peers(settings.mesh_target, others)
+    peers = Peers(settings.mesh_target, others, process.telemetry)
     process.on_stop(peers.close)
     return Sight(
         process=process,

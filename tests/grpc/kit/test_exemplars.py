@@ -57,7 +57,7 @@ class Measured:
         assert kind == OPENMETRICS
         return {
             sample.exemplar.labels["trace_id"]
-            for family in text_string_to_metric_families(text)
+            for family in text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
             for sample in family.samples
             if sample.exemplar is not None and "grpc_server_handling_seconds" in sample.name
         }
@@ -68,7 +68,7 @@ async def measured() -> AsyncIterator[Measured]:
     metrics = Metrics("sample")
     telemetry = Telemetry(service="sample", instance="1", version="0")
     server = grpc.aio.server(interceptors=interceptors(metrics, telemetry))
-    handlers = {"Say": grpc.unary_unary_rpc_method_handler(answer)}
+    handlers: dict[str, Any] = {"Say": grpc.unary_unary_rpc_method_handler(answer)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("t.Echo", handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

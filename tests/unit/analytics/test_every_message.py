@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message as Protobuf
 from hypothesis import HealthCheck, given, settings
@@ -26,7 +26,7 @@ _NUMBERS: dict[int, Any] = {
     FieldDescriptor.CPPTYPE_DOUBLE: st.floats(),
     FieldDescriptor.CPPTYPE_FLOAT: st.floats(width=32),
 }
-_TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
 
 def values(field: FieldDescriptor) -> Any:
@@ -40,7 +40,7 @@ def values(field: FieldDescriptor) -> Any:
 
 def fill(draw: st.DrawFn, message: Protobuf, depth: int = 3) -> None:
     """Fill a message with anything."""
-    described: Descriptor = message.DESCRIPTOR
+    described: Any = message.DESCRIPTOR
     if described.full_name == "google.protobuf.Timestamp":
         message.seconds = draw(st.integers(-62_135_596_800, 253_402_300_799))  # type: ignore[attr-defined]
         message.nanos = draw(st.integers(0, 999_999_999))  # type: ignore[attr-defined]

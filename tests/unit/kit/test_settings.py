@@ -43,7 +43,7 @@ def test_a_bad_secret_is_not_printed(
 def test_settings_are_frozen() -> None:
     settings = Sample()
     with pytest.raises(ValueError, match="frozen"):
-        settings.ai_batch_size = 1  # type: ignore[misc]
+        settings.ai_batch_size = 1
 
 
 class Unreadable(ProcessSettings):
