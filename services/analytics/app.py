@@ -10,6 +10,8 @@ from services.analytics.candles import CandleStore
 from services.analytics.consumers import NEVER_GIVE_UP, Sink
 from services.analytics.fund_loop import FundLoop
 from services.analytics.health_score import HealthScore
+from services.analytics.learning.views import LearningViews
+from services.analytics.learning.wiring import learner
 from services.analytics.ledger_checks import LedgerChecks
 from services.analytics.ledger_spans import LedgerSpans
 from services.analytics.metrics import AnalyticsMetrics
@@ -92,6 +94,7 @@ def build_with(settings: AnalyticsSettings) -> Build:
             policy_changed=changed.set,
             ask_rebalance=requests.ask,
             alerts=supervision.alerts,
+            learning=LearningViews(database),
         )
         return [(rpc.add_AnalyticsServiceServicer_to_server, servicer)]
 
@@ -123,6 +126,7 @@ async def _run_ledger(
     await _start_sinks(process, settings, bus, store, sight, metrics, fund)
     await _start_candles(process, settings, bus, database)
     process.spawn("ledger-checks", LedgerChecks(database, process.clock, metrics).run())
+    process.spawn("learning", learner(process, settings, database, bus, metrics).run())
     relay = OutboxRelay(database, bus, subjects.EVENTS.name, telemetry=process.telemetry)
 
     async def flush() -> None:

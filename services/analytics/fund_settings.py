@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from services.analytics.core.fund.hfos import HfosLimits
 from services.analytics.core.fund.memory import LONGEST_HOURS
@@ -37,7 +37,6 @@ class FundSettings(ProcessSettings):
     """True: the portfolio is balanced."""
     pal_enabled: bool = False
     """True: winners are amplified."""
-    clm_enabled: bool = False
     signal_share: Annotated[float, BeforeValidator(_share)] = Field(default=0.05, ge=0, le=1)
     """Share of candles that may become signals, or the name of a fund mode."""
     max_positions: int = Field(default=10, ge=1, le=200)
@@ -60,15 +59,6 @@ class FundSettings(ProcessSettings):
     """Market time that drawdown looks back."""
     hfos_relax_minutes: int = Field(default=15, ge=1)
     """Market time after which a mode gives way to the next milder one."""
-
-    @field_validator("clm_enabled")
-    @classmethod
-    def _only_what_exists(cls, enabled: bool) -> bool:
-        if enabled:
-            raise ValueError(
-                "continuous learning (CLM) is not part of this version; set it to false"
-            )
-        return enabled
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from services.kit.metrics import Metrics
 
 
@@ -59,4 +61,24 @@ class AnalyticsMetrics:
         )
         self.market_age = metrics.gauge(
             "market_age_seconds", "Seconds since market time moved last, by the wall clock."
+        )
+
+
+class LearningMetrics:
+    """What `/metrics` shows of the models' results and of the learning loop."""
+
+    def __init__(self, metrics: Metrics, errors: Any) -> None:
+        """`errors` is the service's own counter."""
+        self.errors = errors
+        self.judged = metrics.counter(
+            "learning_samples_judged_total", "Outcomes of single models that became known."
+        )
+        self.drift = metrics.gauge(
+            "drift_detected", "1 while the active artifact sees or says other than it did."
+        )
+        self.retrainings = metrics.gauge(
+            "retrainings_triggered_total", "Trainings asked for, ever."
+        )
+        self.given_up = metrics.gauge(
+            "learning_given_up", "1 after too many failed trainings in a row."
         )

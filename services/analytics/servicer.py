@@ -15,8 +15,10 @@ from quantum.analytics.v1 import report_pb2
 from services.analytics import servicer_replies as replies
 from services.analytics.alert_store import AlertStore
 from services.analytics.core.performance import total
+from services.analytics.learning.views import LearningViews
 from services.analytics.policy_store import PolicyStore
 from services.analytics.servicer_alerts import AlertRpcs
+from services.analytics.servicer_learning import LearningRpcs, learning_state
 from services.analytics.servicer_policy import PolicyRpcs, database_errors
 from services.analytics.servicer_report import ReportDesk
 from services.analytics.settings import AnalyticsSettings
@@ -32,7 +34,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _DEFAULT_PAGE = 50
 
 
-class AnalyticsServicer(AlertRpcs, PolicyRpcs, rpc.AnalyticsServiceServicer):
+class AnalyticsServicer(AlertRpcs, LearningRpcs, PolicyRpcs, rpc.AnalyticsServiceServicer):
     """Answers from PostgreSQL and from this replica's view of the system's health."""
 
     def __init__(
@@ -46,8 +48,10 @@ class AnalyticsServicer(AlertRpcs, PolicyRpcs, rpc.AnalyticsServiceServicer):
         policies: PolicyStore,
         policy_changed: Callable[[], None],
         ask_rebalance: Callable[[str, str, str], Awaitable[int]],
+        learning: LearningViews,
         alerts: AlertStore,
     ) -> None:
+        self._learning = learning
         self._policies = policies
         self._policy_changed = policy_changed
         self._ask_rebalance = ask_rebalance
@@ -81,11 +85,12 @@ class AnalyticsServicer(AlertRpcs, PolicyRpcs, rpc.AnalyticsServiceServicer):
                 total_value_usd=float(self._watch.portfolio.total_value),
                 positions_count=len(self._watch.portfolio.positions),
             ),
-            learning_state=pb.LearningState(samples_collected=self._watch.samples),
+            learning_state=learning_state(self._watch.learning, self._watch.samples),
             metrics=pb.HealthMetrics(
                 health_checks=self._watch.checks,
                 events_recorded=sum(sink.recorded for sink in self._watch.sight.sinks),
                 auto_restarts=self._watch.auto_restarts,
+                retrainings_triggered=self._watch.learning.state.triggered,
             ),
             alerts=replies.alerts(self._watch.current_alerts(view), self._watch.stored),
             timestamp=self._now(),

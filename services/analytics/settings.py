@@ -6,6 +6,7 @@ from pydantic import Field, field_validator
 
 from services.analytics.alert_settings import AlertSettings
 from services.analytics.fund_settings import FundSettings
+from services.analytics.learning_settings import LearningSettings
 from services.catalog.processes import process
 from services.kit.db_login import Login
 from services.kit.settings import OptionalPath
@@ -14,7 +15,7 @@ _BACKLOG = 8
 """A batch is this much larger when the sink is behind."""
 
 
-class AnalyticsSettings(AlertSettings, FundSettings):
+class AnalyticsSettings(AlertSettings, FundSettings, LearningSettings):
     """What analytics needs to know."""
 
     analytics_postgres_url: str = "postgresql://analytics@127.0.0.1:5432/quantum_trader"

@@ -14,6 +14,8 @@ from services.analytics.core.alerts import LedgerState, RiskNotice, Severity
 from services.analytics.core.performance import Result
 from services.analytics.core.portfolio import Portfolio, value
 from services.analytics.core.trades import Trade
+from services.analytics.learning.store import Progress
+from services.analytics.learning.views import LearningViews
 from services.analytics.rows import anchor_from_row, mark_from_row, trade_from_row
 from services.kit.db import Database
 from services.trade.times import from_datetime, to_datetime
@@ -187,6 +189,10 @@ class Views:
         ]
         more = len(rows) > limit
         return page, Cursor(page[-1].time, page[-1].event_id) if more else None
+
+    async def learning(self) -> Progress:
+        """Return how far learning is."""
+        return await LearningViews(self._database).progress()
 
     async def samples(self) -> int:
         """Return how many predictions were recorded."""

@@ -16,6 +16,7 @@ from services.analytics.core.portfolio import Portfolio
 from services.analytics.core.standing import Bounds, Trading, standing
 from services.analytics.health_reads import HealthReads
 from services.analytics.health_store import HealthStore
+from services.analytics.learning.store import Progress
 from services.analytics.metrics import AnalyticsMetrics
 from services.analytics.recovery import Recovery
 from services.analytics.sight import Sight
@@ -80,6 +81,7 @@ class HealthWatch:
         self.ledger = LedgerState()
         self.portfolio = Portfolio(wallet_balance=Decimal(0), positions=(), time=0)
         self.samples = 0
+        self.learning = Progress()
         self.stored: Sequence[Any] = ()
         """Rows of the alerts that are stored as open, those of Alertmanager too."""
         self.checks = 0
@@ -131,6 +133,7 @@ class HealthWatch:
             async with asyncio.timeout(_DATABASE_SECONDS):
                 self.portfolio = await self._views.portfolio()
                 self.samples = await self._views.samples()
+                self.learning = await self._views.learning()
                 self.ledger = await self._views.ledger_state()
                 self.stored = await self._alert_store.open_rows()
                 self._fresh_until = self._process.clock.monotonic() + _FRESH_SECONDS

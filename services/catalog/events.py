@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from google.protobuf.message import Message
 from quantum.ai.v1 import registry_pb2, signal_pb2, universe_pb2
-from quantum.analytics.v1 import alerts_pb2, policy_pb2
+from quantum.analytics.v1 import alerts_pb2, learning_pb2, policy_pb2
 from quantum.analytics.v1 import events_pb2 as analytics_pb2
 from quantum.exec_risk.v1 import events_pb2 as exec_risk_pb2
 from quantum.ops.v1 import operations_service_pb2
@@ -40,6 +40,9 @@ PORTFOLIO_BALANCE = "portfolio.balance"
 PROFIT_AMPLIFICATION = "profit.amplification"
 MODEL_PROMOTED = "model.promoted"
 MODEL_ROLLED_BACK = "model.rolled_back"
+LEARNING_EVENT = "learning.event"
+MODEL_DRIFT_DETECTED = "model.drift_detected"
+TRAINING_PROGRESS = "training.progress"
 UNIVERSE_OPPORTUNITY = "universe.opportunity"
 REGIME_CHANGED = "regime.changed"
 SYSTEM_ALERT = "system.alert"
@@ -78,6 +81,9 @@ MESSAGES: dict[str, type[Message]] = {
     PROFIT_AMPLIFICATION: policy_pb2.ProfitAmplification,
     MODEL_PROMOTED: registry_pb2.ModelPromoted,
     MODEL_ROLLED_BACK: registry_pb2.ModelRolledBack,
+    LEARNING_EVENT: learning_pb2.LearningEvent,
+    MODEL_DRIFT_DETECTED: learning_pb2.ModelDriftDetected,
+    TRAINING_PROGRESS: learning_pb2.TrainingProgress,
     UNIVERSE_OPPORTUNITY: universe_pb2.UniverseOpportunity,
     REGIME_CHANGED: universe_pb2.RegimeChanged,
     SYSTEM_ALERT: alerts_pb2.SystemAlert,

@@ -49,17 +49,20 @@ ANALYTICS = Process(
 VENUE = Process(
     "venue", "paper-venue", "paper_venue", "quantum.ops.v1.OperationsService", "paper_venue"
 )
+TRAINER = Process("trainer", "trainer", "trainer", "quantum.ops.v1.OperationsService", "trainer")
 
 SERVICES = (AI, EXEC_RISK, ANALYTICS)
 """The services behind the gateway."""
 PROCESSES = (*SERVICES, VENUE)
-"""Every process of our own."""
+"""Every process of our own that a system always has."""
+ON_DEMAND = (TRAINER,)
+"""Those that run only where they are asked for."""
 
 
 def process(key: str) -> Process:
     """Return the process with this key or name; KeyError names what exists."""
-    for candidate in PROCESSES:
+    for candidate in (*PROCESSES, *ON_DEMAND):
         if key in (candidate.key, candidate.name):
             return candidate
-    known = ", ".join(p.key for p in PROCESSES)
+    known = ", ".join(p.key for p in (*PROCESSES, *ON_DEMAND))
     raise KeyError(f"no process {key!r}; there are {known}")

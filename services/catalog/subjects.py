@@ -66,7 +66,15 @@ MODELS = Stream(
     discard_new=True,
 )
 """The object store `models`: model artifacts."""
-STREAMS = (MARKET, EVENTS, LIVE, DEADLETTER, COMMANDS, POLICY, MODES, MODELS)
+TRAINING = Stream(
+    "OBJ_training",
+    ("$O.training.C.>", "$O.training.M.>"),
+    max_age_seconds=7 * 86_400,
+    max_messages_per_subject=1_000_000,
+    max_bytes=2 << 30,
+)
+"""The object store `training`: candles for the trainer's jobs, for a week."""
+STREAMS = (MARKET, EVENTS, LIVE, DEADLETTER, COMMANDS, POLICY, MODES, MODELS, TRAINING)
 
 ALL_CANDLES = "quantum.market.candle.>"
 ALL_EVENTS = "quantum.events.>"
@@ -87,8 +95,16 @@ SHADOW_MODEL = "$KV.policy.model.shadow"
 """Pointer to the artifact that answers beside it."""
 MODELS_BUCKET = "models"
 """Object store of model artifacts."""
+TRAINING_BUCKET = "training"
+"""Object store of the candles that jobs of the trainer are given."""
 TRAIN_COMMANDS = "quantum.commands.train.>"
 """Jobs of the trainer."""
+TRAINER_CONSUMER = "trainer"
+"""Durable consumer on COMMANDS from which the trainer takes its jobs."""
+ALL_TRAINING_PROGRESS = "quantum.live.training.progress.>"
+"""What the trainer tells of its job."""
+ALL_TRAINING_CANCELS = "quantum.live.training.cancel.>"
+"""What the trainer is to stop."""
 ALL_RECOVERIES_ASKED = "quantum.live.recovery.asked.>"
 ALL_RECOVERIES_DONE = "quantum.live.recovery.done.>"
 ALL_ROUNDS_OBSERVED = "quantum.live.round.observed.>"
@@ -200,6 +216,21 @@ def recovery_done(service: str) -> str:
 def round_observed(account: str) -> str:
     """Subject on which analytics answers a decided round."""
     return f"quantum.live.round.observed.{account}"
+
+
+def train_command(job_id: str) -> str:
+    """Subject of one job of the trainer."""
+    return f"quantum.commands.train.{job_id}"
+
+
+def training_progress(job_id: str) -> str:
+    """Subject on which the trainer tells how far a job is."""
+    return f"quantum.live.training.progress.{job_id}"
+
+
+def training_cancel(job_id: str) -> str:
+    """Subject on which a job is cancelled."""
+    return f"quantum.live.training.cancel.{job_id}"
 
 
 def deadletter(stream: str, consumer: str) -> str:

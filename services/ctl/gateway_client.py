@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from quantum.ai.v1 import ai_service_pb2 as ai_pb
 from quantum.ai.v1 import ai_service_pb2_grpc as ai_rpc
 from quantum.ai.v1 import registry_pb2, signal_pb2
-from quantum.analytics.v1 import alerts_pb2, report_pb2
+from quantum.analytics.v1 import alerts_pb2, learning_pb2, report_pb2
 from quantum.analytics.v1 import analytics_service_pb2 as analytics_pb
 from quantum.analytics.v1 import analytics_service_pb2_grpc as analytics_rpc
 from quantum.exec_risk.v1 import exec_risk_service_pb2 as exec_pb
@@ -177,6 +177,22 @@ class GatewayClient:
         return [
             ParseDict(MessageToDict(event.data), signal_pb2.Signal()) for event in answer.events
         ]
+
+    async def model_results(self, window: str) -> learning_pb2.GetModelPerformanceResponse:
+        """Return what came of the models' predictions within 24h, 7d or 30d."""
+        request = learning_pb2.GetModelPerformanceRequest(window=window)
+        answer: learning_pb2.GetModelPerformanceResponse = (
+            await self._analytics.GetModelPerformance(request, timeout=ANSWER_SECONDS)
+        )
+        return answer
+
+    async def retrain(self, reason: str, request_id: str) -> learning_pb2.TriggerRetrainingResponse:
+        """Ask for a training."""
+        request = learning_pb2.TriggerRetrainingRequest(reason=reason, request_id=request_id)
+        answer: learning_pb2.TriggerRetrainingResponse = await self._analytics.TriggerRetraining(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer
 
     async def policy(self, version: int = 0, history: int = 0) -> analytics_pb.GetPolicyResponse:
         """Return a version of the fund's policy, the newest for 0, and the history."""

@@ -14,6 +14,15 @@ from services.kit.settings import ENVIRONMENT
 Names = Annotated[tuple[str, ...], NoDecode]
 
 
+class SystemSettings(BaseSettings):
+    """What runs besides that which a system always has."""
+
+    model_config = ENVIRONMENT
+
+    trainer: bool = False
+    """True: `qt up` starts the trainer too, which continuous learning needs."""
+
+
 class GatewaySettings(BaseSettings):
     """How the front door is built. The environment name is the field's, in upper case."""
 

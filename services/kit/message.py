@@ -81,6 +81,11 @@ class Delivery(Message):
         """Done; it does not come again."""
         await self._answer(b"+ACK")
 
+    async def working(self) -> None:
+        """Still at it: the time within which it must be settled begins anew."""
+        if not self.settled and self.settle is not None:
+            await self.settle(b"+WPI")
+
     async def nak(self, delay_seconds: float) -> None:
         """Not now; it comes again after the delay, perhaps to another worker."""
         await self._answer(b"-NAK " + json.dumps({"delay": int(delay_seconds * 1e9)}).encode())

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.catalog import events, subjects
-from services.catalog.processes import PROCESSES, SERVICES
+from services.catalog.processes import ON_DEMAND, PROCESSES, SERVICES
 from services.ctl import policy
 from services.ctl.render import descriptor
 
@@ -45,7 +45,7 @@ def test_what_changes_something_needs_more_than_the_loopback_gives() -> None:
 
 
 def test_names_are_those_of_the_catalog() -> None:
-    keys = {process.key for process in PROCESSES}
+    keys = {process.key for process in (*PROCESSES, *ON_DEMAND)}
     assert set(TABLE.identities) <= keys | {policy.GATEWAY}
     assert set(TABLE.bus) <= keys
     streams = {stream.name for stream in subjects.STREAMS}

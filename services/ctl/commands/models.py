@@ -16,6 +16,7 @@ import typer
 from quantum.ai.v1 import registry_pb2
 from rich.progress import Progress
 
+from services.ctl.commands.learning import hits, retrain
 from services.ctl.commands.options import DEFAULT_HOME, HomeOption, JsonOption, answer
 from services.ctl.commands.report import performance
 from services.ctl.gateway_client import as_json, connected
@@ -37,6 +38,8 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(performance)
+app.command()(hits)
+app.command()(retrain)
 
 SHIPPED = Path(__file__).resolve().parents[2] / "ai" / "models"
 TRAINED = Path(".quantum/models")

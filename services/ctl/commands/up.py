@@ -18,7 +18,7 @@ from rich.console import Console
 from services.ctl.commands.options import DEFAULT_HOME, HomeOption
 from services.ctl.discovery import discovered
 from services.ctl.servers.command import ServerFailed, last_line
-from services.ctl.settings import GatewaySettings
+from services.ctl.settings import GatewaySettings, SystemSettings
 from services.ctl.supervisor.addresses import DEFAULT, Addresses
 from services.ctl.supervisor.control import Control, NotRunning, ask
 from services.ctl.supervisor.home import Home, Refused, read_json
@@ -102,6 +102,7 @@ async def _foreground(request: Request) -> None:
             mesh=request.mesh,
             collector=settings.load(settings.ProcessSettings).otel_exporter_otlp_endpoint,
             gateway=await asyncio.to_thread(discovered, settings.load(GatewaySettings)),
+            trainer=settings.load(SystemSettings).trainer,
         )
         topology = Topology(home=home, addresses=addresses, options=options)
         await supervise(Supervisor(home=home, topology=topology), Console())

@@ -86,13 +86,14 @@ class Supervisor:
         # Envoy checks the bootstrap while the servers start; endpoints are known from the outset.
         door = await asyncio.to_thread(self.topology.gateway)
         self._tending_door = asyncio.create_task(self._tend_door(), name="credentials")
-        await self._end_unknown([*self.topology.backing(), venue, *units, *sidecars, door])
+        wanted = self.topology.on_demand()
+        await self._end_unknown([*self.topology.backing(), venue, *units, *sidecars, door, *wanted])
         for unit in (*self.topology.backing(), venue, *sidecars, door):
             self._watch(unit)
         await self._answered(self.topology.nats.name)
         await streams.declare(self.topology.nats.url, self.topology.operator)
         self._recovering = asyncio.create_task(self._recoveries.run(), name="recoveries")
-        for unit in units:
+        for unit in (*units, *wanted):
             if unit.service not in database.OWNERS:
                 self._watch(unit)
         await self._answered(self.topology.postgres.name)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, VENUE, Process
+from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, TRAINER, VENUE, Process
 from services.catalog.processes import process as process_of
 from services.ctl import policy
 from services.ctl.render import gateway
@@ -75,6 +75,8 @@ class Options:
     collector: str = ""
     """OTLP collector that gets every span too; Jaeger, where it is found, when empty."""
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
+    trainer: bool = False
+    """Whether the trainer runs too."""
 
 
 class Topology:
@@ -182,6 +184,16 @@ class Topology:
         if self._options.speed is not None:
             environment["VENUE_SPEED"] = f"{self._options.speed:g}"
         return self._own_unit(VENUE, VENUE.key, environment, VENUE_STAGE, f"http://{address}")
+
+    def on_demand(self) -> list[Unit]:
+        """What runs only where it is asked for: the trainer."""
+        if not self._options.trainer:
+            return []
+        settings = {
+            "DRAIN_DELAY_SECONDS": "0",
+            "TRAINER_FOLDER": str(self.home.root / "trainer"),
+        }
+        return [self._own_unit(TRAINER, TRAINER.key, settings, PARTS, "")]
 
     def service(self, process: Process, number: int, of: int) -> Unit:
         """Replica `number` (from 1) of a service of which `of` run."""

@@ -67,10 +67,10 @@ def train(
     from services.lab.training import data as candles
     from services.lab.training import run
     from services.lab.training.boosters import BoosterPlan
-    from services.lab.training.labels import LabelRule
     from services.lab.training.members import NETWORKS, TREES, MemberPlan, NetPlan, have_torch
     from services.lab.training.plan import TrainingPlan
     from services.lab.training.trades import read_funding
+    from services.trade.barrier_label import LabelRule
 
     console = Console()
     if quick:

@@ -13,8 +13,8 @@ from services.ai.core.ensemble import threshold_for
 from services.lab.training import scores
 from services.lab.training.artifact import Artifact
 from services.lab.training.data import Series
-from services.lab.training.labels import LabelRule, label_moves
 from services.lab.training.shelf import GRAPH, Shelved
+from services.trade.barrier_label import LabelRule, label_moves
 from services.trade.times import timeframe_ms
 
 _BATCH = 256

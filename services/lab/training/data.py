@@ -14,7 +14,7 @@ import onnx
 import onnxruntime as ort
 
 from services.lab.training.features import WINDOW
-from services.lab.training.labels import LabelRule, label_moves
+from services.trade.barrier_label import LabelRule, label_moves
 from services.trade.times import timeframe_ms
 
 BATCH = 256

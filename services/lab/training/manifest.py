@@ -22,6 +22,7 @@ from services.lab.training.walk_forward import ENSEMBLE
 from services.trade.ids import digest
 from services.trade.times import timeframe_ms
 
+_PERCENTILES = 101
 LIBRARIES = ("lightgbm", "xgboost-cpu", "onnx", "onnxruntime", "onnxscript", "numpy")
 
 
@@ -73,6 +74,7 @@ def write_manifest(
         "libraries": {name: library_version(name) for name in libraries}
         | {"python": platform.python_version()},
         "confidence_quantiles": {str(s): round(q, 6) for s, q in evidence.quantiles.items()},
+        "reference": _reference(series, rows, evidence),
         "high_volatility_atr": round(evidence.high_volatility_atr, 8),
         "calibration": {name: _calibration(evidence, name) for name in (*members.models, ENSEMBLE)},
         "metrics": {
@@ -85,6 +87,22 @@ def write_manifest(
             "held_out": _held_out(unseen, evidence) if unseen else {},
         },
         "command": command,
+    }
+
+
+def _reference(series: Sequence[Series], rows: Rows, evidence: Evidence) -> dict[str, list[float]]:
+    """Return the percentiles of what is watched for drift, from the least to the largest value."""
+    closes = [one.bars[:, 3] for one in series]
+    returns = np.concatenate([close[1:] / close[:-1] - 1.0 for close in closes])
+    watched = {
+        "confidence": scores.confidence(evidence.measured.predictions[ENSEMBLE]),
+        "return": returns,
+        "atr": rows.atr_fraction.astype(np.float64),
+    }
+    places = np.linspace(0.0, 1.0, _PERCENTILES)
+    return {
+        name: [round(float(x), 9) for x in np.quantile(values, places)]
+        for name, values in watched.items()
     }
 
 

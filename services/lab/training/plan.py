@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from services.lab.training.labels import LabelRule
 from services.lab.training.members import MemberPlan
+from services.trade.barrier_label import LabelRule
 
 
 @dataclass(frozen=True, slots=True)

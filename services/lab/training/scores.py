@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from services.lab.training.labels import DOWN, FLAT, UP
+from services.trade.barrier_label import DOWN, FLAT, UP
 
 Probabilities = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]

@@ -23,7 +23,7 @@ from services.lab.training.artifact import (
     check_rows,
     generated_windows,
 )
-from services.lab.training.labels import LabelRule
+from services.trade.barrier_label import LabelRule
 
 MANIFEST, GRAPH, GOLDEN, REPORT = "manifest.json", "model.onnx", "golden.npz", "report.html"
 _NEEDED = (MANIFEST, GRAPH, GOLDEN)

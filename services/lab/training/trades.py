@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from services.lab.training import scores
 from services.lab.training.baselines import ALWAYS_HOLD
-from services.lab.training.labels import UP
 from services.lab.training.walk_forward import Measured
+from services.trade.barrier_label import UP
 
 _DAY_MS = 86_400_000
 _RESAMPLES = 500

@@ -47,7 +47,10 @@ class Replica:
         self.ai: Any = rpc.AiServiceStub(channel)
 
     async def deploy(
-        self, version: str, stage: registry_pb2.Stage.ValueType = registry_pb2.STAGE_ACTIVE, **more: Any
+        self,
+        version: str,
+        stage: registry_pb2.Stage.ValueType = registry_pb2.STAGE_ACTIVE,
+        **more: Any,
     ) -> pb.DeployModelResponse:
         request = pb.DeployModelRequest(
             version=version, stage=stage, reason="test", request_id="r1", **more

@@ -22,6 +22,7 @@ from services.analytics.core.report import Flows, Report, make
 from services.analytics.core.spans import Span
 from services.analytics.core.trades import Trade, TradeStatus
 from services.analytics.core.truth import TradeTruth
+from services.analytics.learning.views import LearningViews
 from services.analytics.metrics import AnalyticsMetrics
 from services.analytics.policy_store import PolicyStore
 from services.analytics.rebalance_requests import RebalanceRequests
@@ -177,6 +178,7 @@ async def served(free_port: int) -> AsyncIterator[Running]:
             policy_changed=asyncio.Event().set,
             ask_rebalance=RebalanceRequests(database, enabled=True).ask,
             alerts=supervision.alerts,
+            learning=LearningViews(database),
         )
         return [(rpc.add_AnalyticsServiceServicer_to_server, servicer)]
 

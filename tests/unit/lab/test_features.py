@@ -12,7 +12,7 @@ import pytest
 from services.lab.training.artifact import generated_windows, odd_windows
 from services.lab.training.data import FeatureReader, make_rows, read_series
 from services.lab.training.features import FEATURES, WINDOW, build_features
-from services.lab.training.labels import LabelRule
+from services.trade.barrier_label import LabelRule
 from tests.unit.lab.generated_series import generated_series
 from tests.unit.lab.reference_features import reference
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from services.lab.training.labels import DOWN, FLAT, UP, LabelRule, label_moves
 from services.lab.training.scores import direction_auc, log_loss
 from services.lab.training.walk_forward import folds
+from services.trade.barrier_label import DOWN, FLAT, UP, LabelRule, label_moves
 
 RULE = LabelRule(horizon=3, cost=0.001, atr_multiple=1.5)
 Bar = tuple[float, float, float, float]

@@ -15,9 +15,9 @@ from services.ai.artifact import load
 from services.lab.training import artifact, run
 from services.lab.training.boosters import BoosterPlan
 from services.lab.training.command import train
-from services.lab.training.labels import LabelRule
 from services.lab.training.members import TREES, MemberPlan, NetPlan, have_torch
 from services.lab.training.plan import TrainingPlan
+from services.trade.barrier_label import LabelRule
 from tests.unit.lab.generated_series import generated_series, write_csv
 
 PLAN = TrainingPlan(

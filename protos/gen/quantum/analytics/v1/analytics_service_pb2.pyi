@@ -55,16 +55,48 @@ class LearningState(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SAMPLES_COLLECTED_FIELD_NUMBER: _builtins.int
+    DRIFT_DETECTED_FIELD_NUMBER: _builtins.int
+    LAST_RETRAIN_TIME_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    OUTCOMES_KNOWN_FIELD_NUMBER: _builtins.int
     samples_collected: _builtins.float
     """Predictions that were recorded."""
+    drift_detected: _builtins.bool
+    """True while what the active models see or say differs from their training."""
+    stage: _builtins.str
+    """Where the loop stands, for example "IDLE" or "SHADOW"."""
+    job_id: _builtins.str
+    """Training or artifact that it is about."""
+    progress: _builtins.float
+    """Part of the running training that is done, 0 to 1."""
+    outcomes_known: _builtins.float
+    """Predictions whose outcome is known."""
+    @_builtins.property
+    def last_retrain_time(self) -> _timestamp_pb2.Timestamp:
+        """Market time at which the last new artifact was made; absent when none was."""
+
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why it stands there."""
+
     def __init__(
         self,
         *,
         samples_collected: _builtins.float = ...,
+        drift_detected: _builtins.bool = ...,
+        last_retrain_time: _timestamp_pb2.Timestamp | None = ...,
+        stage: _builtins.str = ...,
+        job_id: _builtins.str = ...,
+        progress: _builtins.float = ...,
+        reasons: _abc.Iterable[_builtins.str] | None = ...,
+        outcomes_known: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_retrain_time", b"last_retrain_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["samples_collected", b"samples_collected"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drift_detected", b"drift_detected", "job_id", b"job_id", "last_retrain_time", b"last_retrain_time", "outcomes_known", b"outcomes_known", "progress", b"progress", "reasons", b"reasons", "samples_collected", b"samples_collected", "stage", b"stage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -79,22 +111,26 @@ class HealthMetrics(_message.Message):
     HEALTH_CHECKS_FIELD_NUMBER: _builtins.int
     EVENTS_RECORDED_FIELD_NUMBER: _builtins.int
     AUTO_RESTARTS_FIELD_NUMBER: _builtins.int
+    RETRAININGS_TRIGGERED_FIELD_NUMBER: _builtins.int
     health_checks: _builtins.float
     """Health checks made."""
     events_recorded: _builtins.float
     """Events written to the ledger."""
     auto_restarts: _builtins.float
     """Restarts that were asked for and done."""
+    retrainings_triggered: _builtins.float
+    """Trainings asked for, ever."""
     def __init__(
         self,
         *,
         health_checks: _builtins.float = ...,
         events_recorded: _builtins.float = ...,
         auto_restarts: _builtins.float = ...,
+        retrainings_triggered: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_restarts", b"auto_restarts", "events_recorded", b"events_recorded", "health_checks", b"health_checks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_restarts", b"auto_restarts", "events_recorded", b"events_recorded", "health_checks", b"health_checks", "retrainings_triggered", b"retrainings_triggered"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,6 +5,7 @@ import warnings
 
 from quantum.analytics.v1 import alerts_pb2 as quantum_dot_analytics_dot_v1_dot_alerts__pb2
 from quantum.analytics.v1 import analytics_service_pb2 as quantum_dot_analytics_dot_v1_dot_analytics__service__pb2
+from quantum.analytics.v1 import learning_pb2 as quantum_dot_analytics_dot_v1_dot_learning__pb2
 from quantum.analytics.v1 import report_pb2 as quantum_dot_analytics_dot_v1_dot_report__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -81,6 +82,16 @@ class AnalyticsServiceStub:
                 '/quantum.analytics.v1.AnalyticsService/ListEvents',
                 request_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListEventsResponse.FromString,
+                _registered_method=True)
+        self.GetModelPerformance = channel.unary_unary(
+                '/quantum.analytics.v1.AnalyticsService/GetModelPerformance',
+                request_serializer=quantum_dot_analytics_dot_v1_dot_learning__pb2.GetModelPerformanceRequest.SerializeToString,
+                response_deserializer=quantum_dot_analytics_dot_v1_dot_learning__pb2.GetModelPerformanceResponse.FromString,
+                _registered_method=True)
+        self.TriggerRetraining = channel.unary_unary(
+                '/quantum.analytics.v1.AnalyticsService/TriggerRetraining',
+                request_serializer=quantum_dot_analytics_dot_v1_dot_learning__pb2.TriggerRetrainingRequest.SerializeToString,
+                response_deserializer=quantum_dot_analytics_dot_v1_dot_learning__pb2.TriggerRetrainingResponse.FromString,
                 _registered_method=True)
         self.ListAlerts = channel.unary_unary(
                 '/quantum.analytics.v1.AnalyticsService/ListAlerts',
@@ -176,6 +187,20 @@ class AnalyticsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetModelPerformance(self, request, context):
+        """GetModelPerformance returns what came of the models' predictions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TriggerRetraining(self, request, context):
+        """TriggerRetraining asks for a training of the models now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListAlerts(self, request, context):
         """ListAlerts returns alerts, the newest first: those that hold, or all.
         """
@@ -258,6 +283,16 @@ def add_AnalyticsServiceServicer_to_server(servicer, server):
                     servicer.ListEvents,
                     request_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListEventsRequest.FromString,
                     response_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListEventsResponse.SerializeToString,
+            ),
+            'GetModelPerformance': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetModelPerformance,
+                    request_deserializer=quantum_dot_analytics_dot_v1_dot_learning__pb2.GetModelPerformanceRequest.FromString,
+                    response_serializer=quantum_dot_analytics_dot_v1_dot_learning__pb2.GetModelPerformanceResponse.SerializeToString,
+            ),
+            'TriggerRetraining': grpc.unary_unary_rpc_method_handler(
+                    servicer.TriggerRetraining,
+                    request_deserializer=quantum_dot_analytics_dot_v1_dot_learning__pb2.TriggerRetrainingRequest.FromString,
+                    response_serializer=quantum_dot_analytics_dot_v1_dot_learning__pb2.TriggerRetrainingResponse.SerializeToString,
             ),
             'ListAlerts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAlerts,
@@ -529,6 +564,60 @@ class AnalyticsService:
             '/quantum.analytics.v1.AnalyticsService/ListEvents',
             quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListEventsRequest.SerializeToString,
             quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetModelPerformance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.analytics.v1.AnalyticsService/GetModelPerformance',
+            quantum_dot_analytics_dot_v1_dot_learning__pb2.GetModelPerformanceRequest.SerializeToString,
+            quantum_dot_analytics_dot_v1_dot_learning__pb2.GetModelPerformanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TriggerRetraining(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.analytics.v1.AnalyticsService/TriggerRetraining',
+            quantum_dot_analytics_dot_v1_dot_learning__pb2.TriggerRetrainingRequest.SerializeToString,
+            quantum_dot_analytics_dot_v1_dot_learning__pb2.TriggerRetrainingResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from quantum.analytics.v1 import alerts_pb2 as _alerts_pb2
 from quantum.analytics.v1 import analytics_service_pb2 as _analytics_service_pb2
+from quantum.analytics.v1 import learning_pb2 as _learning_pb2
 from quantum.analytics.v1 import report_pb2 as _report_pb2
 import abc as _abc_1
 
@@ -36,6 +37,10 @@ class AnalyticsServiceStub:
     """GetReport returns what a span of market time brought, and whether the books agree."""
     ListEvents: _aio.UnaryUnaryMultiCallable[_analytics_service_pb2.ListEventsRequest, _analytics_service_pb2.ListEventsResponse]
     """ListEvents returns ledger events, the newest first."""
+    GetModelPerformance: _aio.UnaryUnaryMultiCallable[_learning_pb2.GetModelPerformanceRequest, _learning_pb2.GetModelPerformanceResponse]
+    """GetModelPerformance returns what came of the models' predictions."""
+    TriggerRetraining: _aio.UnaryUnaryMultiCallable[_learning_pb2.TriggerRetrainingRequest, _learning_pb2.TriggerRetrainingResponse]
+    """TriggerRetraining asks for a training of the models now."""
     ListAlerts: _aio.UnaryUnaryMultiCallable[_alerts_pb2.ListAlertsRequest, _alerts_pb2.ListAlertsResponse]
     """ListAlerts returns alerts, the newest first: those that hold, or all."""
     AcknowledgeAlert: _aio.UnaryUnaryMultiCallable[_alerts_pb2.AcknowledgeAlertRequest, _alerts_pb2.AcknowledgeAlertResponse]
@@ -121,6 +126,22 @@ class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_analytics_service_pb2.ListEventsRequest, _abc.Awaitable[_analytics_service_pb2.ListEventsResponse]],
     ) -> _abc.Awaitable[_analytics_service_pb2.ListEventsResponse]:
         """ListEvents returns ledger events, the newest first."""
+
+    @_abc_1.abstractmethod
+    def GetModelPerformance(
+        self,
+        request: _learning_pb2.GetModelPerformanceRequest,
+        context: _aio.ServicerContext[_learning_pb2.GetModelPerformanceRequest, _abc.Awaitable[_learning_pb2.GetModelPerformanceResponse]],
+    ) -> _abc.Awaitable[_learning_pb2.GetModelPerformanceResponse]:
+        """GetModelPerformance returns what came of the models' predictions."""
+
+    @_abc_1.abstractmethod
+    def TriggerRetraining(
+        self,
+        request: _learning_pb2.TriggerRetrainingRequest,
+        context: _aio.ServicerContext[_learning_pb2.TriggerRetrainingRequest, _abc.Awaitable[_learning_pb2.TriggerRetrainingResponse]],
+    ) -> _abc.Awaitable[_learning_pb2.TriggerRetrainingResponse]:
+        """TriggerRetraining asks for a training of the models now."""
 
     @_abc_1.abstractmethod
     def ListAlerts(

@@ -11,6 +11,7 @@ barrier came first), 1 flat (neither came), 2 up.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ import numpy.typing as npt
 DOWN, FLAT, UP = 0, 1, 2
 CLASS_NAMES = ("down", "flat", "up")
 _OPEN, _HIGH, _LOW, _CLOSE = range(4)
+_ATR_BARS = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class LabelRule:
 def label_moves(
     bars: npt.NDArray[np.float64],
     ends: npt.NDArray[np.int64],
-    atr_fraction: npt.NDArray[np.float32],
+    atr_fraction: npt.NDArray[np.floating[Any]],
     rule: LabelRule,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Return (labels, moves) of the windows that end at rows `ends` of `bars` [L, 5].
@@ -65,3 +67,20 @@ def label_moves(
     moves = bars[ends + rule.horizon, _CLOSE] / entry - 1.0
     moves = np.where(labels == UP, barrier, np.where(labels == DOWN, -barrier, moves))
     return labels, moves
+
+
+def window_atr(bars: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the average true range of windows [N, L, 5] as fractions of their last close.
+
+    Wilder's mean over 14 bars seeded with the plain mean of the first 14, as the artifact's graph
+    computes it. ValueError for windows shorter than 15 bars.
+    """
+    if bars.shape[1] <= _ATR_BARS:
+        raise ValueError(f"{bars.shape[1]} bars are too few for an average of {_ATR_BARS} ranges")
+    previous = bars[:, :-1, _CLOSE]
+    high, low = bars[:, 1:, _HIGH], bars[:, 1:, _LOW]
+    ranges = np.maximum(high - low, np.maximum(np.abs(high - previous), np.abs(low - previous)))
+    average: npt.NDArray[np.float64] = ranges[:, :_ATR_BARS].mean(axis=1)
+    for step in range(_ATR_BARS, ranges.shape[1]):
+        average = average + (ranges[:, step] - average) / _ATR_BARS
+    return average / bars[:, -1, _CLOSE]

@@ -1,0 +1,50 @@
+"""Puts the learning loop together."""
+
+from __future__ import annotations
+
+from services.analytics.learning.jobs import Jobs
+from services.analytics.learning.learner import Learner
+from services.analytics.learning.model_calls import ModelCalls
+from services.analytics.learning.references import References
+from services.analytics.learning.store import LearningStore
+from services.analytics.learning.views import LearningViews
+from services.analytics.metrics import AnalyticsMetrics, LearningMetrics
+from services.analytics.settings import AnalyticsSettings
+from services.catalog import subjects
+from services.kit.bus import Bus
+from services.kit.db import Database
+from services.kit.lease import Lease
+from services.kit.objects import Objects
+from services.kit.process import Process
+from services.trade.barrier_label import LabelRule
+
+_LEASE_SECONDS = 10.0
+
+
+def learner(
+    process: Process,
+    settings: AnalyticsSettings,
+    database: Database,
+    bus: Bus,
+    metrics: AnalyticsMetrics,
+) -> Learner:
+    """Return the loop; it learns while this replica holds the lease `learning`."""
+    lease = Lease(database, "learning", process.instance, process.clock, ttl=_LEASE_SECONDS)
+    process.on_stop(lease.release)
+    models = ModelCalls(settings.mesh_target)
+    process.on_stop(models.close)
+    views, rule = LearningViews(database), LabelRule()
+    return Learner(
+        bus=bus,
+        clock=process.clock,
+        lease=lease,
+        store=LearningStore(database, lease, bucket_ms=settings.clm_bucket_minutes * 60_000),
+        views=views,
+        references=References(views, Objects(bus, subjects.MODELS_BUCKET)),
+        jobs=Jobs(bus=bus, views=views, settings=settings, rule=rule),
+        models=models,
+        settings=settings,
+        metrics=LearningMetrics(process.metrics, metrics.errors),
+        rule=rule,
+        degraded=process.degraded,
+    )

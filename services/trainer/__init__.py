@@ -1,0 +1,1 @@
+"""Training as a worker: takes jobs from the bus, makes artifacts, tells how far it is."""
