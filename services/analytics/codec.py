@@ -41,8 +41,6 @@ from services.trade.position import ExitReason, PositionSide
 from services.trade.times import DAY_MS
 
 _FIRST_TIME = 45 * 365 * DAY_MS
-_BEGINNING = 1000
-"""Market time of what holds before all markets: the first policy."""
 _LAST_TIME = 130 * 365 * DAY_MS
 """Market times outside of about 2014 to 2099 are errors of the publisher."""
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -104,7 +102,7 @@ def _market_time(message: Message) -> int:
         time = message.market_time
     except ValueError as error:
         raise Unreadable(str(error)) from error
-    if time != _BEGINNING and not _FIRST_TIME <= time <= _LAST_TIME:
+    if not _FIRST_TIME <= time <= _LAST_TIME:
         raise Unreadable(f"market time {time} is impossible")
     return time
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,6 +19,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from services.ai.artifact import active_folder
+from services.ai.settings import SHIPPED_MODELS
 from services.catalog.processes import SERVICES
 from services.trade import ids
 from services.trade.times import from_datetime
@@ -279,3 +283,65 @@ async def test_commands_answer_in_json(stack: Stack, command: str) -> None:
     await stack.until_closed(1, DEADLINE)
     answer = stack.json(command)
     assert isinstance(answer, list if command != "pnl" and command != "ps" else dict)
+
+
+async def test_a_model_is_shadowed_promoted_and_rolled_back_while_signals_flow(
+    stack: Stack, tmp_path: Path
+) -> None:
+    """Incident 105: all replicas switch at one candle, and back, and every answer says whose it is.
+
+    No candle is answered twice or not at all; what the shadow says is recorded and counts nothing.
+    """
+    first = active_folder(SHIPPED_MODELS)
+    folder = tmp_path / "drill-1"
+    shutil.copytree(first, folder)
+    manifest = json.loads((folder / "manifest.json").read_text()) | {"version": "drill-1"}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert stack.json("models", "add", str(folder)) == {"version": "drill-1", "stored": True}
+
+    async def seen(query: str, *arguments: object) -> bool:
+        async with stack.database() as connection:
+            return bool(await connection.fetchval(query, *arguments))
+
+    shadowed = (
+        "select count(*) from analytics.events where type = 'prediction'"
+        " and data ->> 'model_version' = 'drill-1' and (data ->> 'shadow')::bool"
+    )
+    answered = (
+        "select count(*) from analytics.predictions where model_version = $1 and candle_open >= $2"
+    )
+    stack.json("models", "deploy", "drill-1", "--reason", "drill")
+    await eventually(lambda: seen(shadowed), deadline=30)
+    told = stack.json("models", "deploy", "drill-1", "--stage", "active", "--reason", "drill")
+    switch = datetime.fromisoformat(told["pointer"]["effective_from"])
+    await eventually(lambda: seen(answered, "drill-1", switch), deadline=30)
+    health = await stack.health("ai")
+    assert (health["status"], health["model_version"]) == ("healthy", "drill-1")
+    told = stack.json("models", "rollback", "--reason", "drill")
+    back = datetime.fromisoformat(told["pointer"]["effective_from"])
+    assert told["pointer"]["rolled_back_version"] == "drill-1"
+    await eventually(lambda: seen(answered, first.name, back), deadline=30)
+    await eventually(lambda: _each_candle_once(stack, first.name, switch, back), deadline=15)
+
+
+async def _each_candle_once(stack: Stack, first: str, switch: datetime, back: datetime) -> bool:
+    minute = timedelta(minutes=1)
+    begin, end = switch - 5 * minute, back + minute
+    async with stack.database() as connection:
+        rows = await connection.fetch(
+            "select symbol, candle_open, model_version from analytics.predictions"
+            " where candle_open >= $1 and candle_open < $2",
+            begin,
+            end,
+        )
+        told = await connection.fetch(
+            "select type from analytics.events where type like 'model.%ed' and timestamp >= $1",
+            begin,
+        )
+    symbols = {row["symbol"] for row in rows}
+    assert len(rows) == len(symbols) * ((end - begin) // minute)
+    for row in rows:
+        held = switch <= row["candle_open"] + minute < back
+        assert row["model_version"] == ("drill-1" if held else first), row
+    assert {row["type"] for row in told} >= {"model.promoted", "model.rolled_back"}
+    return True

@@ -22,6 +22,7 @@ from services.analytics.core.report import Flows, Report, make
 from services.analytics.core.spans import Span
 from services.analytics.core.trades import Trade, TradeStatus
 from services.analytics.core.truth import TradeTruth
+from services.analytics.learning.store import Progress
 from services.analytics.learning.views import LearningViews
 from services.analytics.metrics import AnalyticsMetrics
 from services.analytics.policy_store import PolicyStore
@@ -90,6 +91,9 @@ class StubViews(Views):
 
     async def samples(self) -> int:
         return 12
+
+    async def learning(self) -> Progress:
+        return Progress()
 
     async def ledger_state(self) -> LedgerState:
         return LedgerState(rejected_last_hour=1, last_rejection="unknown event type 'x'")

@@ -57,7 +57,7 @@ class Guarded:
             found: list[Any] = []
             context = bus.client.jetstream(timeout=5)
             state = (await context.stream_info(stream)).state
-            for sequence in range(state.first_seq, state.last_seq + 1):
+            for sequence in range(max(state.first_seq, 1), state.last_seq + 1):
                 message = await context.get_msg(stream, sequence)
                 if message.subject == subject:
                     found.append(message)

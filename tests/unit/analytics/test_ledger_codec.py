@@ -197,12 +197,3 @@ def test_a_fact_that_means_nothing_is_refused(message: Protobuf, reason: str) ->
     """Incident 68: a payload that breaks its meaning is an error, never half applied."""
     with pytest.raises(Unreadable, match=reason):
         to_event(delivered(outgoing(message)))
-
-
-def test_only_the_beginning_of_all_markets_is_an_early_time() -> None:
-    """Incident 79: a time in seconds is an error; the first policy's own time is none."""
-    sent = outgoing(round_decided(MAY, wallet="1"))
-    assert to_event(with_header(subjects.HEADER_TIME, "1000")(sent)).time == 1000
-    for early in ("1", "999", "1001", str(MAY // 1000)):
-        with pytest.raises(Unreadable, match="impossible"):
-            to_event(with_header(subjects.HEADER_TIME, early)(sent))
