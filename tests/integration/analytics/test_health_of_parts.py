@@ -120,7 +120,7 @@ async def test_two_replicas_tell_of_a_change_once(
         await soon(partial(_status_is, database, "DOWN"))
         for status in ("HEALTHY", "DEGRADED", "HEALTHY"):
             await beat(bus, AI.name, status)
-            await soon(partial(_status_is, database, status), 1)
+            await soon(partial(_status_is, database, status), 5)
         assert await count(ledger_dsn, _TOLD) == 4
 
 
