@@ -12,7 +12,6 @@ from services.analytics.__main__ import describe
 from services.analytics.partitions import month_of, next_month, partition_name
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.views import BadToken, Cursor, read_token
-from services.kit.settings import describe as describe_errors
 
 
 def test_the_guides_names_and_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,16 +22,6 @@ def test_the_guides_names_and_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.analytics_flush_interval == 10.0
     assert found.heartbeat_timeout_seconds == 15.0
     assert found.expected == ("ai", "exec_risk", "analytics")
-
-
-def test_a_layer_that_does_not_exist_cannot_be_switched_on(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("CLM_ENABLED", "true")
-    with pytest.raises(ValidationError) as failure:
-        AnalyticsSettings(_env_file=None)
-    (line,) = describe_errors(failure.value)
-    assert line.startswith("setting CLM_ENABLED: ") and "is not part of this version" in line
 
 
 def test_the_first_policy_says_what_the_limits_of_the_services_say(
