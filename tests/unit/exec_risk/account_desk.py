@@ -198,6 +198,8 @@ def stored(book: Book, effects: list[fx.Effect]) -> None:
                 book.last_closed[position.symbol] = position.closed_time or 0
             case fx.FillRecorded(fill=fill):
                 book.seen_fills[fill.symbol, fill.trade_id] = fill.time
+            case fx.ExecutionChanged(execution=execution):
+                book.executing.put(execution)
             case fx.StorePlan(plan=plan):
                 book.plans[plan.position_id] = plan
             case fx.StoreFundPolicy(policy=policy):

@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.exec_risk.core import effects as fx
+from services.exec_risk.core.orders.order_kinds import LIVE_ON_EXCHANGE
 from services.exec_risk.core.orders.refusals import may_try
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.protection.protection import tighter
@@ -70,14 +71,17 @@ def check_placed(book: Book, order: Order) -> None:
 
 
 def check_cancelled(book: Book, order: Order) -> None:
-    """A stop goes only when another that the exchange holds stands in for it, not looser."""
+    """A stop goes only when others that the exchange holds stand in for it, not looser."""
     held = book.positions.get(order.symbol)
     if held is None or held.position_id != order.position_id or held.exit_reason is not None:
         return
     best = live_stop(book, held)
     assert best is not None and best.trigger_price is not None and order.trigger_price is not None
     full = len(book.orders_of(order.position_id, STOP)) >= book.policy.protection.max_stops
-    assert best.remaining >= held.quantity or (full and best.remaining >= order.remaining)
+    gone = book.cancelling | book.leaving
+    stay = [o for o in book.orders_of(order.position_id, STOP) if o.client_order_id not in gone]
+    larger = any(o.state in LIVE_ON_EXCHANGE and o.remaining >= order.remaining for o in stay)
+    assert best.remaining >= held.quantity or (full and larger)
     progress = book.progress.get(order.position_id)
     moved = progress is not None and progress.stage is not Stage.FIRST and progress.stop_price
     if moved and not tighter(held.side, moved, order.trigger_price):
@@ -85,6 +89,7 @@ def check_cancelled(book: Book, order: Order) -> None:
 
 
 @settings(max_examples=150, deadline=None)
+@example(seed=110, side=Side.BUY, steps=39)  # the best of too many small ones is not the largest
 @example(seed=105, side=Side.SELL, steps=105)  # a tighter stop for more than is held
 @given(seed=st.integers(0, 10**9), side=st.sampled_from(Side), steps=st.integers(5, 120))
 def test_every_position_is_covered_or_being_closed(seed: int, side: Side, steps: int) -> None:
