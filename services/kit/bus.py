@@ -59,7 +59,8 @@ class Bus:
             log.warning("bus_error", error=str(error), kind=type(error).__name__)
 
         async def on_disconnect() -> None:
-            log.warning("bus_disconnected")
+            if not client.is_closed:
+                log.warning("bus_disconnected")
 
         async def on_reconnect() -> None:
             log.info("bus_reconnected")

@@ -285,6 +285,7 @@ async def test_commands_answer_in_json(stack: Stack, command: str) -> None:
     assert isinstance(answer, list if command != "pnl" and command != "ps" else dict)
 
 
+@pytest.mark.drill
 async def test_a_model_is_shadowed_promoted_and_rolled_back_while_signals_flow(
     stack: Stack, tmp_path: Path
 ) -> None:
