@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
@@ -19,10 +17,8 @@ from quantum.market.v1 import market_pb2
 from services.catalog import subjects
 from services.catalog.events import MESSAGES
 from services.catalog.subjects import STREAMS, Stream
-from services.ctl.render.bus import OPERATOR
-from services.ctl.supervisor.home import Home, Refused, read_json
+from services.ctl.supervisor.home import Refused
 from services.kit.bus import Bus
-from services.kit.bus_login import BadLogin, BusLogin
 from services.kit.message import Message
 
 _ANSWER_SECONDS = 5.0
@@ -266,23 +262,3 @@ def _stored(stream: Stream, raw: Any) -> Stored:
         headers=dict(raw.headers or {}),
         data=raw.data or b"",
     )
-
-
-@contextlib.asynccontextmanager
-async def operator(home: Home, url: str = "", nkey_file: Path | None = None) -> AsyncIterator[Bus]:
-    """Open the bus as the operator: of a running home, or of the server at `url`."""
-    address = url or read_json(home.endpoints_file).get("nats", "")
-    if not address:
-        raise Refused(f"nothing runs in {home.root}: qt up starts it, --url names another server")
-    seed = nkey_file or (None if url else home.identities().nkey_file(OPERATOR))
-    try:
-        async with asyncio.timeout(_ANSWER_SECONDS):
-            bus = await Bus.connect(address, "qt", BusLogin(OPERATOR, seed))
-    except BadLogin as error:
-        raise Refused(str(error)) from None
-    except TimeoutError:
-        raise Refused(f"{address} does not let us in or does not answer: qt ps") from None
-    try:
-        yield bus
-    finally:
-        await bus.close()

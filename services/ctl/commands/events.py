@@ -14,7 +14,8 @@ from rich.progress import Progress
 
 from services.catalog import subjects
 from services.ctl.commands.options import DEFAULT_HOME, HomeOption, JsonOption, answer
-from services.ctl.stored import Stored, StoredMessages, operator, streams_of
+from services.ctl.operator_bus import operator_bus
+from services.ctl.stored import Stored, StoredMessages, streams_of
 from services.ctl.supervisor.home import Home, Refused
 from services.ctl.terminal import streams as tables
 
@@ -39,7 +40,7 @@ def _ask(
     home: Path, url: str, nkey_file: Path | None, do: Callable[[StoredMessages], Awaitable[T]]
 ) -> T:
     async def run() -> T:
-        async with operator(Home(home), url, nkey_file) as bus:
+        async with operator_bus(Home(home), url, nkey_file) as bus:
             return await do(StoredMessages(bus))
 
     return asyncio.run(run())

@@ -6,8 +6,6 @@ import asyncio
 import json
 import os
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,11 +18,9 @@ from services.ctl.commands.learning import hits, retrain
 from services.ctl.commands.options import DEFAULT_HOME, HomeOption, JsonOption, answer
 from services.ctl.commands.report import performance
 from services.ctl.gateway_client import as_json, connected
-from services.ctl.render.bus import OPERATOR
+from services.ctl.operator_bus import operator_bus
 from services.ctl.supervisor.home import Home, Refused, read_json
 from services.ctl.terminal import model_tables
-from services.kit.bus import Bus, BusRefused, BusUnavailable
-from services.kit.bus_login import BadLogin, BusLogin
 from services.kit.clock import SystemClock
 from services.kit.objects import ObjectDamaged, ObjectExists
 from services.lab.training.command import train
@@ -43,7 +39,6 @@ app.command()(retrain)
 
 SHIPPED = Path(__file__).resolve().parents[2] / "ai" / "models"
 TRAINED = Path(".quantum/models")
-WAIT_SECONDS = 15.0
 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is kept with the pointer.")]
 UrlOption = Annotated[
@@ -124,7 +119,7 @@ def add(
         raise Refused(f"{folder} is not stored: {error}") from error
 
     async def put() -> bool:
-        async with _bus(home, url, nkey_file, ca_file) as bus:
+        async with operator_bus(Home(home), url, nkey_file, ca_file) as bus:
             return await shelf.store(bus, artifact, SystemClock().now())
 
     try:
@@ -275,31 +270,8 @@ async def _stored(version: str, home: Path) -> Shelved:
 
     if "nats" not in read_json(Home(home).endpoints_file):
         raise Refused(f"{version} is not here; `qt up` starts the system that may have it")
-    async with _bus(home, "", None, None) as bus:
+    async with operator_bus(Home(home)) as bus:
         found = await shelf.fetch(bus, version)
     if found is None:
         raise Refused(f"there is no artifact {version}: `qt models list` shows those that are")
     return found
-
-
-@asynccontextmanager
-async def _bus(
-    home: Path, url: str, nkey_file: Path | None, ca_file: Path | None
-) -> AsyncIterator[Bus]:
-    """Connect to the bus as the operator: of the running system, or of the one that is named."""
-    place = Home(home)
-    address = url or read_json(place.endpoints_file).get("nats", "")
-    if not address:
-        raise Refused(f"nothing runs in {place.root}: start it with `qt up`, or say --url")
-    seed = nkey_file if url else place.identities().nkey_file(OPERATOR)
-    try:
-        async with asyncio.timeout(WAIT_SECONDS):
-            bus = await Bus.connect(address, "qt models", BusLogin(OPERATOR, seed, ca_file))
-    except (BadLogin, TimeoutError) as error:
-        raise Refused(f"{address} does not let us in or does not answer: {error}") from error
-    try:
-        yield bus
-    except (BusUnavailable, BusRefused) as error:
-        raise Refused(f"the registry at {address} cannot be used: {error}") from error
-    finally:
-        await bus.close()
