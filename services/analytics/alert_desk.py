@@ -21,6 +21,8 @@ from services.kit.logs import get_logger
 log = get_logger(__name__)
 
 _MOST_UNSAVED = 10_000
+_PATIENCE_SECONDS = 10.0
+"""So long a new process waits for what an earlier one told, before it tells from memory."""
 
 
 class AlertDesk:
@@ -33,6 +35,12 @@ class AlertDesk:
         self._open: dict[Key, OpenAlert] = {}
         self._unsaved: list[Change] = []
         self._loaded = False
+        self._waits_since: float | None = None
+
+    @property
+    def open(self) -> Mapping[Key, OpenAlert]:
+        """The alerts that are open, as far as this process knows."""
+        return self._open
 
     def own(self, now: float) -> list[Alert]:
         """Return the alerts about telling itself."""
@@ -47,10 +55,13 @@ class AlertDesk:
         """Take what holds now. `leads`: this replica tells; `stored`: PostgreSQL answers."""
         if not leads:
             self._open, self._unsaved, self._loaded = {}, [], False
+            self._waits_since = None
             self._post.stand(())
             return
         if stored and not self._loaded:
             await self._load(now)
+        if self._must_wait(now):
+            return
         changed = step(self._open, found, now)
         self._open = changed.open
         self._unsaved = [*self._unsaved, *_changes(changed, now)][-_MOST_UNSAVED:]
@@ -59,6 +70,15 @@ class AlertDesk:
         self._tell(changed, now)
         if stored:
             await self._record()
+
+    def _must_wait(self, now: float) -> bool:
+        """Whether what was told before may still be read; what is not known is told twice."""
+        if self._loaded:
+            self._waits_since = None
+            return False
+        if self._waits_since is None:
+            self._waits_since = now
+        return now - self._waits_since < _PATIENCE_SECONDS
 
     async def _load(self, now: float) -> None:
         try:
