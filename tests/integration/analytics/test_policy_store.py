@@ -17,8 +17,8 @@ from quantum.analytics.v1 import policy_pb2
 
 from services.analytics.codec import to_event
 from services.analytics.core.fund.versions import values_of
-from services.analytics.policy_copy import PolicyCopy
-from services.analytics.policy_store import PolicyStore
+from services.analytics.policy.copy import PolicyCopy
+from services.analytics.policy.store import PolicyStore
 from services.catalog import subjects
 from services.catalog.events import POLICY_UPDATED, SYSTEM_MODE_CHANGED
 from services.kit.bus import Bus, Message
