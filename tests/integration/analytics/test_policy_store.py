@@ -110,7 +110,7 @@ async def test_versions_of_many_at_once_have_no_gap_and_reach_readers(
         )
         newest = (await store.version()).policy
         assert newest.version == 11
-        await eventually(lambda: book.newest == 11, deadline=2)
+        await eventually(lambda: book.newest == 11, deadline=15)
         assert reader.readable and book.versions[-1] == newest
         late = PolicyBook()
         await start(reads(late), bus, late)
