@@ -162,7 +162,7 @@ async def test_the_service_writes_version_one_and_takes_changes(
             assert set(told.version.changed_fields) == {"signal_share", "blocked_symbols"}
             assert told.version.policy.max_positions == 7
             assert (await stub.UpdatePolicy(request, timeout=5)).version == told.version
-            await eventually(lambda: book.newest == 2, deadline=1)
+            await eventually(lambda: book.newest == 2, deadline=15)
             found = book.at(told.version.policy.effective_from.ToMilliseconds())
             assert found is not None and found.blocked_symbols == {"BTCUSDT"}
             shown = await stub.GetPolicy(pb.GetPolicyRequest(history_size=10), timeout=5)
