@@ -11,6 +11,7 @@ from services.ai.core.watch import ModelWatch
 from services.ai.core.windows import Windows
 from services.ai.deployment import Deployment
 from services.ai.fund_reader import FundReader
+from services.ai.gap_requests import GapRequests
 from services.ai.inference import Inference
 from services.ai.live_consumer import LiveAnswers
 from services.ai.market_views import MarketViews, UniverseSettings
@@ -74,6 +75,14 @@ def make_build(settings: Settings) -> Build:
             on_live_candle=views.take,
             on_excluded=partial(_tell_excluded, process),
         )
+        gaps = GapRequests(
+            windows=windows,
+            manifest=lambda: slot.manifest,
+            warm=lambda: answerer.warm,
+            measures=measures,
+            degraded=process.degraded,
+        )
+        answerer.on_kept = gaps.take
         process.on_drain(answerer.drain)
         shadow = ShadowAnswerer(slot=slot, fund=fund, windows=windows, metrics=process.metrics)
         answerer.on_answered = shadow.offer
@@ -87,7 +96,9 @@ def make_build(settings: Settings) -> Build:
         deployment = Deployment(
             registry=registry, slot=slot, models=settings.models_dir, timeframes=windows.timeframes
         )
-        process.spawn("candles", _read(process, answerer, live, views, fund, registry, shadow))
+        process.spawn(
+            "candles", _read(process, answerer, live, views, fund, registry, shadow, gaps)
+        )
         return [
             (
                 ai_service_pb2_grpc.add_AiServiceServicer_to_server,
@@ -121,6 +132,7 @@ async def _read(
     fund: FundReader,
     registry: Registry,
     shadow: ShadowAnswerer,
+    gaps: GapRequests,
 ) -> None:
     """Connect, which may wait for the server: health answers meanwhile."""
     process.components.set("nats", False, "connecting")
@@ -128,6 +140,7 @@ async def _read(
     await registry.start(bus)
     process.spawn("registry", registry.keep())
     process.spawn("shadow", shadow.run(bus))
+    process.spawn("gaps", gaps.run(bus))
     await fund.start(bus)
     await live.start(bus)
     process.spawn("market-views", views.run(bus))
