@@ -26,9 +26,9 @@ from services.analytics.learning.codec import answers_of, drift_of, event_of
 from services.analytics.learning.jobs import Heard, Jobs, NoCandles
 from services.analytics.learning.model_calls import Away, ModelCalls, Refused
 from services.analytics.learning.references import References
+from services.analytics.learning.settings import LearningSettings
 from services.analytics.learning.store import LearningStore, Progress, TallyKey
 from services.analytics.learning.views import LearningViews
-from services.analytics.learning_settings import LearningSettings
 from services.analytics.metrics import LearningMetrics
 from services.catalog import subjects
 from services.kit.bus import Bus, BusRefused, BusUnavailable, Follower, Message

@@ -7,7 +7,13 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from services.analytics.archive import ArchiveBusy, ArchiveDamaged, Manifest, archive, restore
+from services.analytics.ledger.archive import (
+    ArchiveBusy,
+    ArchiveDamaged,
+    Manifest,
+    archive,
+    restore,
+)
 from services.kit.db import Database
 from services.kit.db_login import Where
 

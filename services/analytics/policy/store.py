@@ -14,7 +14,7 @@ from services.analytics.core.fund.versions import (
     next_policy,
     values_of,
 )
-from services.analytics.policy_facts import facts_of, from_json, to_json
+from services.analytics.policy.facts import facts_of, from_json, to_json
 from services.kit import outbox
 from services.kit.clock import Clock
 from services.kit.db import Database

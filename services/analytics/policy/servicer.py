@@ -8,9 +8,9 @@ from typing import Any
 
 from quantum.analytics.v1 import analytics_service_pb2 as pb
 
-from services.analytics.policy_changes import fields_of
-from services.analytics.policy_facts import version_to_pb
-from services.analytics.policy_store import PolicyStore
+from services.analytics.policy.changes import fields_of
+from services.analytics.policy.facts import version_to_pb
+from services.analytics.policy.store import PolicyStore
 from services.kit.db import TRANSIENT
 from services.kit.errors import InvalidArgument, Unavailable
 from services.trade.codec import time_to_pb

@@ -13,8 +13,8 @@ from quantum.analytics.v1 import policy_pb2 as pb
 from services.analytics.core.fund.memory import Memory, Seen
 from services.analytics.core.fund.rounds import FundDecision
 from services.analytics.core.fund.view import HOUR_MS, FundView, Holding
-from services.analytics.policy_facts import fact
-from services.analytics.rows import trade_from_row
+from services.analytics.ledger.rows import trade_from_row
+from services.analytics.policy.facts import fact
 from services.catalog.events import DIRECTIVE_ISSUED, PORTFOLIO_BALANCE, PROFIT_AMPLIFICATION
 from services.kit import outbox
 from services.kit.message import Outgoing

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services.analytics.core.health import Heartbeat, Status, SystemView
-from services.analytics.health_facts import status_changed
+from services.analytics.health.facts import status_changed
 from services.kit import outbox
 from services.kit.db import Database
 from services.kit.lease import Lease

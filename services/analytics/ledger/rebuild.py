@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from services.analytics import books_store
 from services.analytics.codec import facts_of
 from services.analytics.core.books import Books
 from services.analytics.core.ledger import FillKey, PredictionFact
 from services.analytics.core.trades import compute, shares_of
-from services.analytics.rows import (
+from services.analytics.ledger import books_store
+from services.analytics.ledger.rows import (
     anchor_columns,
     equity_columns,
     fact_columns,
@@ -22,7 +22,7 @@ from services.analytics.rows import (
     signal_columns,
     trade_columns,
 )
-from services.analytics.upserts import (
+from services.analytics.ledger.upserts import (
     ANCHORS,
     EQUITY,
     FACTS,

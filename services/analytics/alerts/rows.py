@@ -12,7 +12,7 @@ from services.analytics.core.alerting.book import OpenAlert
 from services.analytics.core.alerting.kinds import Severity
 from services.analytics.core.alerting.message import State
 from services.analytics.core.alerts import Alert
-from services.analytics.health_facts import SYSTEM
+from services.analytics.health.facts import SYSTEM
 from services.catalog import subjects
 from services.catalog.events import SYSTEM_ALERT
 from services.catalog.processes import ANALYTICS

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from services.analytics.consumer_facts import consumers, filling, jetstream
 from services.analytics.consumers import HeartbeatBook, Sink
 from services.analytics.core.health import (
     Expected,
@@ -20,8 +19,9 @@ from services.analytics.core.health import (
     assess,
 )
 from services.analytics.core.work import Consumer, Tracks, Trouble, WorkLimits, follow
-from services.analytics.part_probes import MISSES, GatewayProbe, exchange
-from services.analytics.peers import Peers
+from services.analytics.health.consumer_facts import consumers, filling, jetstream
+from services.analytics.health.part_probes import MISSES, GatewayProbe, exchange
+from services.analytics.health.peers import Peers
 from services.kit.bus import Bus
 from services.kit.process import Process
 

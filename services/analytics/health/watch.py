@@ -8,18 +8,18 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from services.analytics.alert_desk import AlertDesk
-from services.analytics.alert_store import AlertStore
+from services.analytics.alerts.desk import AlertDesk
+from services.analytics.alerts.store import AlertStore
 from services.analytics.core.alerts import Alert, LedgerState, derive, of_troubles
 from services.analytics.core.health import Status, SystemView
 from services.analytics.core.portfolio import Portfolio
 from services.analytics.core.standing import Bounds, Trading, standing
-from services.analytics.health_reads import HealthReads
-from services.analytics.health_store import HealthStore
+from services.analytics.health.reads import HealthReads
+from services.analytics.health.recovery import Recovery
+from services.analytics.health.sight import Sight
+from services.analytics.health.store import HealthStore
 from services.analytics.learning.store import Progress
 from services.analytics.metrics import AnalyticsMetrics
-from services.analytics.recovery import Recovery
-from services.analytics.sight import Sight
 from services.analytics.views import Views
 from services.catalog.processes import SERVICES
 from services.kit.db import TRANSIENT, Database

@@ -14,7 +14,7 @@ from services.analytics.core.learning.tally import NOTHING, Tally, interval
 from services.analytics.learning.codec import stage_to_pb
 from services.analytics.learning.store import Progress, TallyKey
 from services.analytics.learning.views import LearningViews
-from services.analytics.servicer_policy import database_errors
+from services.analytics.policy.servicer import database_errors
 from services.trade.codec import time_to_pb
 from services.trade.times import DAY_MS
 

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from quantum.analytics.v1 import alerts_pb2 as pb
 from quantum.ops.v1 import operations_service_pb2 as ops
 
-from services.analytics.alert_rows import moment
+from services.analytics.alerts.rows import moment
 from services.analytics.core.alerts import Alert, plain
 from services.analytics.core.healing.diagnosis import critical_since, diagnose
 from services.analytics.core.healing.rules import (
@@ -28,9 +28,9 @@ from services.analytics.core.healing.rules import (
     touched,
 )
 from services.analytics.core.health import Status, SystemView
+from services.analytics.health.recovery_store import RecoveryStore
+from services.analytics.health.sight import Sight
 from services.analytics.metrics import AnalyticsMetrics
-from services.analytics.recovery_store import RecoveryStore
-from services.analytics.sight import Sight
 from services.catalog import subjects
 from services.catalog.events import RECOVERY_ASKED
 from services.catalog.processes import ANALYTICS

@@ -11,8 +11,8 @@ from typing import Any
 
 from aiohttp import web
 
-from services.analytics.alert_channels import MADE_BY
-from services.analytics.alert_store import AlertStore
+from services.analytics.alerts.channels import MADE_BY
+from services.analytics.alerts.store import AlertStore
 from services.analytics.core.alerting.book import OpenAlert, alert_id
 from services.analytics.core.alerting.kinds import Severity, kind_of
 from services.analytics.core.alerts import Alert

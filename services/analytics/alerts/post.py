@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from services.analytics.alert_channels import Alertmanager, Channel, NotSent
-from services.analytics.alert_store import Delivery
+from services.analytics.alerts.channels import Alertmanager, Channel, NotSent
+from services.analytics.alerts.store import Delivery
 from services.analytics.core.alerting.kinds import Severity
 from services.analytics.core.alerting.message import Notice, State, pause_after
 from services.analytics.metrics import AnalyticsMetrics

@@ -14,7 +14,7 @@ from services.analytics.core.report import Flows, Report, make
 from services.analytics.core.service_history import HealthChange, ServiceHistory, histories
 from services.analytics.core.spans import Span
 from services.analytics.core.truth import Extremes, TradeTruth, candles_between
-from services.analytics.rows import equity_from_row, fill_from_row, trade_from_row
+from services.analytics.ledger.rows import equity_from_row, fill_from_row, trade_from_row
 from services.kit.db import Database
 from services.trade.times import from_datetime, to_datetime
 

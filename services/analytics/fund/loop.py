@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from services.analytics import fund_store, rebalance_requests
 from services.analytics.core.fund.rounds import FundLimits, decide
+from services.analytics.fund import rebalance_requests
+from services.analytics.fund import store as fund_store
 from services.analytics.metrics import AnalyticsMetrics
-from services.analytics.policy_store import PolicyStore
+from services.analytics.policy.store import PolicyStore
 from services.kit.clock import Clock
 from services.kit.db import TRANSIENT, Database
 from services.kit.lease import Fenced, Lease

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from services.analytics.alert_rows import details, fact, moment, open_from_row
+from services.analytics.alerts.rows import details, fact, moment, open_from_row
 from services.analytics.core.alerting.book import OpenAlert
 from services.analytics.core.alerting.kinds import runbook_of
 from services.analytics.core.alerting.message import Notice, State, notice

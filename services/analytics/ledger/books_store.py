@@ -16,7 +16,7 @@ from services.analytics.core.ledger import (
     WalletFact,
 )
 from services.analytics.core.trades import Holdings, compute, shares_of
-from services.analytics.rows import (
+from services.analytics.ledger.rows import (
     anchor_columns,
     equity_columns,
     fact_columns,
@@ -29,7 +29,7 @@ from services.analytics.rows import (
     signal_columns,
     trade_columns,
 )
-from services.analytics.upserts import (
+from services.analytics.ledger.upserts import (
     ANCHORS,
     EQUITY,
     FACTS,

@@ -7,7 +7,7 @@ from typing import Any
 
 from quantum.analytics.v1 import alerts_pb2 as pb
 
-from services.analytics.alert_store import AlertStore
+from services.analytics.alerts.store import AlertStore
 from services.analytics.core.alerting.kinds import RESPONSE_MINUTES, Severity, level_of
 from services.analytics.views import BadToken, Cursor, read_token
 from services.kit.db import TRANSIENT

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from services.analytics.partitions import Partitions
+from services.analytics.ledger.partitions import Partitions
 from services.kit.db import Database
 from services.trade.times import from_datetime
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from quantum.analytics.v1 import analytics_service_pb2 as pb
 from quantum.analytics.v1 import report_pb2
 
-from services.analytics import report_replies as replies
 from services.analytics.core.spans import Span, span_of
-from services.analytics.report_views import ReportViews
-from services.analytics.servicer_replies import trade
+from services.analytics.replies import trade
+from services.analytics.reports import replies
+from services.analytics.reports.views import ReportViews
 from services.kit.clock import Clock
 from services.kit.errors import InvalidArgument, NotFound
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.analytics.alert_channels import (
+from services.analytics.alerts.channels import (
     Alertmanager,
     Channel,
     Email,
@@ -10,7 +10,7 @@ from services.analytics.alert_channels import (
     Telegram,
     Webhook,
 )
-from services.analytics.alert_settings import AlertSettings
+from services.analytics.alerts.settings import AlertSettings
 
 
 def channels(settings: AlertSettings) -> list[Channel]:

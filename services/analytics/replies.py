@@ -10,7 +10,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from quantum.analytics.v1 import analytics_service_pb2 as pb
 
-from services.analytics.alert_store import OWN
+from services.analytics.alerts.store import OWN
 from services.analytics.core.alerting.kinds import runbook_of
 from services.analytics.core.alerts import Alert
 from services.analytics.core.health import ReplicaHealth, SystemView

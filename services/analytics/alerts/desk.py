@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from services.analytics.alert_post import NOT_DELIVERED, Post
-from services.analytics.alert_store import AlertStore, Change
+from services.analytics.alerts.post import NOT_DELIVERED, Post
+from services.analytics.alerts.store import AlertStore, Change
 from services.analytics.core.alerting.book import Key, OpenAlert, Step, adopt, step
 from services.analytics.core.alerting.message import Notice, State, notice
 from services.analytics.core.alerts import Alert, plain

@@ -12,7 +12,7 @@ from services.analytics.core.ledger_check import LedgerCheck
 from services.analytics.core.report import Flows, Group, Measures, Report
 from services.analytics.core.service_history import ServiceHistory
 from services.analytics.core.truth import TradeTruth
-from services.analytics.report_views import Surroundings
+from services.analytics.reports.views import Surroundings
 from services.trade.codec import average_to_pb, decimal_to_pb, time_to_pb
 
 

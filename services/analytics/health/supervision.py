@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.analytics.alert_desk import AlertDesk
-from services.analytics.alert_parts import channels
-from services.analytics.alert_post import Post
-from services.analytics.alert_receiver import Receiver
-from services.analytics.alert_store import AlertStore
+from services.analytics.alerts.desk import AlertDesk
+from services.analytics.alerts.parts import channels
+from services.analytics.alerts.post import Post
+from services.analytics.alerts.receiver import Receiver
+from services.analytics.alerts.store import AlertStore
 from services.analytics.core.healing.rules import HealingLimits
 from services.analytics.core.health import Expected, Limits
 from services.analytics.core.standing import Bounds
 from services.analytics.core.work import WorkLimits
-from services.analytics.health_reads import HealthReads
-from services.analytics.health_store import HealthStore
+from services.analytics.health.part_probes import GatewayProbe
+from services.analytics.health.peers import Peers
+from services.analytics.health.reads import HealthReads
+from services.analytics.health.recovery import HealingOptions, Recovery
+from services.analytics.health.recovery_store import RecoveryStore
+from services.analytics.health.sight import Sight
+from services.analytics.health.store import HealthStore
+from services.analytics.health.watch import HealthWatch
 from services.analytics.metrics import AnalyticsMetrics
-from services.analytics.part_probes import GatewayProbe
-from services.analytics.peers import Peers
-from services.analytics.recovery import HealingOptions, Recovery
-from services.analytics.recovery_store import RecoveryStore
 from services.analytics.settings import AnalyticsSettings
-from services.analytics.sight import Sight
 from services.analytics.views import Views
-from services.analytics.watch import HealthWatch
 from services.catalog.processes import SERVICES
 from services.catalog.processes import process as process_names
 from services.kit.db import Database

@@ -7,8 +7,8 @@ import asyncio
 from google.protobuf.message import DecodeError
 from quantum.analytics.v1 import policy_pb2
 
-from services.analytics.policy_facts import copy_of
-from services.analytics.policy_store import PolicyStore
+from services.analytics.policy.facts import copy_of
+from services.analytics.policy.store import PolicyStore
 from services.catalog import subjects
 from services.kit.bus import Bus, BusRefused, BusUnavailable
 from services.kit.db import TRANSIENT
