@@ -20,7 +20,7 @@ from services.ai.registry import Registry
 from services.ai.servicer import AiServicer
 from services.ai.settings import Settings
 from services.ai.shadow import ShadowAnswerer
-from services.ai.slot import GateSettings, ModelSlot
+from services.ai.slot import GateSettings, ModelSlot, tell_excluded
 from services.kit.process import Build, Process
 from services.kit.server import Servicers
 
@@ -73,7 +73,7 @@ def make_build(settings: Settings) -> Build:
             progress=process.progress,
             windows=windows,
             on_live_candle=views.take,
-            on_excluded=partial(_tell_excluded, process),
+            on_excluded=partial(tell_excluded, process.degraded),
         )
         gaps = GapRequests(
             windows=windows,
@@ -114,14 +114,6 @@ def make_build(settings: Settings) -> Build:
         ]
 
     return build
-
-
-def _tell_excluded(process: Process, excluded: dict[str, str]) -> None:
-    """Show excluded models as degraded health: signals are fewer, and that has a reason."""
-    process.degraded.pop("models", None)
-    if excluded:
-        said = ", ".join(f"{model} {why}" for model, why in sorted(excluded.items()))
-        process.degraded["models"] = f"excluded: {said}"
 
 
 async def _read(
