@@ -71,7 +71,8 @@ def test_the_difference_is_that_of_a_plain_count(
             windows = np.repeat(bars[end - 127 : end + 1][None], 8, axis=0)
             runs = [graph.run(windows) for graph in graphs]
             ends = np.array([end])
-            label, _ = label_moves(series.bars, ends, runs[0]["atr_fraction"][:1], rule)
+            atr = runs[0]["atr_fraction"][:1].astype(np.float32)
+            label, _ = label_moves(series.bars, ends, atr, rule)
             said = [run["probs"][0].astype(np.float64) for run in runs]
             losses.append(np.log(said[0][label[0]]) - np.log(said[1][label[0]]))
             sides.append(np.argmax(said[0][[0, 2]]) == np.argmax(said[1][[0, 2]]))
