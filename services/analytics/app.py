@@ -126,7 +126,8 @@ async def _run_ledger(
     await _start_sinks(process, settings, bus, store, sight, metrics, fund)
     await _start_candles(process, settings, bus, database)
     process.spawn("ledger-checks", LedgerChecks(database, process.clock, metrics).run())
-    process.spawn("learning", learner(process, settings, database, bus, metrics).run())
+    learning = learner(process, settings, database, bus, metrics, policies, policy_changed.set)
+    process.spawn("learning", learning.run())
     relay = OutboxRelay(database, bus, subjects.EVENTS.name, telemetry=process.telemetry)
 
     async def flush() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from services.analytics.alerts.desk import AlertDesk
 from services.analytics.alerts.store import AlertStore
-from services.analytics.core.alerts import Alert, LedgerState, derive, of_troubles
+from services.analytics.core.alerts import Alert, LedgerState, derive, of_learning, of_troubles
 from services.analytics.core.health import Status, SystemView
 from services.analytics.core.portfolio import Portfolio
 from services.analytics.core.standing import Bounds, Trading, standing
@@ -106,6 +106,7 @@ class HealthWatch:
         now = self._now().timestamp()
         more = [
             *of_troubles(self.sight.troubles, now),
+            *of_learning(self.learning.state, self.learning.drifting, now),
             *standing(view, self._trading, self.sight.full(), self._bounds, now),
             *self._recovery.alerts(now),
             *self._desk.own(now),
