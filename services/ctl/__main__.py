@@ -9,7 +9,10 @@ import typer
 from services.ctl.commands import (
     alerts,
     certs,
+    check,
     db,
+    db_upkeep,
+    diagnose,
     events,
     health,
     identities,
@@ -24,6 +27,7 @@ from services.ctl.commands import (
     run,
     setup,
     simulate,
+    stats,
     switches,
     token,
     trace,
@@ -45,6 +49,7 @@ for command in (
     operate.down,
     operate.ps,
     logs.logs,
+    stats.stats,
     operate.restart,
     operate.scale,
     money.positions,
@@ -64,9 +69,20 @@ for command in (
     setup.setup,
 ):
     app.command()(command)
+for tending in (
+    db_upkeep.analyze,
+    db_upkeep.vacuum,
+    db_upkeep.reindex,
+    db_upkeep.size,
+    db_upkeep.migrate,
+    db_upkeep.psql,
+):
+    db.app.command()(tending)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(certs.app, name="certs")
+app.add_typer(check.app, name="check")
 app.add_typer(db.app, name="db")
+app.add_typer(diagnose.app, name="diagnose")
 app.add_typer(events.app, name="events")
 app.add_typer(events.dlq, name="dlq")
 app.add_typer(models.app, name="models")
