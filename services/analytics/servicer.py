@@ -17,8 +17,10 @@ from services.analytics.alert_store import AlertStore
 from services.analytics.core.performance import total
 from services.analytics.learning.views import LearningViews
 from services.analytics.policy_store import PolicyStore
+from services.analytics.service_modes import ServiceModes
 from services.analytics.servicer_alerts import AlertRpcs
 from services.analytics.servicer_learning import LearningRpcs, learning_state
+from services.analytics.servicer_modes import ModeRpcs
 from services.analytics.servicer_policy import PolicyRpcs, database_errors
 from services.analytics.servicer_report import ReportDesk
 from services.analytics.settings import AnalyticsSettings
@@ -34,7 +36,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _DEFAULT_PAGE = 50
 
 
-class AnalyticsServicer(AlertRpcs, LearningRpcs, PolicyRpcs, rpc.AnalyticsServiceServicer):
+class AnalyticsServicer(
+    AlertRpcs, LearningRpcs, ModeRpcs, PolicyRpcs, rpc.AnalyticsServiceServicer
+):
     """Answers from PostgreSQL and from this replica's view of the system's health."""
 
     def __init__(
@@ -50,7 +54,9 @@ class AnalyticsServicer(AlertRpcs, LearningRpcs, PolicyRpcs, rpc.AnalyticsServic
         ask_rebalance: Callable[[str, str, str], Awaitable[int]],
         learning: LearningViews,
         alerts: AlertStore,
+        modes: ServiceModes,
     ) -> None:
+        self._modes = modes
         self._learning = learning
         self._policies = policies
         self._policy_changed = policy_changed

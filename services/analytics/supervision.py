@@ -20,6 +20,7 @@ from services.analytics.part_probes import GatewayProbe
 from services.analytics.peers import Peers
 from services.analytics.recovery import HealingOptions, Recovery
 from services.analytics.recovery_store import RecoveryStore
+from services.analytics.service_modes import ServiceModes
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.sight import Sight
 from services.analytics.views import Views
@@ -40,6 +41,7 @@ class Supervision:
     alerts: AlertStore
     recovery: Recovery
     receiver: Receiver | None
+    modes: ServiceModes
 
 
 def supervise(
@@ -68,6 +70,7 @@ def supervise(
     recovery = Recovery(
         store=RecoveryStore(database, lease), metrics=metrics, options=_healing(settings)
     )
+    modes = ServiceModes(process.clock)
     watch = HealthWatch(
         process=process,
         database=database,
@@ -77,6 +80,7 @@ def supervise(
         alerts=store,
         desk=AlertDesk(store=store, post=post, runbook_base=settings.alert_runbook_url),
         recovery=recovery,
+        modes=modes,
         sight=_sight(process, settings),
         metrics=metrics,
         bounds=Bounds(
@@ -88,7 +92,8 @@ def supervise(
         flush_interval=settings.analytics_flush_interval,
         look_interval=settings.event_bus_block_ms / 1000,
     )
-    return Supervision(watch, post, store, recovery, _receiver(process, settings, store))
+    receiver = _receiver(process, settings, store)
+    return Supervision(watch, post, store, recovery, receiver, modes)
 
 
 def _sight(process: Process, settings: AnalyticsSettings) -> Sight:

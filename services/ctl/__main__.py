@@ -14,12 +14,14 @@ from services.ctl.commands import (
     health,
     identities,
     models,
+    modes,
     money,
     operate,
     orders,
     policy,
     reconcile,
     report,
+    restart,
     run,
     setup,
     simulate,
@@ -44,7 +46,8 @@ for command in (
     operate.down,
     operate.ps,
     operate.logs,
-    operate.restart,
+    restart.restart,
+    modes.drain,
     operate.scale,
     money.positions,
     money.pnl,
@@ -68,6 +71,7 @@ app.add_typer(certs.app, name="certs")
 app.add_typer(db.app, name="db")
 app.add_typer(events.app, name="events")
 app.add_typer(events.dlq, name="dlq")
+app.add_typer(modes.maintenance, name="maintenance")
 app.add_typer(models.app, name="models")
 app.add_typer(orders.app, name="order")
 app.add_typer(policy.app, name="policy")
