@@ -8,6 +8,7 @@ import typer
 
 from services.ctl.commands import (
     alerts,
+    backup,
     certs,
     db,
     events,
@@ -47,6 +48,7 @@ for command in (
     operate.ps,
     operate.logs,
     restart.restart,
+    backup.restore,
     modes.drain,
     operate.scale,
     money.positions,
@@ -67,6 +69,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(backup.app, name="backup")
 app.add_typer(certs.app, name="certs")
 app.add_typer(db.app, name="db")
 app.add_typer(events.app, name="events")

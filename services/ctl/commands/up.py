@@ -21,7 +21,7 @@ from services.ctl.servers.command import ServerFailed, last_line
 from services.ctl.settings import GatewaySettings, SystemSettings
 from services.ctl.supervisor.addresses import DEFAULT, Addresses
 from services.ctl.supervisor.control import Control, NotRunning, ask
-from services.ctl.supervisor.home import Home, Refused, read_json
+from services.ctl.supervisor.home import Home, Refused, read_json, write_json
 from services.ctl.supervisor.market import claim
 from services.ctl.supervisor.supervisor import Supervisor
 from services.ctl.supervisor.topology import Options, Topology
@@ -104,6 +104,8 @@ async def _foreground(request: Request) -> None:
             gateway=await asyncio.to_thread(discovered, settings.load(GatewaySettings)),
             trainer=settings.load(SystemSettings).trainer,
         )
+        # what a restore starts it with
+        write_json(home.root / "up.json", {"arguments": request.arguments()[1:]})
         topology = Topology(home=home, addresses=addresses, options=options)
         await supervise(Supervisor(home=home, topology=topology), Console())
 
