@@ -8,6 +8,7 @@ import typer
 
 from services.ctl.commands import (
     alerts,
+    backup,
     certs,
     check,
     db,
@@ -18,12 +19,14 @@ from services.ctl.commands import (
     identities,
     logs,
     models,
+    modes,
     money,
     operate,
     orders,
     policy,
     reconcile,
     report,
+    restart,
     run,
     setup,
     simulate,
@@ -50,7 +53,9 @@ for command in (
     operate.ps,
     logs.logs,
     stats.stats,
-    operate.restart,
+    restart.restart,
+    backup.restore,
+    modes.drain,
     operate.scale,
     money.positions,
     money.pnl,
@@ -79,12 +84,14 @@ for tending in (
 ):
     db.app.command()(tending)
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(backup.app, name="backup")
 app.add_typer(certs.app, name="certs")
 app.add_typer(check.app, name="check")
 app.add_typer(db.app, name="db")
 app.add_typer(diagnose.app, name="diagnose")
 app.add_typer(events.app, name="events")
 app.add_typer(events.dlq, name="dlq")
+app.add_typer(modes.maintenance, name="maintenance")
 app.add_typer(models.app, name="models")
 app.add_typer(orders.app, name="order")
 app.add_typer(policy.app, name="policy")
