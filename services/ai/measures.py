@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.ai.core.ensemble import HoldReason
+from services.ai.core.gaps import Outcome
 from services.catalog.events import (
     MODEL_WEIGHT_CHANGED,
     PREDICTION,
@@ -21,6 +22,8 @@ ERROR_KINDS = (
     "bad_position",
     "late_run",
 )
+CONFIDENCES = (0.1, 0.2, 0.3, 0.34, 0.36, 0.38, 0.4, 0.42, 0.44, 0.46, 0.5, 0.6, 0.8, 1.0)
+"""Closest where honest answers lie: a third is no opinion at all."""
 _PUBLISHED = (
     PREDICTION,
     SIGNAL_GENERATED,
@@ -60,7 +63,18 @@ class Measures:
             "Excess of a model's stability index over the middle one; excluded above 0.25.",
             ["model"],
         )
+        self.confidence = metrics.histogram(
+            "prediction_confidence",
+            "Confidence of the ensemble's answers, HOLD included.",
+            buckets=CONFIDENCES,
+        )
         self.candles = metrics.counter("candles_received_total", "Candles followed.")
+        self.gaps = metrics.counter(
+            "candle_gaps_total", "What became of gaps in windows, by outcome.", ["outcome"]
+        )
+        self.open_gaps = metrics.gauge("candle_gaps_open", "Series whose window lacks candles.")
+        for outcome in Outcome:
+            self.gaps.labels(outcome.value)
         for action in ("BUY", "SELL"):
             self.signals.labels(action)
         for reason in HoldReason:

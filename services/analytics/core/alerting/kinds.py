@@ -82,6 +82,7 @@ KINDS = (
     AlertKind("RecoveryGivenUp", _C, "a replica was healed as often as is allowed", level=2),
     AlertKind("AlertNotDelivered", _H, "a message about an alert reached nobody"),
     AlertKind("RuleUnreadable", _M, "Alertmanager told of an alert without a name"),
+    AlertKind("PlannedMaintenance", _M, "an operator announced maintenance", level=4),
     AlertKind("HighErrorRate", _C, "more than 5 % of calls fail", level=2, by=PROMETHEUS),
     AlertKind("HighLatency", _M, "signals take longer than 2 s", by=PROMETHEUS),
     AlertKind("HighMemoryUsage", _M, "a container is near its limit", by=PROMETHEUS),
