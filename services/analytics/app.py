@@ -51,6 +51,7 @@ _SOURCES = (
     (subjects.LIVE.name, subjects.LEDGER_MODEL_CONSUMER, subjects.ALL_MODEL_CHANGES),
     (subjects.LIVE.name, subjects.LEDGER_UNIVERSE_CONSUMER, subjects.ALL_OPPORTUNITIES),
     (subjects.LIVE.name, subjects.LEDGER_REGIME_CONSUMER, subjects.ALL_REGIMES),
+    (subjects.LIVE.name, subjects.LEDGER_OPERATOR_CONSUMER, subjects.ALL_OPERATOR_COMMANDS),
 )
 """Stream, durable consumer and subject of everything that goes into the ledger."""
 
@@ -95,6 +96,7 @@ def build_with(settings: AnalyticsSettings) -> Build:
             ask_rebalance=requests.ask,
             alerts=supervision.alerts,
             learning=LearningViews(database),
+            modes=supervision.modes,
         )
         return [(rpc.add_AnalyticsServiceServicer_to_server, servicer)]
 
@@ -114,6 +116,7 @@ async def _run_ledger(
     bus = await process.connect_bus()
     sight = supervision.watch.sight
     sight.watch_bus(bus)
+    await supervision.modes.start(bus)
     follower = await bus.follow(subjects.LIVE.name, subjects.ALL_HEARTBEATS, sight.book.hear)
     await follower.caught_up.wait()
     sight.book.live = True
@@ -126,7 +129,8 @@ async def _run_ledger(
     await _start_sinks(process, settings, bus, store, sight, metrics, fund)
     await _start_candles(process, settings, bus, database)
     process.spawn("ledger-checks", LedgerChecks(database, process.clock, metrics).run())
-    process.spawn("learning", learner(process, settings, database, bus, metrics).run())
+    learning = learner(process, settings, database, bus, metrics, policies, policy_changed.set)
+    process.spawn("learning", learning.run())
     relay = OutboxRelay(database, bus, subjects.EVENTS.name, telemetry=process.telemetry)
 
     async def flush() -> None:

@@ -19,6 +19,8 @@ from services.analytics.core.performance import total
 from services.analytics.health.watch import HealthWatch
 from services.analytics.learning.servicer import LearningRpcs, learning_state
 from services.analytics.learning.views import LearningViews
+from services.analytics.modes.service_modes import ServiceModes
+from services.analytics.modes.servicer import ModeRpcs
 from services.analytics.policy.servicer import PolicyRpcs, database_errors
 from services.analytics.policy.store import PolicyStore
 from services.analytics.reports.servicer import ReportDesk
@@ -34,7 +36,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _DEFAULT_PAGE = 50
 
 
-class AnalyticsServicer(AlertRpcs, LearningRpcs, PolicyRpcs, rpc.AnalyticsServiceServicer):
+class AnalyticsServicer(
+    AlertRpcs, LearningRpcs, ModeRpcs, PolicyRpcs, rpc.AnalyticsServiceServicer
+):
     """Answers from PostgreSQL and from this replica's view of the system's health."""
 
     def __init__(
@@ -50,7 +54,9 @@ class AnalyticsServicer(AlertRpcs, LearningRpcs, PolicyRpcs, rpc.AnalyticsServic
         ask_rebalance: Callable[[str, str, str], Awaitable[int]],
         learning: LearningViews,
         alerts: AlertStore,
+        modes: ServiceModes,
     ) -> None:
+        self._modes = modes
         self._learning = learning
         self._policies = policies
         self._policy_changed = policy_changed

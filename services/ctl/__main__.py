@@ -8,22 +8,29 @@ import typer
 
 from services.ctl.commands import (
     alerts,
+    backup,
     certs,
+    check,
     db,
+    db_upkeep,
+    diagnose,
     events,
     health,
     identities,
     logs,
     models,
+    modes,
     money,
     operate,
     orders,
     policy,
     reconcile,
     report,
+    restart,
     run,
     setup,
     simulate,
+    stats,
     switches,
     token,
     trace,
@@ -45,7 +52,10 @@ for command in (
     operate.down,
     operate.ps,
     logs.logs,
-    operate.restart,
+    stats.stats,
+    restart.restart,
+    backup.restore,
+    modes.drain,
     operate.scale,
     money.positions,
     money.pnl,
@@ -64,11 +74,24 @@ for command in (
     setup.setup,
 ):
     app.command()(command)
+for tending in (
+    db_upkeep.analyze,
+    db_upkeep.vacuum,
+    db_upkeep.reindex,
+    db_upkeep.size,
+    db_upkeep.migrate,
+    db_upkeep.psql,
+):
+    db.app.command()(tending)
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(backup.app, name="backup")
 app.add_typer(certs.app, name="certs")
+app.add_typer(check.app, name="check")
 app.add_typer(db.app, name="db")
+app.add_typer(diagnose.app, name="diagnose")
 app.add_typer(events.app, name="events")
 app.add_typer(events.dlq, name="dlq")
+app.add_typer(modes.maintenance, name="maintenance")
 app.add_typer(models.app, name="models")
 app.add_typer(orders.app, name="order")
 app.add_typer(policy.app, name="policy")

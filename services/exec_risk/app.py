@@ -26,6 +26,7 @@ from services.exec_risk.leader import Leader
 from services.exec_risk.leader_views import LeaderViews
 from services.exec_risk.pointed import PointedExchange, PointedStore
 from services.exec_risk.purge import purge_requests
+from services.exec_risk.rotation import Rotation
 from services.exec_risk.servicer import ExecRiskServicer
 from services.exec_risk.settings import Settings
 from services.exec_risk.step_spans import StepSpans
@@ -209,12 +210,13 @@ async def _watch(
     policy: Policy,
 ) -> None:
     """Keep the components and the progress true."""
+    rotation = Rotation()
     while True:
         components, term = process.components, leader.term
         components.set("postgres", await database.answers(), "does not answer")
         components.set("exchange", exchange.connected, exchange.down_reason)
-        ready = term is None or term.ready
-        components.set("account", ready, "positions are not all protected yet")
+        stays = rotation.stays(term, process.clock.monotonic())
+        components.set("account", stays, "positions are not all protected yet")
         fault = "" if term is None else term.fault
         if fault:
             process.degraded["core"] = fault

@@ -22,6 +22,7 @@ from services.analytics.health.sight import Sight
 from services.analytics.health.store import HealthStore
 from services.analytics.health.watch import HealthWatch
 from services.analytics.metrics import AnalyticsMetrics
+from services.analytics.modes.service_modes import ServiceModes
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.views import Views
 from services.catalog.processes import SERVICES
@@ -40,6 +41,7 @@ class Supervision:
     alerts: AlertStore
     recovery: Recovery
     receiver: Receiver | None
+    modes: ServiceModes
 
 
 def supervise(
@@ -68,6 +70,7 @@ def supervise(
     recovery = Recovery(
         store=RecoveryStore(database, lease), metrics=metrics, options=_healing(settings)
     )
+    modes = ServiceModes(process.clock)
     watch = HealthWatch(
         process=process,
         database=database,
@@ -77,6 +80,7 @@ def supervise(
         alerts=store,
         desk=AlertDesk(store=store, post=post, runbook_base=settings.alert_runbook_url),
         recovery=recovery,
+        modes=modes,
         sight=_sight(process, settings),
         metrics=metrics,
         bounds=Bounds(
@@ -88,7 +92,8 @@ def supervise(
         flush_interval=settings.analytics_flush_interval,
         look_interval=settings.event_bus_block_ms / 1000,
     )
-    return Supervision(watch, post, store, recovery, _receiver(process, settings, store))
+    receiver = _receiver(process, settings, store)
+    return Supervision(watch, post, store, recovery, receiver, modes)
 
 
 def _sight(process: Process, settings: AnalyticsSettings) -> Sight:

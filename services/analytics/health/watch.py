@@ -10,7 +10,7 @@ from typing import Any
 
 from services.analytics.alerts.desk import AlertDesk
 from services.analytics.alerts.store import AlertStore
-from services.analytics.core.alerts import Alert, LedgerState, derive, of_troubles
+from services.analytics.core.alerts import Alert, LedgerState, derive, of_learning, of_troubles
 from services.analytics.core.health import Status, SystemView
 from services.analytics.core.portfolio import Portfolio
 from services.analytics.core.standing import Bounds, Trading, standing
@@ -20,6 +20,7 @@ from services.analytics.health.sight import Sight
 from services.analytics.health.store import HealthStore
 from services.analytics.learning.store import Progress
 from services.analytics.metrics import AnalyticsMetrics
+from services.analytics.modes.service_modes import ServiceModes
 from services.analytics.views import Views
 from services.catalog.processes import SERVICES
 from services.kit.db import TRANSIENT, Database
@@ -50,6 +51,7 @@ class HealthWatch:
         alerts: AlertStore,
         desk: AlertDesk,
         recovery: Recovery,
+        modes: ServiceModes,
         sight: Sight,
         metrics: AnalyticsMetrics,
         bounds: Bounds,
@@ -65,6 +67,7 @@ class HealthWatch:
         self._alert_store = alerts
         self._desk = desk
         self._recovery = recovery
+        self._modes = modes
         self._metrics = metrics
         self._bounds = bounds
         self._interval = interval
@@ -106,9 +109,11 @@ class HealthWatch:
         now = self._now().timestamp()
         more = [
             *of_troubles(self.sight.troubles, now),
+            *of_learning(self.learning.state, self.learning.drifting, now),
             *standing(view, self._trading, self.sight.full(), self._bounds, now),
             *self._recovery.alerts(now),
             *self._desk.own(now),
+            *self._modes.alerts(),
         ]
         self._alerts = derive(view, self.ledger, now=now, before=self._alerts, more=more)
         return [alert for _, alert in sorted(self._alerts.items())]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from services.analytics.core.learning.lifecycle import HOUR_MS, Rules
+from services.analytics.core.learning.states import HOUR_MS, Rules
 from services.kit.settings import ProcessSettings
 
 

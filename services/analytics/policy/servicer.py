@@ -11,12 +11,13 @@ from quantum.analytics.v1 import analytics_service_pb2 as pb
 from services.analytics.policy.changes import fields_of
 from services.analytics.policy.facts import version_to_pb
 from services.analytics.policy.store import PolicyStore
+from services.kit.caller import subject_of
 from services.kit.db import TRANSIENT
 from services.kit.errors import InvalidArgument, Unavailable
 from services.trade.codec import time_to_pb
 
 OPERATOR = "operator"
-"""Who changes the policy by a call: the gateway lets nobody below that role through."""
+"""Who changes the policy by a call that names nobody: it did not come through the gateway."""
 
 
 class PolicyRpcs:
@@ -47,7 +48,7 @@ class PolicyRpcs:
         with database_errors():
             version = await self._policies.update(
                 changes,
-                by=OPERATOR,
+                by=subject_of(context, OPERATOR),
                 reasons=(request.reason,),
                 request_id=request.request_id,
                 rollback_to=request.rollback_to,

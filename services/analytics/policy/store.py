@@ -81,6 +81,17 @@ class PolicyStore:
         )
         return [from_json(row["policy"]) for row in rows]
 
+    async def changed_by(self, field: str) -> str:
+        """Return who changed a field last; empty when it is as it was at first."""
+        return str(
+            await self.database.pool.fetchval(
+                "select updated_by from policy_versions where $1 = any(changed_fields)"
+                " order by version desc limit 1",
+                field,
+            )
+            or ""
+        )
+
     async def market_time(self) -> int:
         """Return the market time of the newest round that the ledger holds."""
         found = await self.database.pool.fetchval(_MARKET_TIME)

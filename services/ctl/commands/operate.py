@@ -31,19 +31,6 @@ def ps(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     answer(told, Group(table, *tables.alerts(told["processes"])), as_json)
 
 
-def restart(
-    service: Annotated[str, typer.Argument(help="Service or instance, for example ai or ai-1.")],
-    home: HomeOption = DEFAULT_HOME,
-    as_json: JsonOption = False,
-) -> None:
-    """Stop a service in order and start it again.
-
-    Example: qt restart exec_risk
-    """
-    told = asyncio.run(ask(Home(home), "POST", f"/restart/{service}"))
-    answer(told, f"restarting {', '.join(told['restarting'])}", as_json)
-
-
 def scale(
     replicas: Annotated[str, typer.Argument(help="SERVICE=COUNT, for example ai=3.")],
     home: HomeOption = DEFAULT_HOME,

@@ -183,6 +183,7 @@ async def served(free_port: int) -> AsyncIterator[Running]:
             ask_rebalance=RebalanceRequests(database, enabled=True).ask,
             alerts=supervision.alerts,
             learning=LearningViews(database),
+            modes=supervision.modes,
         )
         return [(rpc.add_AnalyticsServiceServicer_to_server, servicer)]
 

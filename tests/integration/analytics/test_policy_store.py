@@ -157,11 +157,13 @@ async def test_the_service_writes_version_one_and_takes_changes(
                 reason="quiet",
                 request_id="r-1",
             )
-            told = await stub.UpdatePolicy(request, timeout=5)
-            assert told.version.policy.version == 2
+            person = (("x-token-subject", "ops@example.com"),)
+            told = await stub.UpdatePolicy(request, timeout=5, metadata=person)
+            assert (told.version.policy.version, told.version.updated_by) == (2, person[0][1])
             assert set(told.version.changed_fields) == {"signal_share", "blocked_symbols"}
             assert told.version.policy.max_positions == 7
-            assert (await stub.UpdatePolicy(request, timeout=5)).version == told.version
+            again = await stub.UpdatePolicy(request, timeout=5, metadata=person)
+            assert again.version == told.version
             await eventually(lambda: book.newest == 2, deadline=15)
             found = book.at(told.version.policy.effective_from.ToMilliseconds())
             assert found is not None and found.blocked_symbols == {"BTCUSDT"}
