@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from services.analytics.alert_settings import AlertSettings
-from services.analytics.fund_settings import FundSettings
-from services.analytics.learning_settings import LearningSettings
+from services.analytics.alerts.settings import AlertSettings
+from services.analytics.fund.settings import FundSettings
+from services.analytics.learning.settings import LearningSettings
 from services.catalog.processes import process
 from services.kit.db_login import Login
 from services.kit.settings import OptionalPath

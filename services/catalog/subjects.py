@@ -108,6 +108,8 @@ ALL_TRAINING_CANCELS = "quantum.live.training.cancel.>"
 ALL_RECOVERIES_ASKED = "quantum.live.recovery.asked.>"
 ALL_RECOVERIES_DONE = "quantum.live.recovery.done.>"
 ALL_OPERATOR_COMMANDS = "quantum.live.operator.command.>"
+ALL_CANDLES_WANTED = "quantum.live.candles.wanted.>"
+"""What readers of candles ask the publisher of a market for."""
 ALL_ROUNDS_OBSERVED = "quantum.live.round.observed.>"
 
 AI_WORK_CONSUMER = "ai-work"
@@ -200,6 +202,16 @@ def opportunity(venue: str) -> str:
 def regime_changed(venue: str) -> str:
     """Subject on which ai tells that the regime of a venue's market changed."""
     return f"quantum.live.regime.changed.{venue}"
+
+
+def candles_wanted(venue: str, timeframe: str, symbol: str) -> str:
+    """Subject on which ai asks for candles that a window lacks."""
+    return f"quantum.live.candles.wanted.{venue}.{timeframe}.{symbol}"
+
+
+def candles_missing(venue: str, timeframe: str, symbol: str) -> str:
+    """Subject on which ai tells that candles of a window do not come."""
+    return f"quantum.live.candles.missing.{venue}.{timeframe}.{symbol}"
 
 
 def heartbeat(service: str) -> str:

@@ -21,6 +21,7 @@ from services.exec_risk.exchange.meter import PrometheusMeter
 from services.exec_risk.exchange.request_spans import RequestSpans
 from services.exec_risk.exchange.requests import ExchangeRefused
 from services.exec_risk.fund_reader import FundReader
+from services.exec_risk.gap_filler import GapFiller
 from services.exec_risk.leader import Leader
 from services.exec_risk.leader_views import LeaderViews
 from services.exec_risk.pointed import PointedExchange, PointedStore
@@ -152,6 +153,16 @@ async def build(process: Process, settings: Settings) -> Servicers:
         on_unreadable=lambda _: counters.error(),
     )
     await fund.start(bus)
+    filler = GapFiller(
+        exchange=exchange,
+        sink=consumers.BusCandles(bus),
+        venue=settings.exchange_venue,
+        timeframe=settings.timeframe,
+        leading=lambda: leader.leading,
+        metrics=process.metrics,
+    )
+    await filler.start(bus)
+    process.spawn("gaps", filler.run())
     updates = Updates(settings.account)
     await updates.start(process, bus)
     process.spawn("notifications", notifications.run())

@@ -468,7 +468,8 @@ async def _each_candle_once(stack: Stack, first: str, switch: datetime, back: da
             end,
         )
         told = await connection.fetch(
-            "select type from analytics.events where type like 'model.%ed' and timestamp >= $1",
+            "select type from analytics.events where type = any($1) and timestamp >= $2",
+            ["model.promoted", "model.rolled_back"],
             begin,
         )
     symbols = {row["symbol"] for row in rows}
@@ -476,5 +477,5 @@ async def _each_candle_once(stack: Stack, first: str, switch: datetime, back: da
     for row in rows:
         held = switch <= row["candle_open"] + minute < back
         assert row["model_version"] == ("drill-1" if held else first), row
-    assert {row["type"] for row in told} >= {"model.promoted", "model.rolled_back"}
+    assert {row["type"] for row in told} == {"model.promoted", "model.rolled_back"}
     return True

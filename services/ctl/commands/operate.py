@@ -1,4 +1,4 @@
-"""Commands on the running processes: ps, down, restart, scale, logs."""
+"""Commands on the running processes: ps, down, restart, scale."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ import contextlib
 import os
 import shutil
 import signal
-import time
-from collections import deque
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,7 +19,6 @@ from services.ctl.supervisor.home import Home, Refused, read_json
 from services.ctl.terminal import tables
 
 STOP_SECONDS = 40.0
-FOLLOW_SECONDS = 0.3
 
 
 def ps(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
@@ -106,54 +102,3 @@ def _wipe(home: Home) -> None:
     if not any(mark.exists() for mark in marks):
         raise Refused(f"{home.root} does not look like a home of this system: nothing is removed")
     shutil.rmtree(home.root)
-
-
-def logs(
-    service: Annotated[str, typer.Argument(help="Service or instance; all when absent.")] = "",
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines.")] = False,
-    tail: Annotated[int, typer.Option(help="How many last lines.")] = 50,
-    home: HomeOption = DEFAULT_HOME,
-    as_json: JsonOption = False,
-) -> None:
-    """Show the logs of a service, or of all.
-
-    Example: qt logs exec_risk -f
-    """
-    folder = Home(home).logs
-    chosen = sorted(p for p in folder.glob("*.log") if _belongs(p.stem, service))
-    if not chosen:
-        known = ", ".join(sorted(p.stem for p in folder.glob("*.log"))) or "no logs yet"
-        raise Refused(f"no log of {service or 'anything'} in {folder}: {known}")
-    places = {log: log.stat().st_size for log in chosen}
-    last = {log.stem: _tail(log, tail) for log in chosen}
-    text = "\n".join(line for name, lines in last.items() for line in _named(name, lines, chosen))
-    answer(last, text, as_json)
-    while follow:
-        time.sleep(FOLLOW_SECONDS)
-        for log in chosen:
-            fresh, places[log] = _since(log, places[log])
-            for line in _named(log.stem, fresh, chosen):
-                typer.echo(line)
-
-
-def _belongs(stem: str, service: str) -> bool:
-    return not service or stem == service or stem.rpartition("-")[0] == service
-
-
-def _named(name: str, lines: list[str], chosen: list[Path]) -> list[str]:
-    return lines if len(chosen) == 1 else [f"{name:<12} {line}" for line in lines]
-
-
-def _tail(log: Path, count: int) -> list[str]:
-    with log.open(errors="replace") as lines:
-        return [line.rstrip("\n") for line in deque(lines, maxlen=max(count, 0))]
-
-
-def _since(log: Path, place: int) -> tuple[list[str], int]:
-    size = log.stat().st_size
-    with log.open("rb") as lines:
-        lines.seek(place if place <= size else 0)
-        text = lines.read()
-    whole = text[: text.rfind(b"\n") + 1]
-    start = place if place <= size else 0
-    return whole.decode(errors="replace").splitlines(), start + len(whole)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -125,4 +126,6 @@ class _Plain:
             self._print(line)
 
     def _print(self, line: str) -> None:
+        # where there is no terminal this is a log, and `qt logs --since` asks it for times
+        line = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}"
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)

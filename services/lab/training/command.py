@@ -51,7 +51,7 @@ def train(
         bool, typer.Option(help="Few rows, folds and passes: minutes, on the recorded month.")
     ] = False,
     kept: Annotated[
-        Path, typer.Option(help="Where finished folds are kept, to go on after a stop.")
+        Path, typer.Option(help="Where finished fits are kept, to go on after a stop.")
     ] = Path(".quantum/training"),
     activate: Annotated[bool, typer.Option(help="Make services load it.")] = False,
 ) -> None:
@@ -114,6 +114,9 @@ def train(
     except (ValueError, OSError) as error:
         console.print(f"cannot train: {error}", style="red")
         raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on where it was", style="yellow")
+        raise typer.Exit(130) from None
     folder = run.save(trained, out)
     if activate:
         (out / "ACTIVE").write_text(f"{trained.manifest['version']}\n", encoding="utf-8")

@@ -14,7 +14,7 @@ from quantum.analytics.v1 import events_pb2 as published
 
 from services.analytics.app import SCHEMA
 from services.analytics.codec import to_event
-from services.analytics.rebuild import rebuild
+from services.analytics.ledger.rebuild import rebuild
 from services.analytics.store import LedgerStore
 from services.analytics.views import Cursor, Views
 from services.catalog import subjects

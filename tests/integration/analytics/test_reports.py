@@ -12,13 +12,13 @@ from quantum.ai.v1 import signal_pb2 as ai
 from quantum.exec_risk.v1 import events_pb2 as facts
 
 from services.analytics.app import SCHEMA
-from services.analytics.candles import CandleStore
 from services.analytics.codec import to_event
 from services.analytics.core.truth import extremes_of, prices_between
-from services.analytics.ledger_checks import LedgerChecks
+from services.analytics.ledger.candles import CandleStore
+from services.analytics.ledger.checks import LedgerChecks
+from services.analytics.ledger.rebuild import rebuild
 from services.analytics.metrics import AnalyticsMetrics
-from services.analytics.rebuild import rebuild
-from services.analytics.report_views import ReportViews
+from services.analytics.reports.views import ReportViews
 from services.analytics.store import LedgerStore
 from services.analytics.views import Views
 from services.kit.clock import SystemClock

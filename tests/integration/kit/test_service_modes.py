@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from services.analytics.service_modes import ANNOUNCED, ServiceModes, Switch
+from services.analytics.modes.service_modes import ANNOUNCED, ServiceModes, Switch
 from services.catalog.subjects import MODES, STREAMS, service_mode
 from services.ctl.servers.nats import NatsServer
 from services.kit.bus import Bus

@@ -77,6 +77,8 @@ KINDS = (
     AlertKind("PnlMismatch", _H, "the ledger and exec_risk differ about a trade's profit"),
     AlertKind("LedgerDiffers", _H, "the wallet changed by what the ledger does not hold"),
     AlertKind("DirectiveOverdue", _H, "a directive of the fund was not applied in time"),
+    AlertKind("ModelDrift", _M, "the market or the results are other than the model knows"),
+    AlertKind("LearningGivenUp", _M, "too many trainings failed in a row", quiet_seconds=0.0),
     AlertKind("RecoveryGivenUp", _C, "a replica was healed as often as is allowed", level=2),
     AlertKind("AlertNotDelivered", _H, "a message about an alert reached nobody"),
     AlertKind("RuleUnreadable", _M, "Alertmanager told of an alert without a name"),

@@ -1,0 +1,1 @@
+"""Drain and maintenance of whole services."""

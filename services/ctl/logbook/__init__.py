@@ -1,0 +1,1 @@
+"""The logs of all processes of a home: read, chosen from, counted by cause."""
