@@ -383,6 +383,22 @@ async def test_a_restored_system_reconciles_before_it_trades_on(
 
 
 @pytest.mark.drill
+async def test_a_maintenance_script_that_fails_leaves_the_system_in_maintenance(
+    stack: Stack, tmp_path: Path
+) -> None:
+    await stack.until_closed(1, DEADLINE)
+    script = tmp_path / "upgrade.sh"
+    script.write_text("#!/bin/sh\nexit 3\n")
+    script.chmod(0o755)
+    with pytest.raises(AssertionError, match="STAYS IN MAINTENANCE"):
+        await asyncio.to_thread(stack.qt, "maintenance", "run", str(script), seconds=400)
+    assert {m["maintenance"] for m in stack.json("maintenance", "status")["modes"]} == {True}
+    script.write_text("#!/bin/sh\nexit 0\n")
+    await asyncio.to_thread(stack.qt, "maintenance", "run", str(script), seconds=400)
+    assert {m["maintenance"] for m in stack.json("maintenance", "status")["modes"]} == {False}
+
+
+@pytest.mark.drill
 async def test_all_services_are_restarted_one_by_one_while_trading(stack: Stack) -> None:
     await _rolled(stack)
 
