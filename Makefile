@@ -42,10 +42,11 @@ check: install ## style, types, contracts, fresh generated code, house rules
 		--config '{"version":"v2","breaking":{"use":["WIRE_JSON"]}}'
 	$(BIN)/python -m pytest -q tests/contract tests/config
 
-gen: install ## generate code, descriptor, docs/openapi.json, docs/events.md, and what is made from mesh/policy.yaml
+gen: install ## generate code, descriptor, docs/openapi.json, docs/events.md, dashboards, and what is made from mesh/policy.yaml
 	@$(BIN)/python -m services.ctl.codegen
 	@$(BIN)/python -m services.ctl.render.openapi
 	@$(BIN)/python -m services.ctl.generate
+	@$(BIN)/python -m services.ctl.render.dashboards
 
 release-contracts: install ## what later contracts are compared with becomes the contracts of now
 	@$(BIN)/buf build -o protos/released.binpb

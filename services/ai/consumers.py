@@ -330,6 +330,7 @@ class CandleAnswerer:
         for reason, times in Counter(a.prediction.hold_reason for a in answers).items():
             self._measures.predictions.labels(reason.value).inc(times)
         for each in answers:
+            self._measures.confidence.observe(each.prediction.confidence)
             if each.signal is not None:
                 self._measures.signals.labels(each.signal.action.value).inc()
                 self._measures.published.labels(SIGNAL_GENERATED).inc()

@@ -22,6 +22,8 @@ ERROR_KINDS = (
     "bad_position",
     "late_run",
 )
+CONFIDENCES = (0.1, 0.2, 0.3, 0.34, 0.36, 0.38, 0.4, 0.42, 0.44, 0.46, 0.5, 0.6, 0.8, 1.0)
+"""Closest where honest answers lie: a third is no opinion at all."""
 _PUBLISHED = (
     PREDICTION,
     SIGNAL_GENERATED,
@@ -60,6 +62,11 @@ class Measures:
             "model_drift",
             "Excess of a model's stability index over the middle one; excluded above 0.25.",
             ["model"],
+        )
+        self.confidence = metrics.histogram(
+            "prediction_confidence",
+            "Confidence of the ensemble's answers, HOLD included.",
+            buckets=CONFIDENCES,
         )
         self.candles = metrics.counter("candles_received_total", "Candles followed.")
         self.gaps = metrics.counter(

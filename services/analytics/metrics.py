@@ -6,6 +6,10 @@ from typing import Any
 
 from services.kit.metrics import Metrics
 
+ERROR_KINDS = ("database", "record", "unreadable", "health", "fund", "learning")
+"""Every one is shown from the start, so that rates see its zero."""
+CHANNELS = ("email", "slack", "telegram", "webhook", "alertmanager")
+
 
 class AnalyticsMetrics:
     """What `/metrics` shows of the ledger, the portfolio and health."""
@@ -23,6 +27,8 @@ class AnalyticsMetrics:
         self.published = metrics.counter("events_published_total", "Messages published.")
         self.health_checks = metrics.counter("health_checks_total", "Health checks made.")
         self.errors = metrics.counter("errors_total", "Errors, by what failed.", ("kind",))
+        for kind in ERROR_KINDS:
+            self.errors.labels(kind)
         self.portfolio_value = metrics.gauge(
             "portfolio_value_usd", "Wallet plus unrealised profit at the last closes."
         )
@@ -48,6 +54,9 @@ class AnalyticsMetrics:
         self.deliveries = metrics.counter(
             "alert_deliveries_total", "Messages about alerts, by channel.", ("channel", "status")
         )
+        for channel in CHANNELS:
+            for status in ("delivered", "failed"):
+                self.deliveries.labels(channel, status)
         self.auto_restarts = metrics.counter(
             "auto_restarts_total", "Restarts that were asked for and that a supervisor did."
         )

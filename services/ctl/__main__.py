@@ -11,7 +11,10 @@ from services.ctl.commands import (
     alerts,
     backup,
     certs,
+    check,
     db,
+    db_upkeep,
+    diagnose,
     events,
     health,
     identities,
@@ -28,6 +31,7 @@ from services.ctl.commands import (
     run,
     setup,
     simulate,
+    stats,
     switches,
     token,
     trace,
@@ -49,6 +53,7 @@ for command in (
     operate.down,
     operate.ps,
     logs.logs,
+    stats.stats,
     restart.restart,
     backup.restore,
     modes.drain,
@@ -70,10 +75,21 @@ for command in (
     setup.setup,
 ):
     app.command()(command)
+for tending in (
+    db_upkeep.analyze,
+    db_upkeep.vacuum,
+    db_upkeep.reindex,
+    db_upkeep.size,
+    db_upkeep.migrate,
+    db_upkeep.psql,
+):
+    db.app.command()(tending)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(backup.app, name="backup")
 app.add_typer(certs.app, name="certs")
+app.add_typer(check.app, name="check")
 app.add_typer(db.app, name="db")
+app.add_typer(diagnose.app, name="diagnose")
 app.add_typer(events.app, name="events")
 app.add_typer(events.dlq, name="dlq")
 app.add_typer(modes.maintenance, name="maintenance")

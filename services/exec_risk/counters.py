@@ -39,6 +39,12 @@ class Counters:
             "daily_pnl_usd", "Profit since 00:00 UTC after commission and funding."
         )
         self._trades = metrics.gauge("daily_trades", "Positions closed since 00:00 UTC.")
+        self._won = metrics.counter("positions_won_total", "Positions closed with a net profit.")
+        self._exposure = metrics.gauge("exposure_usd", "Value of the open positions, both sides.")
+        self._equity = metrics.gauge("equity_usd", "Wallet plus unrealised profit.")
+        self._peak = metrics.gauge(
+            "equity_peak_usd", "Highest equity so far, from which the drawdown limit counts."
+        )
         # a series that appears with its first event hides that event from a rate
         for reason in ExitReason:
             self._closed.labels(str(reason))
@@ -86,6 +92,7 @@ class Counters:
                 seen["opened"] += 1
             case fx.PositionClosed(position=position):
                 self._closed.labels(str(position.exit_reason)).inc()
+                self._won.inc(position.net_pnl > 0)
                 seen["closed"] += 1
             case fx.Alert(severity=severity):
                 self._alerts.labels(severity).inc()
@@ -100,5 +107,14 @@ class Counters:
                 self._open.set(effect.open_positions)
                 self._pnl.set(float(effect.daily_pnl))
                 self._trades.set(effect.daily_trades)
+                self._show_money(effect)
             case _:
                 return
+
+    def _show_money(self, snapshot: fx.AccountSnapshot) -> None:
+        """Show what is known: before the first reading of the exchange there is no wallet."""
+        self._exposure.set(float(snapshot.gross_exposure))
+        if snapshot.wallet_balance is not None:
+            equity = snapshot.wallet_balance + snapshot.unrealized_pnl
+            self._equity.set(float(equity))
+            self._peak.set(float(max(equity, snapshot.high_water or equity)))

@@ -16,6 +16,8 @@ from prometheus_client import (
     start_http_server,
 )
 
+from services.kit.machine_metrics import MachineCollector
+
 LATENCY_BUCKETS = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 2.5, 5.0, 10.0,
 )  # fmt: skip
@@ -31,6 +33,7 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
+        self.registry.register(MachineCollector())
 
     def counter(self, name: str, doc: str, labels: Sequence[str] = ()) -> Counter:
         """Make a counter; `name` ends in `_total`."""

@@ -44,9 +44,6 @@ class Post:
         self._results: dict[tuple[str, str, State], Delivery] = {}
         self.broken: dict[str, str] = {}
         """Channels that gave up on a message and have taken none since, with the reason."""
-        for name in self._all:
-            for status in ("delivered", "failed"):
-                metrics.deliveries.labels(name, status)
 
     def put(self, notices: Iterable[Notice]) -> None:
         """Have messages sent; each is sent once through a channel."""

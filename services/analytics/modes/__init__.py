@@ -1,1 +1,1 @@
-"""Drain and maintenance of whole services."""
+"""How services are told to drain or to keep still, and who told them."""

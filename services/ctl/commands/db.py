@@ -16,7 +16,9 @@ from services.ctl.commands.options import DEFAULT_HOME, HomeOption, JsonOption, 
 from services.ctl.render.roles import DATABASE
 from services.ctl.supervisor.home import Home, Refused, read_json
 
-app = typer.Typer(help="The database: archive old events, put them back.", no_args_is_help=True)
+app = typer.Typer(
+    help="The database: its upkeep, its size, old events into files and back.", no_args_is_help=True
+)
 
 ToOption = Annotated[
     Path | None, typer.Option("--to", help="Folder of the files; HOME/archive without it.")

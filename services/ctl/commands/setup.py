@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 from typing import Annotated
 
@@ -16,8 +17,8 @@ from services.ctl.identities import Identities
 from services.ctl.render import bus, roles
 from services.ctl.supervisor.home import Home, write_whole
 
-OURS, POSTGRES = 10001, 999
-"""Users of our image, which the bus runs as too, and of PostgreSQL's image."""
+OURS, POSTGRES, GRAFANA = 10001, 999, 472
+"""Users of our image, which the bus runs as too, and of the images of PostgreSQL and Grafana."""
 SUPERUSER = "postgres"
 NAMES = {
     "nats": ("nats", "quantum_trader_nats", "localhost"),
@@ -65,6 +66,7 @@ class Setup:
                 self._write("postgres", f"{role}_postgres_password", password)
             for server in NAMES:
                 self._certificate(server)
+            self._page_password()
         self._hand_over()
 
     def _user(self, user: str) -> None:
@@ -72,6 +74,11 @@ class Setup:
         self._write(user, "ca.crt", self._authority.trust)
         if user in self._table.database.owners:
             self._write(user, "password", self._identities.password_file(user).read_text())
+
+    def _page_password(self) -> None:
+        """Make up Grafana's password of `admin` once."""
+        if not (self._folder / "grafana" / "password").exists():
+            self._write("grafana", "password", secrets.token_urlsafe(18))
 
     def _certificate(self, server: str) -> None:
         self._write(server, "ca.crt", self._authority.trust)
@@ -95,8 +102,10 @@ class Setup:
             return
         for top in (self._folder, self._home.root):
             for path in (top, *top.rglob("*")):
-                inside = path.is_relative_to(self._folder / "postgres")
-                user = POSTGRES if inside else OURS
+                user = OURS
+                for owner, known in (("postgres", POSTGRES), ("grafana", GRAFANA)):
+                    if path.is_relative_to(self._folder / owner):
+                        user = known
                 os.chown(path, user, user)
                 if path.is_dir() and path != self._folder:
                     path.chmod(0o700)

@@ -171,7 +171,8 @@ def _detached(request: Request) -> None:
         )
     asyncio.run(_until_running(home, running, log))
     endpoints = read_json(home.endpoints_file)
-    for line in screen.where(endpoints["gateway"], str(home.logs), endpoints["traces_told"]):
+    told = (endpoints["traces_told"], endpoints["metrics_told"])
+    for line in screen.where(endpoints["gateway"], str(home.logs), *told):
         typer.echo(line)
 
 

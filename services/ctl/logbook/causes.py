@@ -75,8 +75,7 @@ def by_cause(found: Iterable[Line], at_least: str = "error") -> list[Cause]:
 
 def _with(known: Cause | None, line: Line, key: tuple[str, str]) -> Cause:
     if known is None:
-        made = (line.time, line.time, (line.process,), line.text)
-        return Cause(*key, 1, line.level, *made)
+        return Cause(*key, 1, line.level, line.time, line.time, (line.process,), example=line.text)
     times = [t for t in (known.first, known.last, line.time) if t is not None]
     newest = line.time is None or known.last is None or line.time >= known.last
     return replace(

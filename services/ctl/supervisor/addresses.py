@@ -79,6 +79,12 @@ class Addresses:
             self.ports[name] = self._fresh()
         return self.ports[name]
 
+    def preferred(self, name: str, port: int) -> int:
+        """Return the port of the name; the one that people know, where ours are those too."""
+        if name not in self.ports and all(self.ports.get(n) == WELL_KNOWN[n] for n in PUBLIC):
+            self.ports[name] = port if is_free(port) else self._fresh()
+        return self.port(name)
+
     def at(self, name: str) -> str:
         """Return host:port of the name."""
         return f"{LOOPBACK}:{self.port(name)}"
@@ -112,10 +118,12 @@ class Addresses:
             name: f"{'https' if name == 'tls' else 'http'}://{self.at(name)}" for name in PUBLIC
         }
 
-    def write(self, instances: Mapping[str, str], *, traces: str = "") -> dict[str, Any]:
+    def write(
+        self, instances: Mapping[str, str], *, traces: str = "", metrics: str = ""
+    ) -> dict[str, Any]:
         """Write `endpoints.json` for this set of instances (name to service) and return it.
 
-        `traces` says in a line where people see traces.
+        `traces` and `metrics` say in a line where people see them.
         """
         found: dict[str, Any] = {
             "ports": self.ports,
@@ -126,6 +134,7 @@ class Addresses:
             "venue": f"http://{self.at('venue.http')}",
             "traces": f"http://{self.at('traces.otlp')}",
             "traces_told": traces,
+            "metrics_told": metrics,
             "instances": {
                 name: self._instance(name, service) for name, service in instances.items()
             },

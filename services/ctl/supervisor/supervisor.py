@@ -322,8 +322,11 @@ class Supervisor:
         found: dict[str, Any] = self.topology.addresses.write(
             {**instances, self.topology.venue().name: self.topology.venue().service},
             traces=self.topology.traces_told,
+            metrics=self.topology.metrics_told,
         )
         endpoints.render(self.home.envoy, found)
+        if self.topology.prometheus is not None:
+            self.topology.prometheus.point_at(found)
 
     def _changed(self) -> None:
         self.changes.set()

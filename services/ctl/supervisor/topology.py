@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from services.catalog import ports
 from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, TRAINER, VENUE, Process
 from services.catalog.processes import process as process_of
 from services.ctl import policy
@@ -15,13 +16,14 @@ from services.ctl.render import gateway
 from services.ctl.render.address import UNIX
 from services.ctl.render.bus import OPERATOR
 from services.ctl.render.tracing import Tracing
-from services.ctl.servers import jaeger
+from services.ctl.servers import jaeger, prometheus
 from services.ctl.servers.command import Command
 from services.ctl.servers.envoy import EnvoyServer
 from services.ctl.servers.free import LOOPBACK
 from services.ctl.servers.jaeger import JaegerServer
 from services.ctl.servers.nats import NatsServer
 from services.ctl.servers.postgres import PostgresServer
+from services.ctl.servers.prometheus import PrometheusServer
 from services.ctl.servers.traces import TraceServer
 from services.ctl.settings import GatewaySettings
 from services.ctl.supervisor.addresses import Addresses
@@ -42,7 +44,7 @@ CONFIG_MARK = "QUANTUM_CONFIG"
 """In a server's environment: what its configuration was when it started."""
 SCALABLE = (AI.key, ANALYTICS.key, EXEC_RISK.key)
 
-Server = PostgresServer | NatsServer | EnvoyServer | TraceServer | JaegerServer
+Server = PostgresServer | NatsServer | EnvoyServer | TraceServer | JaegerServer | PrometheusServer
 Program = Callable[[str], tuple[str, ...]]
 """Arguments that start the process with this key."""
 
@@ -121,6 +123,7 @@ class Topology:
             log=home.logs / "traces.log",
             forward=collector,
         )
+        self.prometheus = self._found_prometheus()
 
     def renew_build(self) -> None:
         """Take the commit of now as the build that is started from here on."""
@@ -137,13 +140,25 @@ class Topology:
             log=self.home.logs / "jaeger.log",
         )
 
+    def _found_prometheus(self) -> PrometheusServer | None:
+        binary = prometheus.found()
+        if binary is None:
+            return None
+        return PrometheusServer(
+            binary=binary,
+            directory=self.home.root / "prometheus",
+            port=self.addresses.preferred("prometheus.page", ports.PROMETHEUS),
+            log=self.home.logs / "prometheus.log",
+        )
+
     def backing(self) -> list[Unit]:
-        """PostgreSQL, NATS, the trace store, and Jaeger where it is found."""
+        """PostgreSQL, NATS, the trace store; Jaeger and Prometheus where they are found."""
+        watchers = [server for server in (self.jaeger, self.prometheus) if server is not None]
         return [
             self._server_unit(self.postgres, f"{LOOPBACK}:{self.postgres.port}", BACKING),
             self._server_unit(self.nats, self.nats.url, BACKING),
             self._server_unit(self.traces, self.traces.url, BACKING),
-            *([self._server_unit(self.jaeger, self.jaeger.url, BACKING)] if self.jaeger else []),
+            *(self._server_unit(server, server.url, BACKING) for server in watchers),
         ]
 
     @property
@@ -153,6 +168,11 @@ class Topology:
             return f"{self.jaeger.url} (Jaeger), `qt trace --last-order`"
         passed = f"passed on to {self.traces.forward}" if self.traces.forward else jaeger.HOW_TO_GET
         return f"`qt trace --last-order`; {passed}"
+
+    @property
+    def metrics_told(self) -> str:
+        """Where people see metrics, in a line."""
+        return self.prometheus.url if self.prometheus is not None else prometheus.HOW_TO_GET
 
     def gateway(self) -> Unit:
         """Envoy with the rendered bootstrap."""
@@ -305,7 +325,7 @@ class Topology:
         # one that runs with an old configuration is not taken over
         if isinstance(server, EnvoyServer):
             marks[CONFIG_MARK] = digest(server.bootstrap.read_text())
-        if isinstance(server, NatsServer):
+        if isinstance(server, NatsServer | PrometheusServer):
             marks[CONFIG_MARK] = digest(server.configuration())
         return Unit(
             name=server.name,

@@ -20,7 +20,7 @@ REFRESH_SECONDS = 0.5
 ACCOUNT_SECONDS = 10.0
 
 
-def where(endpoints: dict[str, str], logs: str, traces: str) -> list[str]:
+def where(endpoints: dict[str, str], logs: str, traces: str, metrics: str) -> list[str]:
     """Return where everything is, for people."""
     health = ", ".join(f"{endpoints[key]}/health" for key in ("ai", "exec_risk", "analytics"))
     return [
@@ -29,6 +29,7 @@ def where(endpoints: dict[str, str], logs: str, traces: str) -> list[str]:
         f"health    {health}",
         f"logs      {logs}  (`qt logs SERVICE -f`)",
         f"traces    {traces}",
+        f"metrics   {metrics}",
         "stop      Ctrl-C here, or `qt down`",
     ]
 
@@ -73,8 +74,8 @@ def _screen(supervisor: Supervisor, feed: Feed) -> Group:
     if supervisor.phase == "running":
         endpoints = supervisor.topology.addresses
         gateway = endpoints.gateway()
-        told = supervisor.topology.traces_told
-        parts += [Text(line) for line in where(gateway, str(supervisor.home.logs), told)]
+        told = (supervisor.topology.traces_told, supervisor.topology.metrics_told)
+        parts += [Text(line) for line in where(gateway, str(supervisor.home.logs), *told)]
         held = [position for position in feed.positions if position.status == "open"]
         parts += [
             Text(tables.account_line(feed.account) if feed.account else "", "bold"),
@@ -112,8 +113,9 @@ class _Plain:
         if self._supervisor.phase == "running" and not self._told_where:
             self._told_where = True
             addresses = self._supervisor.topology.addresses
-            told = self._supervisor.topology.traces_told
-            self._print_all(where(addresses.gateway(), str(self._supervisor.home.logs), told))
+            topology = self._supervisor.topology
+            seen = (topology.traces_told, topology.metrics_told)
+            self._print_all(where(addresses.gateway(), str(self._supervisor.home.logs), *seen))
         while self._feed.lines:
             self._print(self._feed.lines.popleft())
         self._until_account -= REFRESH_SECONDS

@@ -51,6 +51,7 @@ class Rows:
     """How often another replica than the last one took the lease."""
     orders: dict[str, Order] = field(default_factory=dict)
     positions: dict[str, Position] = field(default_factory=dict)
+    cancels: set[str] = field(default_factory=set)
     plans: dict[str, fx.EntryPlan] = field(default_factory=dict)
     fills: dict[tuple[str, str], Fill] = field(default_factory=dict)
     funding: dict[str, fx.FundingPaid] = field(default_factory=dict)
@@ -253,6 +254,8 @@ def apply(rows: Rows, change: fx.Change) -> None:
             rows.funding.setdefault(change.transaction_id, change)
         case fx.StorePlan(plan=plan):
             rows.plans.setdefault(plan.position_id, plan)
+        case fx.StoreCancel():
+            rows.cancels.add(change.client_order_id)
         case fx.StoreDay():
             rows.days[change.day] = Day(
                 change.day,
@@ -308,6 +311,7 @@ def read(rows: Rows, policy: Policy) -> Book:
     for order in rows.orders.values():
         key = (order.position_id, order.purpose)
         book.counts[key] = book.counts.get(key, 0) + 1
+    book.leaving = {order.client_order_id for order in book.orders.live} & rows.cancels
     for position in rows.positions.values():
         if position.closed_time is None:
             book.positions[position.symbol] = position
