@@ -113,7 +113,10 @@ def main() -> None:
     except (Refused, ServerFailed) as refusal:
         sys.stderr.write(f"qt: {refusal}\n")
         code, outcome = 2, str(refusal)
-    operators.record(sys.argv[1:], done=not code, outcome=outcome)
+    try:
+        operators.record(sys.argv[1:], done=not code, outcome=outcome)
+    except OSError as error:
+        sys.stderr.write(f"qt: this command could not be written down: {error}\n")
     sys.exit(code)
 
 

@@ -35,7 +35,8 @@ READS = frozenset(
         *("certs show", "events info", "events tail", "events show", "dlq list", "dlq show"),
         *("maintenance status", "models performance", "models hits", "models list", "models show"),
         *("models compare", "order list", "policy show", "policy history", "token keys"),
-        *("venue fault list", "certs keep"),
+        *("venue fault list", "certs keep", "stats", "check daily", "db size"),
+        *("diagnose service-down", "diagnose latency", "diagnose errors", "diagnose inconsistency"),
     }
 )
 """Commands that change nothing, or that run a part of the system in the foreground."""
@@ -47,6 +48,7 @@ CHANGES = frozenset(
         *("maintenance run", "models train", "models retrain", "models add", "models deploy"),
         *("models rollback", "order submit", "order cancel", "policy set", "policy rollback"),
         *("policy rebalance", "token rotate", "venue fault add", "venue fault clear"),
+        *("db analyze", "db vacuum", "db reindex", "db migrate", "db psql"),
         *("emergency stop", "emergency reset", "state set", "reconcile --apply"),
     }
 )
@@ -143,10 +145,20 @@ async def _tell(home: Home) -> None:
         try:
             async with asyncio.timeout(TELL_SECONDS), operator_bus(home) as bus:
                 for line in waiting.readlines():
-                    await _publish(bus, Done(**json.loads(line)))
+                    entry = _read(line)
+                    if entry is not None:
+                        await _publish(bus, entry)
         except (Refused, TimeoutError):
             return
         waiting.truncate(0)
+
+
+def _read(line: str) -> Done | None:
+    """Return a line; None for one that a crash cut off, which the other file has too."""
+    try:
+        return Done(**json.loads(line))
+    except (ValueError, TypeError):
+        return None
 
 
 async def _publish(bus: Bus, entry: Done) -> None:
