@@ -214,8 +214,12 @@ def test_setup_has_a_volume_for_every_folder_that_it_writes(
 def test_what_alertmanager_tells_comes_back_to_analytics(
     services: dict[str, Any], tmp_path: Path
 ) -> None:
-    """One token, a file for each of both; the address is where analytics listens."""
+    """One token, a file for each of both; the address is where analytics listens.
+
+    Alertmanager tells nobody here, so analytics must not leave that to it.
+    """
     told = services[ANALYTICS.name]["environment"]
+    assert "ALERTMANAGER_URL" not in told
     found = yaml.safe_load((ROOT / "mesh" / "observability" / "alertmanager.yml").read_text())
     (hook,) = next(r for r in found["receivers"] if r["name"] == "analytics")["webhook_configs"]
     assert hook["send_resolved"] is True
