@@ -285,7 +285,8 @@ async def serve(names: Names, settings: ProcessSettings, build: Build) -> int:
 def _frozen(build: Build) -> Build:
     """Keep what a process is built of out of later searches for garbage.
 
-    It lives as long as the process; with ccxt among it each search is a pause of a tenth of a second.
+    It lives as long as the process, and with ccxt among it each search is a pause of a tenth of a
+    second.
     """
 
     async def built(process: Process) -> Servicers:
