@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from services.ctl import operators
 from services.ctl.commands import (
     alerts,
     backup,
@@ -103,11 +104,20 @@ app.add_typer(switches.state, name="state")
 
 def main() -> None:
     """Run a command; what cannot be done is one line on stderr and exit code 2."""
+    code, outcome = 0, ""
     try:
         app(prog_name="qt")
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0
+        outcome = f"exit code {code}" if code else ""
     except (Refused, ServerFailed) as refusal:
         sys.stderr.write(f"qt: {refusal}\n")
-        sys.exit(2)
+        code, outcome = 2, str(refusal)
+    try:
+        operators.record(sys.argv[1:], done=not code, outcome=outcome)
+    except OSError as error:
+        sys.stderr.write(f"qt: this command could not be written down: {error}\n")
+    sys.exit(code)
 
 
 if __name__ == "__main__":

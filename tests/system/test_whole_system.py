@@ -23,6 +23,7 @@ import pytest_asyncio
 from services.ai.artifact import active_folder
 from services.ai.settings import SHIPPED_MODELS
 from services.catalog.processes import SERVICES
+from services.ctl.backup import archive
 from services.exec_risk.core.protection.protection_policy import ProtectionPolicy
 from services.trade import ids
 from services.trade.times import from_datetime
@@ -332,6 +333,69 @@ async def _metric(stack: Stack, instance: str, name: str) -> float:
 async def _told_of_maintenance(stack: Stack) -> bool:
     alerts = stack.json("alerts", "list")
     return any(alert["alert_type"] == "PlannedMaintenance" for alert in alerts)
+
+
+async def test_a_backup_is_taken_while_trading_and_is_whole(stack: Stack, tmp_path: Path) -> None:
+    """Nothing waits for it: every round is decided, once; what it holds can be read back."""
+    await stack.until_closed(1, DEADLINE)
+    began = await _last_round(stack)
+    stack.qt("state", "set", "ACTIVE", "--reason=for the record", "--yes")
+    made = json.loads(
+        await asyncio.to_thread(stack.qt, "backup", f"--to={tmp_path}", "--json", seconds=120)
+    )
+    manifest = archive.verify(Path(made["file"]))
+    names = {member.name for member in manifest.members}
+    assert sum(manifest.tables.values()) > 1000 and manifest.streams["EVENTS"]["messages"] > 0
+    assert {"postgres.dump", "home/venue/journal.sqlite", "streams/OBJ_models.snapshot"} <= names
+    assert not [name for name in names if "identities" in name or "secret" in name]
+    assert await _last_round(stack) > began
+    assert stack.json("backup", "list", f"--to={tmp_path}")[0]["file"] == made["file"]
+    await eventually(lambda: _told_of_commands(stack), deadline=30)
+
+
+async def _told_of_commands(stack: Stack) -> bool:
+    """Who, what and why of both commands stand in the ledger."""
+    async with stack.database() as connection:
+        rows = await connection.fetch(
+            "select data from analytics.events where type = 'operator.command'"
+        )
+    told = [json.loads(row["data"]) for row in rows]
+    said = {(one["command"].split()[0], one.get("reason", "")) for one in told if one["by"]}
+    return {("state", "for the record"), ("backup", "")} <= said
+
+
+@pytest.mark.drill
+async def test_a_restored_system_reconciles_before_it_trades_on(
+    stack: Stack, tmp_path: Path
+) -> None:
+    """Backup, more trading, all data gone, restore: the books agree with the exchange again."""
+    await stack.until_closed(5, DEADLINE)
+    made = stack.json("backup", f"--to={tmp_path}")["file"]
+    trades = await stack.closed_trades()
+    await stack.until_closed(trades + 3, DEADLINE)
+    await asyncio.to_thread(stack.qt, "restore", made, "--yes", seconds=400)
+    assert stack.json("reconcile")["differences"] == []
+    async with stack.database() as connection:
+        state = await connection.fetchval("select state from exec_risk.trading_state")
+    assert state == "ACTIVE"
+    trades = await stack.closed_trades()
+    await stack.until_closed(trades + 3, DEADLINE)
+
+
+@pytest.mark.drill
+async def test_a_maintenance_script_that_fails_leaves_the_system_in_maintenance(
+    stack: Stack, tmp_path: Path
+) -> None:
+    await stack.until_closed(1, DEADLINE)
+    script = tmp_path / "upgrade.sh"
+    script.write_text("#!/bin/sh\nexit 3\n")
+    script.chmod(0o755)
+    with pytest.raises(AssertionError, match="STAYS IN MAINTENANCE"):
+        await asyncio.to_thread(stack.qt, "maintenance", "run", str(script), seconds=400)
+    assert {m["maintenance"] for m in stack.json("maintenance", "status")["modes"]} == {True}
+    script.write_text("#!/bin/sh\nexit 0\n")
+    await asyncio.to_thread(stack.qt, "maintenance", "run", str(script), seconds=400)
+    assert {m["maintenance"] for m in stack.json("maintenance", "status")["modes"]} == {False}
 
 
 @pytest.mark.drill

@@ -9,6 +9,7 @@ from quantum.analytics.v1 import modes_pb2 as pb
 from services.analytics.modes.service_modes import ServiceModes, Switch
 from services.analytics.policy.servicer import OPERATOR
 from services.kit.bus import BusRefused
+from services.kit.caller import subject_of
 from services.kit.errors import InvalidArgument, Unavailable
 
 
@@ -23,6 +24,7 @@ class ModeRpcs:
         maintenance = request.maintenance if request.HasField("maintenance") else None
         if drain is None and maintenance is None:
             raise InvalidArgument.of("drain", "say drain, maintenance or both")
+        subject = subject_of(context, OPERATOR)
         switch = Switch(
             services=tuple(request.services),
             drain=drain,
@@ -30,7 +32,7 @@ class ModeRpcs:
             reason=request.reason,
             announcement=request.announcement,
             request_id=request.request_id,
-            by=request.by or OPERATOR,
+            by=f"{request.by} ({subject})" if request.by else subject,
         )
         try:
             return pb.SetServiceModeResponse(modes=await self._modes.set(switch))

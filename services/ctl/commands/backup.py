@@ -17,7 +17,14 @@ from rich.console import Console
 from rich.table import Table
 
 from services.ctl.backup import archive, restoring, resume, schedule, take
-from services.ctl.commands.options import DEFAULT_HOME, HomeOption, JsonOption, answer
+from services.ctl.commands.options import (
+    DEFAULT_HOME,
+    HomeOption,
+    JsonOption,
+    YesOption,
+    answer,
+    confirm,
+)
 from services.ctl.render.roles import DATABASE
 from services.ctl.servers.free import LOOPBACK
 from services.ctl.servers.postgres import PostgresServer, wheel
@@ -128,7 +135,7 @@ def schedule_(
 
 def restore(
     file: Archive,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: YesOption = False,
     start: Annotated[
         bool, typer.Option("--start/--no-start", help="Start, reconcile and resume afterwards.")
     ] = True,
@@ -143,9 +150,7 @@ def restore(
     """
     place = Home(home)
     manifest = _verified(file)
-    if not yes:
-        what = f"replace all data of {place.root} by that of {manifest.created}"
-        typer.confirm(f"Really {what}?", abort=True)
+    confirm(f"replace all data of {place.root} by that of {manifest.created}", yes=yes)
     with Console(stderr=True).status("stopping") as shown:
         _qt("down", place)
         with place.lock():

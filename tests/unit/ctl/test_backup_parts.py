@@ -7,6 +7,7 @@ import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+import kubernetes_validate
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,6 +52,9 @@ def test_an_archive_is_an_ordinary_one_to_others(tmp_path: Path) -> None:
     (staging / "folder").mkdir(parents=True)
     (staging / "folder" / "file").write_text("content")
     manifest = archive.Manifest("now", "b", "v", False, archive.describe(staging))
+    written = tmp_path / f"a{archive.suffix()}"
+    archive.write(written, staging, manifest)
+    assert archive.verify(written) == manifest
     target = tmp_path / f"a{archive.GZ}"
     archive.write(target, staging, manifest)
     assert archive.verify(target) == manifest
@@ -73,6 +77,8 @@ def test_a_timer_for_each_who_can_start_it() -> None:
     assert "OnCalendar=*-*-* 03:00:00" in timer.systemd()
     assert "-Daily -At 3am" in timer.windows()
     claim, job = yaml.safe_load_all(timer.cronjob())
+    for resource in (claim, job):
+        kubernetes_validate.validate(resource, "1.32", strict=True)
     assert (claim["kind"], job["spec"]["schedule"]) == ("PersistentVolumeClaim", "0 3 * * *")
     for kind in ("cron", "systemd", "cronjob", "windows"):
         told = CliRunner().invoke(app, ["backup", "schedule", kind])
