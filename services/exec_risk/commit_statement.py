@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import date
+from functools import cache
 from typing import Any
 
 from services.exec_risk import execution_rows, fund_rows, rows
@@ -57,6 +58,11 @@ ANSWERS_CHANNEL = "exec_risk_requests"
 """Channel of PostgreSQL: an account when it was asked, `account:request_id` when answered."""
 
 
+@cache
+def _names(columns: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in columns.split(","))
+
+
 class Changes:
     """Rows of one transaction by table and key: of two writes to a row the later one counts."""
 
@@ -74,10 +80,9 @@ class Changes:
         ]
 
     def _put(self, table: str, key: object, columns: str, values: Sequence[Any]) -> None:
-        names = (name.strip() for name in columns.split(","))
         # a row that is written again goes to the end: one position closes before the next opens
         self._rows[table].pop(key, None)
-        self._rows[table][key] = dict(zip(names, values, strict=True))
+        self._rows[table][key] = dict(zip(_names(columns), values, strict=True))
 
     def _add(self, change: fx.Change) -> None:
         account = self._account
@@ -191,9 +196,8 @@ class Changes:
 
 def _upsert(table: str, place: int) -> str:
     columns, key, condition = _TABLES[table]
-    names = [name.strip() for name in columns.split(",")]
-    keys = [name.strip() for name in key.split(",")]
-    updates = ", ".join(f"{n} = excluded.{n}" for n in names if n not in keys)
+    keys = _names(key)
+    updates = ", ".join(f"{n} = excluded.{n}" for n in _names(columns) if n not in keys)
     conflict = f"({key}) do update set {updates} {condition}" if key else "do nothing"
     return (
         f"put_{table} as (insert into {table} as t ({columns}) select {columns}"  # noqa: S608 - ours

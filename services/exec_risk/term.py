@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from services.exec_risk.candles import CandlePublisher
-from services.exec_risk.core.actions import ACTIONS, WRITES, Action, Reconcile
-from services.exec_risk.core.effects import Change, Effect
+from services.exec_risk.core.actions import WRITES, Reconcile
+from services.exec_risk.core.effects import Effect, parted
 from services.exec_risk.core.exchange_events import (
     CandleClosed,
     OrderReport,
@@ -229,13 +229,7 @@ class Term:
         Only what reduces may go on when the store does not take it in time.
         """
         effects = self._core.decide(batch, self._handled, self._queue)
-        changes: list[Change] = []
-        actions: list[Action] = []
-        for effect in effects:
-            if isinstance(effect, ACTIONS):
-                actions.append(effect)
-            else:
-                changes.append(effect)
+        changes, actions = parted(effects)
         signed_at: int | None = 0
         if changes or any(isinstance(action, WRITES) for action in actions):
             # without changes it is only the fence: who was frozen and deposed asks for nothing

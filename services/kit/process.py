@@ -9,6 +9,7 @@ opened, last opened first → exit 0. A second signal exits at once.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -275,10 +276,25 @@ async def serve(names: Names, settings: ProcessSettings, build: Build) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     try:
-        return await process.run(build)
+        return await process.run(_frozen(build))
     except Exception:
         log.exception("start_failed")
         return 1
+
+
+def _frozen(build: Build) -> Build:
+    """Keep what a process is built of out of later searches for garbage.
+
+    It lives as long as the process, and with ccxt among it each search is a pause of a tenth of a
+    second.
+    """
+
+    async def built(process: Process) -> Servicers:
+        servicers = await build(process)
+        gc.freeze()
+        return servicers
+
+    return built
 
 
 def run(names: Names, settings: ProcessSettings, build: Build) -> int:

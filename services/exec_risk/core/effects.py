@@ -5,6 +5,7 @@ Facts and actions have modules of their own; here is all of it under one name.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -86,6 +87,7 @@ __all__ = [
     "StoreProgress",
     "StoreVolumes",
     "TradingStateChanged",
+    "parted",
 ]
 
 
@@ -215,3 +217,15 @@ Change = (
 )
 """What one transaction stores; facts among it also go into the outbox."""
 Effect = Change | Action
+
+
+def parted(effects: Iterable[Effect]) -> tuple[list[Change], list[Action]]:
+    """Return what is to be stored and what is to be carried out, each in its order."""
+    changes: list[Change] = []
+    actions: list[Action] = []
+    for effect in effects:
+        if isinstance(effect, ACTIONS):
+            actions.append(effect)
+        else:
+            changes.append(effect)
+    return changes, actions

@@ -61,7 +61,7 @@ def _views(database: Database, account: str = "main") -> Views:
 
 
 def _changes(effects: list[fx.Effect]) -> list[fx.Change]:
-    return [e for e in effects if not isinstance(e, fx.ACTIONS)]
+    return fx.parted(effects)[0]
 
 
 async def test_a_restart_reads_back_what_was_committed(database: Database) -> None:

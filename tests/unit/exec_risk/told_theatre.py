@@ -156,10 +156,9 @@ class Theatre:
                 for effect in self.trader.handle(told, getattr(told, "time", 0))
             ]
             self.effects += effects
-            for effect in effects:
-                if not isinstance(effect, fx.ACTIONS):
-                    apply(self.rows, effect)
-            actions = [effect for effect in effects if isinstance(effect, fx.ACTIONS)]
+            changes, actions = fx.parted(effects)
+            for change in changes:
+                apply(self.rows, change)
             if actions and self.dice.random() < self.extras.get(CRASH, 0.0):
                 # nothing of it is sent, and no answer that waited is ever heard
                 self.done.append(CRASH)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -60,10 +60,11 @@ class Results:
 
     def add(self, trade: ClosedTrade) -> None:
         """Take a result in; the same position counts once."""
-        if trade in self.trades[-KEPT:]:
+        place = bisect_left(self.trades, trade)
+        if self.trades[place : place + 1] == [trade]:
             return
         self._kelly.clear()
-        insort(self.trades, trade)
+        self.trades.insert(place, trade)
         today = day_start(self.trades[-1].closed_time)
         while len(self.trades) > KEPT and self.trades[0].closed_time < today:
             del self.trades[0]
