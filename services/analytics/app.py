@@ -127,7 +127,8 @@ async def _run_ledger(
     await store.partitions.ensure_wall(process.clock.now())
     fund = _fund(process, settings, supervision.watch, metrics, policies, policy_changed)
     await _start_sinks(process, settings, bus, store, sight, metrics, fund)
-    await _start_candles(process, settings, bus, database)
+    candles = CandleStore(database, days=settings.analytics_candle_days)
+    await _start_candles(process, settings, bus, candles)
     process.spawn("ledger-checks", LedgerChecks(database, process.clock, metrics).run())
     learning = learner(process, settings, database, bus, metrics, policies, policy_changed.set)
     process.spawn("learning", learning.run())
@@ -210,13 +211,13 @@ async def _start_sinks(
 
 
 async def _start_candles(
-    process: Process, settings: AnalyticsSettings, bus: Bus, database: Database
+    process: Process, settings: AnalyticsSettings, bus: Bus, candles: CandleStore
 ) -> None:
     worker = await bus.work(
         subjects.MARKET.name,
         subjects.LEDGER_CANDLE_CONSUMER,
         subjects.ALL_CANDLES,
-        CandleStore(database).handle,
+        candles.handle,
         batch=settings.backlog_batch,
         max_deliver=NEVER_GIVE_UP,
     )

@@ -28,6 +28,8 @@ class AnalyticsSettings(AlertSettings, FundSettings, LearningSettings):
     """Events that one transaction writes, more when more wait; what has come is written at once."""
     analytics_flush_interval: float = Field(default=10.0, gt=0)
     """Seconds that a batch may wait to be written before the service counts as degraded."""
+    analytics_candle_days: int = Field(default=90, ge=1)
+    """Days of market time for which candles are kept; older trades tell no MAE and MFE."""
     event_bus_batch_size: int = Field(default=100, ge=1, le=10_000)
     """Most messages that are asked of the bus at once."""
     event_bus_block_ms: int = Field(default=1000, ge=1, le=60_000)

@@ -72,7 +72,8 @@ class GapBook:
         """
         held = self._open.get(series)
         if gap is None:
-            return self._end(series, Outcome.PASSED, closes)
+            late = held is not None and held.gap.first <= closes - bar <= held.gap.last
+            return self._end(series, Outcome.REPAIRED if late else Outcome.PASSED, closes)
         if held is None or gap.last > held.gap.last:
             # A new hole is asked for afresh, and older ones with it.
             held = self._open[series] = _Open(gap, 0, closes)

@@ -12,7 +12,7 @@ from services.kit.db import Database
 from services.kit.logs import get_logger
 from services.trade.candle import Candle
 from services.trade.codec import CodecError, candle_from_pb
-from services.trade.times import timeframe_ms, to_datetime
+from services.trade.times import DAY_MS, timeframe_ms, to_datetime
 
 log = get_logger(__name__)
 
@@ -28,11 +28,22 @@ on conflict do nothing
 """
 
 
+# By market time, as old events are archived by theirs: a market of long ago is kept while it runs.
+_FORGET = """
+delete from candles c using candle_series s
+where c.venue = s.venue and c.symbol = s.symbol and c.timeframe = s.timeframe
+    and c.open_time < (select max(time) from portfolio) - $1 * interval '1 day'
+"""
+
+
 class CandleStore:
     """Keeps candles, each once; history that is published again changes nothing."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, days: int) -> None:
+        """`days` of market time before the newest round are kept."""
         self._database = database
+        self._days = days
+        self._forgotten = 0
         self._series: set[tuple[str, str, str]] = set()
 
     async def handle(self, deliveries: list[Delivery]) -> None:
@@ -71,3 +82,12 @@ class CandleStore:
                 [c.close for c in ordered],
             )
         self._series.update(series)
+        day = max(c.open_time for c in ordered) // DAY_MS
+        if day > self._forgotten:
+            self._forgotten = day
+            await self.forget()
+
+    async def forget(self) -> None:
+        """Remove candles that are too old; the trades of their time keep what they earned."""
+        status = await self._database.pool.execute(_FORGET, self._days)
+        log.info("candles_forgotten", candles=int(status.split()[-1]), days=self._days)

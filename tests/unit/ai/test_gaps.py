@@ -60,6 +60,11 @@ def test_a_gap_that_is_filled_is_asked_for_once() -> None:
     assert steps[0].time == candle(5).close_time
 
 
+def test_a_late_candle_repairs_its_gap_itself() -> None:
+    steps = run([0, 1, 3, 2, 4])
+    assert [s.outcome for s in steps] == [Outcome.WANTED, Outcome.REPAIRED]
+
+
 def test_what_was_filled_in_part_is_asked_for_again() -> None:
     first, second, last = run([0, 1, 2, 5, 6], {3: 5, 4: 6})
     assert first.gap == Gap(START + 3 * MINUTE, START + 4 * MINUTE)

@@ -22,7 +22,7 @@ from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.reconciling.reconcile import START
 from services.exec_risk.core.state import Book
 from services.exec_risk.core.trader import Event, Trader
-from services.lab.simulation.store import Rows, apply, read
+from services.lab.simulation.rows import Rows, apply, read
 from services.trade.candle import Candle
 from services.trade.order import Side
 from tests.unit.exec_risk.account_desk import MINUTE, filters_of, signal_of
