@@ -376,8 +376,8 @@ async def test_a_restored_system_reconciles_before_it_trades_on(
     await asyncio.to_thread(stack.qt, "restore", made, "--yes", seconds=400)
     assert stack.json("reconcile")["differences"] == []
     async with stack.database() as connection:
-        state = await connection.fetchval("select state from exec_risk.trading_state")
-    assert state == "ACTIVE"
+        moved = await connection.fetchrow("select state, reason from exec_risk.trading_state")
+    assert tuple(moved) == ("ACTIVE", "restored, and compared with the exchange")
     trades = await stack.closed_trades()
     await stack.until_closed(trades + 3, DEADLINE)
 

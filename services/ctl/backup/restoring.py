@@ -25,9 +25,18 @@ from services.ctl.supervisor.home import Home, Refused
 
 DATA = ("postgres", "nats")
 _OLD = ".before-restore"
+_STATES = """
+select account, coalesce(held.state, 'ACTIVE') as state
+from (select account from exec_risk.account union select account from exec_risk.trading_state
+      union select 'main') as known
+left join exec_risk.trading_state as held using (account)
+"""
+"""An account whose switch was never moved has no row, and trades."""
 _HALT = """
-update exec_risk.trading_state set state = 'HALTED', reason = 'restored from a backup',
-    changed_by = 'qt restore', changed_at = clock_timestamp()
+insert into exec_risk.trading_state (account, state, reason, changed_by, changed_at)
+values ($1, 'HALTED', 'restored from a backup', 'qt restore', clock_timestamp())
+on conflict (account) do update set state = excluded.state, reason = excluded.reason,
+    changed_by = excluded.changed_by, changed_at = excluded.changed_at
 """
 
 
@@ -94,8 +103,8 @@ async def _load(home: Home, staging: Path, manifest: archive.Manifest) -> dict[s
             raise Refused("the database has other rows than the backup")
         connection = await asyncpg.connect(whole)
         try:
-            rows = await connection.fetch("select account, state from exec_risk.trading_state")
-            await connection.execute(_HALT)
+            rows = await connection.fetch(_STATES)
+            await connection.executemany(_HALT, [(row["account"],) for row in rows])
         finally:
             await connection.close()
     return {str(row["account"]): str(row["state"]) for row in rows}

@@ -16,20 +16,20 @@ _HALTED = "HALTED"
 
 
 async def resume(home: Home, states: Mapping[str, str]) -> dict[str, str]:
-    """Reconcile until both sides agree, then set the state of before the backup.
+    """Reconcile until both sides agree, then set the state of when the backup was taken.
 
-    Refused leaves entries halted and says so. Return the state of each account.
+    Refused leaves entries halted and says so. Return the state of each account now: those that
+    another gateway leads to stay halted.
     """
     await _agree(home)
-    found = {}
-    for account, state in states.items() or {"main": "ACTIVE"}.items():
-        if state == _HALTED:
-            found[account] = state
-            continue
-        async with connected(home) as client:
+    found = dict.fromkeys(states, _HALTED)
+    async with connected(home) as client:
+        own = (await client.account()).account
+        wanted = states.get(own, _HALTED)
+        if wanted != _HALTED:
             reason = "restored, and compared with the exchange"
-            told = await client.set_trading_state(state, reason, f"qt-{uuid.uuid4()}")
-        found[account] = word(told, "state")
+            told = await client.set_trading_state(wanted, reason, f"qt-{uuid.uuid4()}")
+            found[own] = word(told, "state")
     return found
 
 

@@ -166,7 +166,8 @@ def restore(
             told["states"] = asyncio.run(resume.resume(place, done.states))
     text = "entries stay halted: `qt up`, `qt reconcile --apply`, `qt state set ACTIVE`"
     if start:
-        text = "both sides agree; trading state " + ", ".join(told["states"].values())
+        states = (f"{state} ({account})" for account, state in told["states"].items())
+        text = f"both sides agree; trading state {', '.join(states)}"
     answer(told, f"restored what was taken {manifest.created}; {text}", json_)
 
 

@@ -35,7 +35,9 @@ NOW = datetime(2026, 5, 1, 3, 0, tzinfo=UTC)
 SCHEMA = """
 create table exec_risk.trading_state (account text primary key, state text not null,
     reason text not null, changed_by text not null, changed_at timestamptz not null);
-insert into exec_risk.trading_state values ('main', 'ACTIVE', '', '', now());
+insert into exec_risk.trading_state values ('main', 'REDUCING', '', '', now());
+create table exec_risk.account (account text primary key);
+insert into exec_risk.account values ('main'), ('never-moved');
 create table exec_risk.fills (id bigint primary key, price numeric not null);
 insert into exec_risk.fills select n, n / 7.0 from generate_series(1, 3000) as n;
 create table analytics.events (id bigint, at timestamptz, data jsonb, primary key (id, at))
@@ -192,17 +194,18 @@ async def test_what_was_destroyed_comes_back_row_for_row_and_message_for_message
         shutil.rmtree(home.root / name)
     (home.root / "market.json").unlink()
     done = await restored(home, made)
-    assert done.states == {"main": "ACTIVE"}
+    assert done.states == {"main": "REDUCING", "never-moved": "ACTIVE"}
     assert home.remembered() == {"market": "generated"}
     async with servers(home) as postgres:
         assert await said(home, postgres) == held
         connection = await asyncpg.connect(postgres.dsn(DATABASE))
-        state = await connection.fetchval("select state from exec_risk.trading_state")
+        halted = await connection.fetch("select state from exec_risk.trading_state")
         owner = await connection.fetchval(
             "select tableowner from pg_tables where tablename = 'fills'"
         )
         await connection.close()
-    assert (state, owner) == ("HALTED", "postgres")
+    assert [row["state"] for row in halted] == ["HALTED", "HALTED"]
+    assert owner == "postgres"
     assert {p.name for p in home.root.iterdir()} >= set(restoring.DATA)
     assert not [p for p in home.root.iterdir() if "before-restore" in p.name]
 
