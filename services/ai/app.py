@@ -11,6 +11,7 @@ from services.ai.core.watch import ModelWatch
 from services.ai.core.windows import Windows
 from services.ai.deployment import Deployment
 from services.ai.fund_reader import FundReader
+from services.ai.gap_requests import GapRequests
 from services.ai.inference import Inference
 from services.ai.live_consumer import LiveAnswers
 from services.ai.market_views import MarketViews, UniverseSettings
@@ -19,7 +20,7 @@ from services.ai.registry import Registry
 from services.ai.servicer import AiServicer
 from services.ai.settings import Settings
 from services.ai.shadow import ShadowAnswerer
-from services.ai.slot import GateSettings, ModelSlot
+from services.ai.slot import GateSettings, ModelSlot, tell_excluded
 from services.kit.process import Build, Process
 from services.kit.server import Servicers
 
@@ -72,8 +73,16 @@ def make_build(settings: Settings) -> Build:
             progress=process.progress,
             windows=windows,
             on_live_candle=views.take,
-            on_excluded=partial(_tell_excluded, process),
+            on_excluded=partial(tell_excluded, process.degraded),
         )
+        gaps = GapRequests(
+            windows=windows,
+            manifest=lambda: slot.manifest,
+            warm=lambda: answerer.warm,
+            measures=measures,
+            degraded=process.degraded,
+        )
+        answerer.on_kept = gaps.take
         process.on_drain(answerer.drain)
         shadow = ShadowAnswerer(slot=slot, fund=fund, windows=windows, metrics=process.metrics)
         answerer.on_answered = shadow.offer
@@ -87,7 +96,9 @@ def make_build(settings: Settings) -> Build:
         deployment = Deployment(
             registry=registry, slot=slot, models=settings.models_dir, timeframes=windows.timeframes
         )
-        process.spawn("candles", _read(process, answerer, live, views, fund, registry, shadow))
+        process.spawn(
+            "candles", _read(process, answerer, live, views, fund, registry, shadow, gaps)
+        )
         return [
             (
                 ai_service_pb2_grpc.add_AiServiceServicer_to_server,
@@ -105,14 +116,6 @@ def make_build(settings: Settings) -> Build:
     return build
 
 
-def _tell_excluded(process: Process, excluded: dict[str, str]) -> None:
-    """Show excluded models as degraded health: signals are fewer, and that has a reason."""
-    process.degraded.pop("models", None)
-    if excluded:
-        said = ", ".join(f"{model} {why}" for model, why in sorted(excluded.items()))
-        process.degraded["models"] = f"excluded: {said}"
-
-
 async def _read(
     process: Process,
     answerer: CandleAnswerer,
@@ -121,6 +124,7 @@ async def _read(
     fund: FundReader,
     registry: Registry,
     shadow: ShadowAnswerer,
+    gaps: GapRequests,
 ) -> None:
     """Connect, which may wait for the server: health answers meanwhile."""
     process.components.set("nats", False, "connecting")
@@ -128,6 +132,7 @@ async def _read(
     await registry.start(bus)
     process.spawn("registry", registry.keep())
     process.spawn("shadow", shadow.run(bus))
+    process.spawn("gaps", gaps.run(bus))
     await fund.start(bus)
     await live.start(bus)
     process.spawn("market-views", views.run(bus))

@@ -121,6 +121,8 @@ class CandleAnswerer:
         self._clock = clock
         self._batch_size = batch_size
         self._progress = progress
+        self.on_kept: Callable[[Candle, bool], None] | None = None
+        """Learns each candle that was put into the windows, and whether it is history."""
         self.on_answered: Callable[[Sequence[Candle]], None] | None = None
         """Learns the candles whose answers are stored and acknowledged."""
         self._recent: OrderedDict[int, Candle] = OrderedDict()
@@ -185,7 +187,11 @@ class CandleAnswerer:
             if result is Insert.CONFLICT:
                 self._measures.errors.labels("conflicting_candle").inc()
                 log.warning("conflicting_candle", candle=one.key)
-        if subjects.HEADER_HISTORY not in message.headers:
+        history = subjects.HEADER_HISTORY in message.headers
+        if self.on_kept is not None:
+            for one in believed:
+                self.on_kept(one, history)
+        if not history:
             self._recent[message.sequence] = candle
             if len(self._recent) > _RECENT:
                 self._recent.popitem(last=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.ai.core.ensemble import HoldReason
+from services.ai.core.gaps import Outcome
 from services.catalog.events import (
     MODEL_WEIGHT_CHANGED,
     PREDICTION,
@@ -68,6 +69,12 @@ class Measures:
             buckets=CONFIDENCES,
         )
         self.candles = metrics.counter("candles_received_total", "Candles followed.")
+        self.gaps = metrics.counter(
+            "candle_gaps_total", "What became of gaps in windows, by outcome.", ["outcome"]
+        )
+        self.open_gaps = metrics.gauge("candle_gaps_open", "Series whose window lacks candles.")
+        for outcome in Outcome:
+            self.gaps.labels(outcome.value)
         for action in ("BUY", "SELL"):
             self.signals.labels(action)
         for reason in HoldReason:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from services.trade.fund_policy import FundPolicy
 log = get_logger(__name__)
 
 COMPONENT = "models"
+EXCLUDED = "ensemble"
 _LOOK_SECONDS = 2.0
 _AGAIN_SECONDS = 30.0
 """Between two trials of an artifact of the registry that was refused."""
@@ -295,3 +296,14 @@ class ModelSlot:
             self._degraded[COMPONENT] = "; ".join(needed)
         else:
             self._degraded.pop(COMPONENT, None)
+
+
+def tell_excluded(degraded: dict[str, str], excluded: Mapping[str, str]) -> None:
+    """Show excluded models as degraded health: signals are fewer, and that has a reason.
+
+    It stands apart from what the slot itself says, which is looked at anew every two seconds.
+    """
+    degraded.pop(EXCLUDED, None)
+    if excluded:
+        said = ", ".join(f"{model} {why}" for model, why in sorted(excluded.items()))
+        degraded[EXCLUDED] = f"excluded: {said}"

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from services.analytics.app import MIGRATIONS, SCHEMA, build_with
-from services.analytics.archive_command import archive_older, parse_age, restore_files
-from services.analytics.rebuild import LedgerIncomplete, rebuild
+from services.analytics.ledger.archive_command import archive_older, parse_age, restore_files
+from services.analytics.ledger.rebuild import LedgerIncomplete, rebuild
 from services.analytics.settings import AnalyticsSettings
 from services.catalog.processes import ANALYTICS
 from services.kit import logs

@@ -6,27 +6,27 @@ import asyncio
 
 from quantum.analytics.v1 import analytics_service_pb2_grpc as rpc
 
-from services.analytics.candles import CandleStore
 from services.analytics.consumers import NEVER_GIVE_UP, Sink
-from services.analytics.fund_loop import FundLoop
-from services.analytics.health_score import HealthScore
+from services.analytics.fund.loop import FundLoop
+from services.analytics.fund.rebalance_requests import RebalanceRequests
+from services.analytics.health.score import HealthScore
+from services.analytics.health.sight import Sight
+from services.analytics.health.supervision import Supervision, supervise
+from services.analytics.health.watch import HealthWatch
 from services.analytics.learning.views import LearningViews
 from services.analytics.learning.wiring import learner
-from services.analytics.ledger_checks import LedgerChecks
-from services.analytics.ledger_spans import LedgerSpans
+from services.analytics.ledger.candles import CandleStore
+from services.analytics.ledger.checks import LedgerChecks
+from services.analytics.ledger.spans import LedgerSpans
 from services.analytics.metrics import AnalyticsMetrics
-from services.analytics.policy_copy import PolicyCopy
-from services.analytics.policy_store import PolicyStore
-from services.analytics.rebalance_requests import RebalanceRequests
-from services.analytics.report_views import ReportViews
+from services.analytics.policy.copy import PolicyCopy
+from services.analytics.policy.store import PolicyStore
+from services.analytics.reports.servicer import ReportDesk
+from services.analytics.reports.views import ReportViews
 from services.analytics.servicer import AnalyticsServicer
-from services.analytics.servicer_report import ReportDesk
 from services.analytics.settings import AnalyticsSettings
-from services.analytics.sight import Sight
 from services.analytics.store import LedgerStore
-from services.analytics.supervision import Supervision, supervise
 from services.analytics.views import Views
-from services.analytics.watch import HealthWatch
 from services.catalog import subjects
 from services.kit.bus import Bus
 from services.kit.db import TRANSIENT, Database
@@ -51,6 +51,7 @@ _SOURCES = (
     (subjects.LIVE.name, subjects.LEDGER_MODEL_CONSUMER, subjects.ALL_MODEL_CHANGES),
     (subjects.LIVE.name, subjects.LEDGER_UNIVERSE_CONSUMER, subjects.ALL_OPPORTUNITIES),
     (subjects.LIVE.name, subjects.LEDGER_REGIME_CONSUMER, subjects.ALL_REGIMES),
+    (subjects.LIVE.name, subjects.LEDGER_OPERATOR_CONSUMER, subjects.ALL_OPERATOR_COMMANDS),
 )
 """Stream, durable consumer and subject of everything that goes into the ledger."""
 
@@ -95,6 +96,7 @@ def build_with(settings: AnalyticsSettings) -> Build:
             ask_rebalance=requests.ask,
             alerts=supervision.alerts,
             learning=LearningViews(database),
+            modes=supervision.modes,
         )
         return [(rpc.add_AnalyticsServiceServicer_to_server, servicer)]
 
@@ -114,6 +116,7 @@ async def _run_ledger(
     bus = await process.connect_bus()
     sight = supervision.watch.sight
     sight.watch_bus(bus)
+    await supervision.modes.start(bus)
     follower = await bus.follow(subjects.LIVE.name, subjects.ALL_HEARTBEATS, sight.book.hear)
     await follower.caught_up.wait()
     sight.book.live = True
@@ -124,9 +127,11 @@ async def _run_ledger(
     await store.partitions.ensure_wall(process.clock.now())
     fund = _fund(process, settings, supervision.watch, metrics, policies, policy_changed)
     await _start_sinks(process, settings, bus, store, sight, metrics, fund)
-    await _start_candles(process, settings, bus, database)
+    candles = CandleStore(database, days=settings.analytics_candle_days)
+    await _start_candles(process, settings, bus, candles)
     process.spawn("ledger-checks", LedgerChecks(database, process.clock, metrics).run())
-    process.spawn("learning", learner(process, settings, database, bus, metrics).run())
+    learning = learner(process, settings, database, bus, metrics, policies, policy_changed.set)
+    process.spawn("learning", learning.run())
     relay = OutboxRelay(database, bus, subjects.EVENTS.name, telemetry=process.telemetry)
 
     async def flush() -> None:
@@ -206,13 +211,13 @@ async def _start_sinks(
 
 
 async def _start_candles(
-    process: Process, settings: AnalyticsSettings, bus: Bus, database: Database
+    process: Process, settings: AnalyticsSettings, bus: Bus, candles: CandleStore
 ) -> None:
     worker = await bus.work(
         subjects.MARKET.name,
         subjects.LEDGER_CANDLE_CONSUMER,
         subjects.ALL_CANDLES,
-        CandleStore(database).handle,
+        candles.handle,
         batch=settings.backlog_batch,
         max_deliver=NEVER_GIVE_UP,
     )

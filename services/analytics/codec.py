@@ -14,7 +14,6 @@ from quantum.ai.v1 import signal_pb2 as ai
 from quantum.exec_risk.v1 import events_pb2 as facts
 from quantum.exec_risk.v1 import trading_pb2 as trading
 
-from services.analytics.codec_json import to_json
 from services.analytics.core.ledger import (
     BookedFill,
     BookedFunding,
@@ -26,6 +25,7 @@ from services.analytics.core.ledger import (
     SignalFact,
     WalletFact,
 )
+from services.analytics.ledger.codec_json import to_json
 from services.catalog.events import MESSAGES
 from services.catalog.subjects import HEADER_SOURCE, HEADER_TRACE
 from services.kit.message import Message

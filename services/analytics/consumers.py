@@ -12,7 +12,7 @@ from quantum.ops.v1 import operations_service_pb2 as ops
 from services.analytics.codec import Unreadable, to_event
 from services.analytics.core.health import Heartbeat, Part, Status
 from services.analytics.core.ledger import LedgerEvent, RoundFact
-from services.analytics.ledger_spans import LedgerSpans
+from services.analytics.ledger.spans import LedgerSpans
 from services.analytics.metrics import AnalyticsMetrics
 from services.analytics.store import LedgerStore, Rejection
 from services.catalog import subjects

@@ -12,18 +12,20 @@ from quantum.analytics.v1 import analytics_service_pb2 as pb
 from quantum.analytics.v1 import analytics_service_pb2_grpc as rpc
 from quantum.analytics.v1 import report_pb2
 
-from services.analytics import servicer_replies as replies
-from services.analytics.alert_store import AlertStore
+from services.analytics import replies
+from services.analytics.alerts.servicer import AlertRpcs
+from services.analytics.alerts.store import AlertStore
 from services.analytics.core.performance import total
+from services.analytics.health.watch import HealthWatch
+from services.analytics.learning.servicer import LearningRpcs, learning_state
 from services.analytics.learning.views import LearningViews
-from services.analytics.policy_store import PolicyStore
-from services.analytics.servicer_alerts import AlertRpcs
-from services.analytics.servicer_learning import LearningRpcs, learning_state
-from services.analytics.servicer_policy import PolicyRpcs, database_errors
-from services.analytics.servicer_report import ReportDesk
+from services.analytics.modes.service_modes import ServiceModes
+from services.analytics.modes.servicer import ModeRpcs
+from services.analytics.policy.servicer import PolicyRpcs, database_errors
+from services.analytics.policy.store import PolicyStore
+from services.analytics.reports.servicer import ReportDesk
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.views import BadToken, Cursor, Views, read_token
-from services.analytics.watch import HealthWatch
 from services.catalog.events import MESSAGES
 from services.catalog.processes import SERVICES, VERSION
 from services.kit.errors import InvalidArgument, Unavailable
@@ -34,7 +36,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _DEFAULT_PAGE = 50
 
 
-class AnalyticsServicer(AlertRpcs, LearningRpcs, PolicyRpcs, rpc.AnalyticsServiceServicer):
+class AnalyticsServicer(
+    AlertRpcs, LearningRpcs, ModeRpcs, PolicyRpcs, rpc.AnalyticsServiceServicer
+):
     """Answers from PostgreSQL and from this replica's view of the system's health."""
 
     def __init__(
@@ -50,7 +54,9 @@ class AnalyticsServicer(AlertRpcs, LearningRpcs, PolicyRpcs, rpc.AnalyticsServic
         ask_rebalance: Callable[[str, str, str], Awaitable[int]],
         learning: LearningViews,
         alerts: AlertStore,
+        modes: ServiceModes,
     ) -> None:
+        self._modes = modes
         self._learning = learning
         self._policies = policies
         self._policy_changed = policy_changed

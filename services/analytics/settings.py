@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from services.analytics.alert_settings import AlertSettings
-from services.analytics.fund_settings import FundSettings
-from services.analytics.learning_settings import LearningSettings
+from services.analytics.alerts.settings import AlertSettings
+from services.analytics.fund.settings import FundSettings
+from services.analytics.learning.settings import LearningSettings
 from services.catalog.processes import process
 from services.kit.db_login import Login
 from services.kit.settings import OptionalPath
@@ -28,6 +28,8 @@ class AnalyticsSettings(AlertSettings, FundSettings, LearningSettings):
     """Events that one transaction writes, more when more wait; what has come is written at once."""
     analytics_flush_interval: float = Field(default=10.0, gt=0)
     """Seconds that a batch may wait to be written before the service counts as degraded."""
+    analytics_candle_days: int = Field(default=90, ge=1)
+    """Days of market time for which candles are kept; older trades tell no MAE and MFE."""
     event_bus_batch_size: int = Field(default=100, ge=1, le=10_000)
     """Most messages that are asked of the bus at once."""
     event_bus_block_ms: int = Field(default=1000, ge=1, le=60_000)

@@ -9,9 +9,9 @@ from typing import Any
 
 import asyncpg
 
-from services.analytics import books_store
 from services.analytics.core.ledger import LedgerEvent, PredictionFact, SignalFact
-from services.analytics.partitions import Partitions
+from services.analytics.ledger import books_store
+from services.analytics.ledger.partitions import Partitions
 from services.kit.db import Database
 from services.trade.times import to_datetime
 

@@ -16,7 +16,7 @@ from services.analytics.core.portfolio import Portfolio, value
 from services.analytics.core.trades import Trade
 from services.analytics.learning.store import Progress
 from services.analytics.learning.views import LearningViews
-from services.analytics.rows import anchor_from_row, mark_from_row, trade_from_row
+from services.analytics.ledger.rows import anchor_from_row, mark_from_row, trade_from_row
 from services.kit.db import Database
 from services.trade.times import from_datetime, to_datetime
 

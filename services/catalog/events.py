@@ -7,7 +7,8 @@ from quantum.ai.v1 import registry_pb2, signal_pb2, universe_pb2
 from quantum.analytics.v1 import alerts_pb2, learning_pb2, policy_pb2
 from quantum.analytics.v1 import events_pb2 as analytics_pb2
 from quantum.exec_risk.v1 import events_pb2 as exec_risk_pb2
-from quantum.ops.v1 import operations_service_pb2
+from quantum.market.v1 import market_pb2
+from quantum.ops.v1 import operations_service_pb2, operators_pb2
 
 SIGNAL_GENERATED = "signal.generated"
 PREDICTION = "prediction"
@@ -48,6 +49,9 @@ REGIME_CHANGED = "regime.changed"
 SYSTEM_ALERT = "system.alert"
 RECOVERY_ASKED = "recovery.asked"
 RECOVERY_DONE = "recovery.done"
+CANDLES_WANTED = "candles.wanted"
+CANDLES_MISSING = "candles.missing"
+OPERATOR_COMMAND = "operator.command"
 
 MESSAGES: dict[str, type[Message]] = {
     SIGNAL_GENERATED: signal_pb2.Signal,
@@ -89,6 +93,9 @@ MESSAGES: dict[str, type[Message]] = {
     SYSTEM_ALERT: alerts_pb2.SystemAlert,
     RECOVERY_ASKED: alerts_pb2.RecoveryAsked,
     RECOVERY_DONE: operations_service_pb2.RecoveryDone,
+    CANDLES_WANTED: market_pb2.CandlesWanted,
+    CANDLES_MISSING: market_pb2.CandlesMissing,
+    OPERATOR_COMMAND: operators_pb2.OperatorCommand,
 }
 """Event type to its message. An event of a type that is not here is an error, never ignored."""
 

@@ -107,6 +107,9 @@ ALL_TRAINING_CANCELS = "quantum.live.training.cancel.>"
 """What the trainer is to stop."""
 ALL_RECOVERIES_ASKED = "quantum.live.recovery.asked.>"
 ALL_RECOVERIES_DONE = "quantum.live.recovery.done.>"
+ALL_CANDLES_WANTED = "quantum.live.candles.wanted.>"
+"""What readers of candles ask the publisher of a market for."""
+ALL_OPERATOR_COMMANDS = "quantum.live.operator.command.>"
 ALL_ROUNDS_OBSERVED = "quantum.live.round.observed.>"
 
 AI_WORK_CONSUMER = "ai-work"
@@ -127,6 +130,8 @@ LEDGER_UNIVERSE_CONSUMER = "analytics-universe"
 """Durable consumer on LIVE (scans of the universe) that the analytics replicas share."""
 LEDGER_REGIME_CONSUMER = "analytics-regime"
 """Durable consumer on LIVE (changes of the regime) that the analytics replicas share."""
+LEDGER_OPERATOR_CONSUMER = "analytics-operators"
+"""Durable consumer on LIVE (what operators did) that the analytics replicas share."""
 
 
 DURABLE_CONSUMERS = (
@@ -138,6 +143,7 @@ DURABLE_CONSUMERS = (
     (LIVE.name, LEDGER_MODEL_CONSUMER, "analytics-os-service"),
     (LIVE.name, LEDGER_UNIVERSE_CONSUMER, "analytics-os-service"),
     (LIVE.name, LEDGER_REGIME_CONSUMER, "analytics-os-service"),
+    (LIVE.name, LEDGER_OPERATOR_CONSUMER, "analytics-os-service"),
     (MARKET.name, LEDGER_CANDLE_CONSUMER, "analytics-os-service"),
 )
 """Stream, durable consumer, and the process whose replicas share it."""
@@ -198,6 +204,16 @@ def regime_changed(venue: str) -> str:
     return f"quantum.live.regime.changed.{venue}"
 
 
+def candles_wanted(venue: str, timeframe: str, symbol: str) -> str:
+    """Subject on which ai asks for candles that a window lacks."""
+    return f"quantum.live.candles.wanted.{venue}.{timeframe}.{symbol}"
+
+
+def candles_missing(venue: str, timeframe: str, symbol: str) -> str:
+    """Subject on which ai tells that candles of a window do not come."""
+    return f"quantum.live.candles.missing.{venue}.{timeframe}.{symbol}"
+
+
 def heartbeat(service: str) -> str:
     """Subject of heartbeats of a process, by its name."""
     return f"quantum.live.service.heartbeat.{service}"
@@ -211,6 +227,16 @@ def recovery_asked(service: str) -> str:
 def recovery_done(service: str) -> str:
     """Subject on which a supervisor tells what it did to a process."""
     return f"quantum.live.recovery.done.{service}"
+
+
+def operator_command(verb: str) -> str:
+    """Subject on which a command tells what an operator did; `verb` its first word."""
+    return f"quantum.live.operator.command.{verb}"
+
+
+def service_mode(service: str) -> str:
+    """Key of the bucket `modes` that says how a service, by its key, works."""
+    return f"$KV.modes.{service}"
 
 
 def round_observed(account: str) -> str:

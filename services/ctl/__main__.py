@@ -6,8 +6,10 @@ import sys
 
 import typer
 
+from services.ctl import operators
 from services.ctl.commands import (
     alerts,
+    backup,
     certs,
     check,
     db,
@@ -19,12 +21,14 @@ from services.ctl.commands import (
     identities,
     logs,
     models,
+    modes,
     money,
     operate,
     orders,
     policy,
     reconcile,
     report,
+    restart,
     run,
     setup,
     simulate,
@@ -50,7 +54,9 @@ for command in (
     operate.ps,
     logs.logs,
     stats.stats,
-    operate.restart,
+    restart.restart,
+    backup.restore,
+    modes.drain,
     operate.scale,
     money.positions,
     money.pnl,
@@ -80,12 +86,14 @@ for tending in (
 ):
     db.app.command()(tending)
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(backup.app, name="backup")
 app.add_typer(certs.app, name="certs")
 app.add_typer(check.app, name="check")
 app.add_typer(db.app, name="db")
 app.add_typer(diagnose.app, name="diagnose")
 app.add_typer(events.app, name="events")
 app.add_typer(events.dlq, name="dlq")
+app.add_typer(modes.maintenance, name="maintenance")
 app.add_typer(models.app, name="models")
 app.add_typer(orders.app, name="order")
 app.add_typer(policy.app, name="policy")
@@ -97,11 +105,20 @@ app.add_typer(switches.state, name="state")
 
 def main() -> None:
     """Run a command; what cannot be done is one line on stderr and exit code 2."""
+    code, outcome = 0, ""
     try:
         app(prog_name="qt")
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0
+        outcome = f"exit code {code}" if code else ""
     except (Refused, ServerFailed) as refusal:
         sys.stderr.write(f"qt: {refusal}\n")
-        sys.exit(2)
+        code, outcome = 2, str(refusal)
+    try:
+        operators.record(sys.argv[1:], done=not code, outcome=outcome)
+    except OSError as error:
+        sys.stderr.write(f"qt: this command could not be written down: {error}\n")
+    sys.exit(code)
 
 
 if __name__ == "__main__":

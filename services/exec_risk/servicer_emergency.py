@@ -7,11 +7,13 @@ from typing import Any
 from quantum.exec_risk.v1 import exec_risk_service_pb2 as pb
 
 from services.exec_risk.views import Views
+from services.kit.caller import subject_of
 from services.kit.errors import FailedPrecondition
 from services.trade.codec import enum_to_pb
 from services.trade.position import TradingState
 
 OPERATOR = "operator"
+"""Who asks in a call that names nobody: it did not come through the gateway."""
 
 
 class EmergencyRpcs:
@@ -27,7 +29,7 @@ class EmergencyRpcs:
         _, result = await self._views.ask_leader(
             request.request_id,
             "emergency_stop",
-            {"reason": request.reason, "by": OPERATOR},
+            {"reason": request.reason, "by": subject_of(context, OPERATOR)},
             wait_seconds=self._wait_seconds,
         )
         return pb.EmergencyStopResponse(
@@ -43,7 +45,7 @@ class EmergencyRpcs:
         ok, result = await self._views.ask_leader(
             request.request_id,
             "reset_emergency",
-            {"reason": request.reason, "by": OPERATOR},
+            {"reason": request.reason, "by": subject_of(context, OPERATOR)},
             wait_seconds=self._wait_seconds,
         )
         if not ok:

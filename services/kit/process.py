@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 
-from services.catalog.processes import VERSION
+from services.catalog.processes import SERVICES, VERSION
 from services.catalog.processes import Process as Names
 from services.catalog.subjects import STREAMS
 from services.kit import logs
@@ -28,6 +28,7 @@ from services.kit.health import Components, Health
 from services.kit.heartbeat import Heartbeats
 from services.kit.interceptors import interceptors
 from services.kit.metrics import Metrics
+from services.kit.modes import FollowedMode
 from services.kit.server import Servicers, add_servicers, bind
 from services.kit.settings import ProcessSettings
 from services.kit.telemetry import Telemetry
@@ -66,6 +67,7 @@ class Process:
         self._drain_by_file = False
         self._maintenance_asked = False
         self._maintenance_by_file = False
+        self._mode = FollowedMode(names.key, self._mode_changed)
         self._stopping = False
         self._on_drain: list[Hook] = []
         self._on_stop: list[Hook] = []
@@ -77,6 +79,12 @@ class Process:
         self.metrics.gauge("uptime_seconds", "Seconds since the process started.").set_function(
             lambda: self.uptime_seconds
         )
+        self.metrics.gauge("draining", "1 while the replica leaves rotation.").set_function(
+            lambda: float(self.draining)
+        )
+        self.metrics.gauge("maintenance", "1 while in maintenance: no entries.").set_function(
+            lambda: float(self.maintenance)
+        )
 
     @property
     def uptime_seconds(self) -> float:
@@ -85,13 +93,15 @@ class Process:
 
     @property
     def draining(self) -> bool:
-        """True while the replica leaves rotation: by RPC, by the file, or because it stops."""
-        return self._drain_asked or self._drain_by_file or self._stopping
+        """True while the replica leaves rotation: by RPC, file or mode, or because it stops."""
+        asked = self._drain_asked or self._drain_by_file or self._mode.mode.drain
+        return asked or self._stopping
 
     @property
     def maintenance(self) -> bool:
-        """True while in maintenance: by RPC or by the file."""
-        return self._maintenance_asked or self._maintenance_by_file
+        """True while in maintenance: by RPC, by the file or by the mode of the service."""
+        asked = self._maintenance_asked or self._maintenance_by_file
+        return asked or self._mode.mode.maintenance
 
     @property
     def ready(self) -> bool:
@@ -107,8 +117,12 @@ class Process:
 
     @property
     def reasons(self) -> list[str]:
-        """Why the status is not healthy."""
-        return self.components.reasons() + [f"{k}: {v}" for k, v in self.degraded.items()]
+        """Why the status is not healthy, and what was switched."""
+        troubles = self.components.reasons() + [f"{k}: {v}" for k, v in self.degraded.items()]
+        told = self._mode.mode.reason or "switched on"
+        drain = self.draining and not self._stopping
+        switched = {"drain": drain, "maintenance": self.maintenance}
+        return troubles + [f"{name}: {told}" for name, on in switched.items() if on]
 
     def drain(self, enabled: bool) -> None:
         """Leave rotation, or return into it."""
@@ -118,6 +132,9 @@ class Process:
     def set_maintenance(self, enabled: bool) -> None:
         """Enter or leave maintenance."""
         self._maintenance_asked = enabled
+
+    def _mode_changed(self) -> None:
+        self._readiness_changed.set()
 
     def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Run something for the process's whole life; its crash ends the process with 1."""
@@ -156,6 +173,8 @@ class Process:
         heartbeats = Heartbeats(self, bus)
         # hooks run last opened first, so the farewell is sent before the bus is closed
         self.on_stop(heartbeats.farewell)
+        if self.names in SERVICES:
+            await self._mode.start(bus)
         self.spawn("heartbeats", heartbeats.run())
         self.spawn("bus-state", self._follow_bus(bus))
         return bus

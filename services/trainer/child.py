@@ -33,7 +33,7 @@ class TrainingChild:
         self._killed = False
 
     def kill(self) -> None:
-        """End it at once; finished folds stay in the folder."""
+        """End it at once; finished fits stay in the folder."""
         self._killed = True
         if self._process is not None and self._process.returncode is None:
             self._process.kill()

@@ -1,9 +1,9 @@
 """Candle to signal: the ai process over a real JetStream against ONNX Runtime alone.
 
-One replica with one inference thread against one thread, in batches of the same size. The candles
-are encoded before the clock starts, as that is the producer's work; publishing and storing them
-is in the time. The first repetition only warms up. ONNX Runtime is measured before and after
-each repetition, so that a load that comes and goes weighs on both sides.
+One replica, then two, each with one inference thread, against one thread, in batches of the same
+size. The candles are encoded before the clock starts, as that is the producer's work; publishing
+and storing them is in the time. The first repetition only warms up. ONNX Runtime is measured before
+and after each repetition, so that a load that comes and goes weighs on both sides.
 """
 
 from __future__ import annotations
@@ -11,17 +11,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import psutil
 from quantum.ai.v1 import signal_pb2
+from quantum.ops.v1.operations_service_pb2 import ServiceHeartbeat
 
 from services.ai.artifact import LoadedModel, active_folder, load
 from services.ai.inference import padded
 from services.ai.settings import SHIPPED_MODELS
 from services.catalog import subjects
+from services.catalog.processes import AI
 from services.ctl.servers.nats import NatsServer
 from services.exec_risk.consumers import BusCandles
 from services.kit.bus import Bus, Message, Outgoing
@@ -79,12 +83,32 @@ class Encoder:
 
 
 async def measure(home: Path) -> list[Row]:
-    """Return throughput against ONNX Runtime, and candles per CPU second against pandas."""
+    """Return throughput against ONNX Runtime and CPU against pandas, for one replica and two."""
+    return [
+        *_rows(await _measured(home / "one", 1)),
+        *_rows_of_two(await _measured(home / "two", 2)),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """Of each repetition after the first: candles a second, and a CPU second of all replicas."""
+
+    whole: list[float]
+    alone: list[float]
+    """What ONNX Runtime does by itself, around the same time."""
+    cpu: list[float]
+
+
+async def _measured(home: Path, replicas: int) -> _Measured:
     symbols = [f"B{n:03}USDT" for n in range(SYMBOLS)]
     table = rounds(symbols, HISTORY + 1 + (1 + REPETITIONS) * ROUNDS, seed=1)
     model = load(active_folder(SHIPPED_MODELS))
-    async with NatsServer.start(home / "nats") as nats:
+    home.mkdir(parents=True)
+    async with AsyncExitStack() as opened:
+        nats = await opened.enter_async_context(NatsServer.start(home / "nats"))
         bus = await Bus.connect(nats.url, "bench")
+        opened.push_async_callback(bus.close)
         await bus.declare(subjects.STREAMS)
         answers, candles = Answers(), BusCandles(bus)
         await bus.follow(subjects.LIVE.name, subjects.ALL_PREDICTIONS, answers.take)
@@ -96,20 +120,43 @@ async def measure(home: Path) -> list[Row]:
             "AI_BATCH_SIZE": str(BATCH),
             "AI_NUM_WORKERS": "1",
         }
-        async with service("services.ai", environment, home / "ai.log") as process:
-            await candles.publish(table[HISTORY], history=False)
-            await answers.reach(SYMBOLS, 60)
-            running = psutil.Process(process.pid)
-            whole, cpu, alone = [], [], []
-            for begin in range(HISTORY + 1, len(table), ROUNDS):
-                encoded = await _encode([c for bars in table[begin : begin + ROUNDS] for c in bars])
-                before = _onnx_alone(model)
-                seconds, used = await _repetition(bus, answers, running, encoded)
-                whole.append(len(encoded) / seconds)
-                cpu.append(len(encoded) / max(0.01, used))
-                alone.append((before + _onnx_alone(model)) / 2)
-        await bus.close()
-    return _rows(whole[1:], alone[1:], cpu[1:])
+        processes = [
+            await opened.enter_async_context(
+                service("services.ai", environment, home / f"ai-{number}.log")
+            )
+            for number in range(replicas)
+        ]
+        await _ready(bus, replicas)
+        await candles.publish(table[HISTORY], history=False)
+        await answers.reach(SYMBOLS, 60)
+        running = [psutil.Process(process.pid) for process in processes]
+        whole, cpu, alone = [], [], []
+        for begin in range(HISTORY + 1, len(table), ROUNDS):
+            encoded = await _encode([c for bars in table[begin : begin + ROUNDS] for c in bars])
+            before = _onnx_alone(model)
+            seconds, used = await _repetition(bus, answers, running, encoded)
+            whole.append(len(encoded) / seconds)
+            cpu.append(len(encoded) / max(0.01, used))
+            alone.append((before + _onnx_alone(model)) / 2)
+    return _Measured(whole[1:], alone[1:], cpu[1:])
+
+
+async def _ready(bus: Bus, replicas: int) -> None:
+    """Wait until so many replicas say that they can work."""
+    ready: set[str] = set()
+    changed = asyncio.Event()
+
+    def hear(message: Message) -> None:
+        beat = ServiceHeartbeat.FromString(message.data)
+        if beat.status == "HEALTHY":
+            ready.add(beat.instance)
+            changed.set()
+
+    await bus.follow(subjects.LIVE.name, subjects.heartbeat(AI.name), hear)
+    async with asyncio.timeout(60):
+        while len(ready) < replicas:
+            changed.clear()
+            await changed.wait()
 
 
 async def _encode(candles: Sequence[Candle]) -> list[Outgoing]:
@@ -119,40 +166,56 @@ async def _encode(candles: Sequence[Candle]) -> list[Outgoing]:
 
 
 async def _repetition(
-    bus: Bus, answers: Answers, running: psutil.Process, encoded: Sequence[Outgoing]
+    bus: Bus, answers: Answers, running: Sequence[psutil.Process], encoded: Sequence[Outgoing]
 ) -> tuple[float, float]:
-    """Return the seconds until all were answered, and the CPU seconds of the service."""
-    before, began = sum(running.cpu_times()[:2]), time.perf_counter()
+    """Return the seconds until all were answered, and the CPU seconds of all replicas."""
+    before, began = _cpu_seconds(running), time.perf_counter()
     expected = answers.count + len(encoded)
     for begin in range(0, len(encoded), _IN_FLIGHT):
         await bus.publish_all(encoded[begin : begin + _IN_FLIGHT])
     await answers.reach(expected, 120)
-    return time.perf_counter() - began, sum(running.cpu_times()[:2]) - before
+    return time.perf_counter() - began, _cpu_seconds(running) - before
 
 
-def _rows(whole: list[float], alone: list[float], cpu: list[float]) -> list[Row]:
-    ratio = median([w / a for w, a in zip(whole, alone, strict=True)])
-    numbers = {"whole_per_s": median(whole), "onnx_per_s": median(alone)}
+def _cpu_seconds(running: Sequence[psutil.Process]) -> float:
+    return float(sum(sum(process.cpu_times()[:2]) for process in running))
+
+
+def _rows(found: _Measured) -> list[Row]:
     return [
-        Row(
-            path="candle to signal, over JetStream",
-            measured=f"{median(whole):,.0f} candles/s",
-            floor=f"ONNX Runtime alone {median(alone):,.0f}/s",
-            ratio=ratio,
-            aim=AIM,
-            higher_is_better=True,
-            numbers=numbers,
-        ),
+        _throughput("candle to signal, over JetStream", found),
         Row(
             path="candles per CPU second of ai",
-            measured=f"{median(cpu):,.0f} candles/CPU s",
+            measured=f"{median(found.cpu):,.0f} candles/CPU s",
             floor=f"pandas bot loop {PANDAS_CANDLES_A_SECOND:.0f}/s (published)",
-            ratio=median(cpu) / PANDAS_CANDLES_A_SECOND,
+            ratio=median(found.cpu) / PANDAS_CANDLES_A_SECOND,
             aim=PANDAS_AIM,
             higher_is_better=True,
-            numbers={"candles_per_cpu_s": median(cpu)},
+            numbers={"candles_per_cpu_s": median(found.cpu)},
         ),
     ]
+
+
+def _rows_of_two(found: _Measured) -> list[Row]:
+    """Two replicas, publisher and server share the cores of this machine: it may have only two."""
+    return [_throughput("the same, two replicas", found)]
+
+
+def _throughput(path: str, found: _Measured) -> Row:
+    ratios = [w / a for w, a in zip(found.whole, found.alone, strict=True)]
+    return Row(
+        path=path,
+        measured=f"{median(found.whole):,.0f} candles/s",
+        floor=f"ONNX Runtime alone {median(found.alone):,.0f}/s",
+        ratio=median(ratios),
+        aim=AIM,
+        higher_is_better=True,
+        numbers={
+            "whole_per_s": median(found.whole),
+            "onnx_per_s": median(found.alone),
+            "candles_per_cpu_s": median(found.cpu),
+        },
+    )
 
 
 def _onnx_alone(model: LoadedModel) -> float:

@@ -12,28 +12,43 @@ import pytest
 import typer.main
 import yaml
 
+from services.analytics.alerts.receiver import PATH
 from services.catalog import ports
-from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, PROCESSES, SERVICES
+from services.catalog.processes import (
+    AI,
+    ANALYTICS,
+    EXEC_RISK,
+    ON_DEMAND,
+    PROCESSES,
+    SERVICES,
+    TRAINER,
+)
 from services.ctl import policy
 from services.ctl.__main__ import app
-from services.ctl.commands.setup import NAMES
+from services.ctl.commands.setup import NAMES, Setup
+from services.ctl.commands.setup import OURS as OURS_ID
+from services.ctl.supervisor.home import Home
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = Path(sys.executable).with_name("docker-compose")
 TABLE = policy.load()
 FILES = {"plain": ("compose.yaml",), "prod": ("compose.yaml", "compose.prod.yaml")}
 KEYS = "compose.keys.yaml"
-OURS = {*(p.name for p in PROCESSES), "gateway", "setup", "certificates", "streams"}
+OURS = {*(p.name for p in (*PROCESSES, *ON_DEMAND)), "gateway", "setup", "certificates", "streams"}
 MIGRATIONS = {"migrate-exec-risk", "migrate-analytics"}
 ONCE = {"setup", "streams", *MIGRATIONS}
 GIB = 1024**3
+TOKEN_FILE = "ALERT_RECEIVER_TOKEN_FILE"
+TOKENS = ("alertmanager/token", "analytics/alert_token")
+OWNER = f"{OURS_ID}:{OURS_ID}"
+"""Who reads what `setup` hands over."""
 
 
 @cache
 def read(kind: str) -> dict[str, Any]:
     files = [part for name in FILES[kind] for part in ("-f", str(ROOT / name))]
     done = subprocess.run(
-        [COMPOSE, *files, "config", "--no-env-resolution"],
+        [COMPOSE, *files, "--profile=trainer", "config", "--no-env-resolution"],
         capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", "HOME": "/"},
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
@@ -127,7 +142,7 @@ def test_every_command_is_one_that_the_image_has(services: dict[str, Any]) -> No
         command = services[name]["command"]
         assert command[0] in known, name
         if command[0] == "run":
-            assert command[1] in {*(p.key for p in PROCESSES), "gateway"}
+            assert command[1] in {*(p.key for p in (*PROCESSES, *ON_DEMAND)), "gateway"}
     for name in MIGRATIONS:
         assert services[name]["entrypoint"][-1] == "migrate"
 
@@ -172,6 +187,56 @@ def test_each_secret_is_a_file_that_its_owner_alone_is_given(services: dict[str,
             secret = any(word in variable for word in ("PASSWORD", "SECRET", "SEED"))
             # Grafana's first password is the guide's; it listens on this machine alone
             assert not secret or variable.endswith("_FILE") or name == "grafana", variable
+
+
+def test_the_trainer_runs_only_where_it_is_asked_for(services: dict[str, Any]) -> None:
+    """It has a user on the bus, a place for its jobs, and nobody to call."""
+    profiled = {name for name, service in services.items() if service.get("profiles")}
+    assert profiled == {TRAINER.name} and services[TRAINER.name]["profiles"] == ["trainer"]
+    held = mounted(services[TRAINER.name])
+    assert held["/run/secrets/quantum"] == "secrets-trainer"
+    assert services[TRAINER.name]["environment"]["TRAINER_FOLDER"].startswith("/var/lib/quantum/")
+    assert "MESH_CERTIFICATES" not in services[TRAINER.name]["environment"]
+    assert mounted(services["setup"])["/secrets/state/trainer"] == held["/var/lib/quantum"]
+    users = {n for n, s in services.items() if "secrets-trainer" in mounted(s).values()}
+    assert users == {TRAINER.name, "setup"}
+
+
+def test_setup_has_a_volume_for_every_folder_that_it_writes(
+    services: dict[str, Any], tmp_path: Path
+) -> None:
+    Setup(tmp_path / "secrets", Home(tmp_path / "home"), TABLE).run()
+    written = {folder.name for folder in (tmp_path / "secrets").iterdir()}
+    places = mounted(services["setup"])
+    assert {f"/secrets/{name}" for name in written} <= set(places)
+
+
+def test_what_alertmanager_tells_comes_back_to_analytics(
+    services: dict[str, Any], tmp_path: Path
+) -> None:
+    """One token, a file for each of both; the address is where analytics listens."""
+    told = services[ANALYTICS.name]["environment"]
+    assert told["ALERTMANAGER_URL"] == "http://alertmanager:9093"
+    found = yaml.safe_load((ROOT / "mesh" / "observability" / "alertmanager.yml").read_text())
+    (hook,) = next(r for r in found["receivers"] if r["name"] == "analytics")["webhook_configs"]
+    assert hook["send_resolved"] is True
+    port = told["ALERT_RECEIVER_ADDRESS"].rpartition(":")[2]
+    assert hook["url"] == f"http://{ANALYTICS.name}:{port}{PATH}"
+    assert found["route"]["routes"][0] | {"group_wait": ""} == {
+        "receiver": "analytics", "continue": True, "group_wait": "",
+    }  # fmt: skip
+    Setup(tmp_path / "secrets", Home(tmp_path / "home"), TABLE).run()
+    credentials = Path(hook["http_config"]["authorization"]["credentials_file"])
+    for name, file in (("alertmanager", credentials), (ANALYTICS.name, Path(told[TOKEN_FILE]))):
+        volume = mounted(services[name])[str(file.parent)]
+        folder = next(
+            target for target, source in mounted(services["setup"]).items() if source == volume
+        )
+        made = tmp_path / "secrets" / Path(folder).name / file.name
+        assert made.read_text() and made.stat().st_mode & 0o077 == 0
+    assert services["alertmanager"]["user"] == OWNER
+    tokens = {(tmp_path / "secrets" / name).read_text() for name in TOKENS}
+    assert len(tokens) == 1
 
 
 def test_only_who_must_leaves_the_inner_network(services: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / ".env.example"
-NO_SETTINGS = {"PATH"}
+NO_SETTINGS = {"PATH", "SUDO_USER"}
 """Variables of the machine that are read besides."""
 LINE = re.compile(r"(?P<off># )?(?P<key>[A-Z][A-Z0-9_]*)=")
 

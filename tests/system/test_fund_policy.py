@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from services.ctl import tokens
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
 
@@ -88,6 +89,21 @@ async def decided_after(stack: Stack, *changes: str, until: str) -> list[Any]:
     return found
 
 
+async def approved_since(stack: Stack, number: int) -> None:
+    """Wait until an entry is made under a version: what was refused before is over."""
+
+    async def approved() -> bool:
+        held = await rows(
+            stack,
+            "select effective_from from analytics.policy_versions where version = $1",
+            number,
+        )
+        found = await rows(stack, DECIDED, held[0]["effective_from"])
+        return any(r["approved"] for r in found)
+
+    await eventually(approved, deadline=90, interval=0.3)
+
+
 async def the_fund_changes_its_mode_and_the_account_follows(stack: Stack) -> None:
     """Incident 120: HFOS goes to CRITICAL and back through every mode, and each is enforced."""
 
@@ -142,6 +158,12 @@ async def directives_are_carried_out_once_and_only_reduce(stack: Stack) -> None:
 async def what_an_operator_sets_decides_the_next_order(stack: Stack) -> None:
     """Incidents 72, 73, 121, 122: modes and limits by `qt policy`, each with its named rule."""
     quiet = "hfos_enabled=false"
+    # with HFOS on, a mode that it holds for right would come back at once
+    usual = stack.json(
+        "policy", "set", quiet, "system_mode=NORMAL", "fund_mode=NORMAL", "--reason=test"
+    )
+    assert usual["updated_by"] == tokens.claims(tokens.read_token(stack.home))["sub"]
+    base = str(usual["policy"]["version"])
     for change, rule in (
         ("system_mode=EMERGENCY", "system_mode"),
         ("system_mode=MAINTENANCE", "system_mode"),
@@ -149,16 +171,13 @@ async def what_an_operator_sets_decides_the_next_order(stack: Stack) -> None:
         ("max_orders_per_minute=0", "fund_orders_per_minute"),
         ("size_factor=0", "fund_size"),
     ):
-        found = await decided_after(
-            stack, quiet, "system_mode=NORMAL", "fund_mode=NORMAL", until="approved"
-        )
-        assert any(r["approved"] for r in found)
         found = await decided_after(stack, change, until=rule)
         # the market goes on while a person's change is on its way
         first = next(n for n, r in enumerate(found) if r["rule"] == rule)
         assert not [r for r in found[first:] if r["rule"] == "approved"]
-        stack.json("policy", "rollback", "1", "--reason=test")
-        assert stack.json("policy", "show")["policy"]["max_positions"] == 10
+        back = stack.json("policy", "rollback", base, "--reason=test")["policy"]
+        assert (back["max_positions"], back["size_factor"]) == (10, "1")
+        await approved_since(stack, back["version"])
     found = await decided_after(stack, quiet, "fund_mode=AGGRESSIVE", until="approved")
     shown = stack.json("policy", "show")["policy"]
     assert (shown["size_factor"], shown["signal_share"]) == ("1.3", 0.4)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import nats
@@ -13,12 +10,9 @@ from quantum.exec_risk.v1 import events_pb2 as facts
 from quantum.exec_risk.v1 import exec_risk_service_pb2 as pb
 from quantum.exec_risk.v1 import trading_pb2
 
-from services.analytics.app import MIGRATIONS, SCHEMA
 from services.catalog.subjects import EVENTS
-from services.ctl.servers.command import Command
-from services.kit.migrate import migrate
-from tests.integration.exec_risk.two_replicas import ROOT
 from tests.support.drill_desk import BUY, DrillDesk, drill_desk
+from tests.support.drill_ledger import analytics
 from tests.support.eventually import eventually
 
 BTC, ETH, SOL = "BTCUSDT", "ETHUSDT", "SOLUSDT"
@@ -55,29 +49,6 @@ async def told_by_account(url: str) -> dict[str, set[str]]:
                 found.setdefault(order.account, set()).add(order.client_order_id)
     finally:
         await connection.close()
-
-
-@asynccontextmanager
-async def analytics(desk: DrillDesk) -> AsyncIterator[None]:
-    """The ledger of both accounts, as it really runs."""
-    await migrate(desk.postgres.dsn(), SCHEMA, MIGRATIONS)
-    command = Command(
-        arguments=(sys.executable, "-m", "services.analytics"),
-        log=desk.home / "analytics.log",
-        directory=ROOT,
-        environment={
-            **desk.environment,
-            "ANALYTICS_POSTGRES_URL": desk.postgres.dsn(),
-            "SERVICE_INSTANCE": "analytics",
-        },
-    )
-    process = command.spawn()
-    try:
-        yield
-        assert process.poll() is None, (desk.home / "analytics.log").read_text()[-2000:]
-    finally:
-        process.kill()
-        process.wait()
 
 
 async def assert_ledger_tells_them_apart(main: DrillDesk) -> None:

@@ -45,6 +45,14 @@ class Insert(StrEnum):
     """The ring holds a bar that is a whole ring newer in its place."""
 
 
+class Gap(NamedTuple):
+    """Bars that a window lacks although the series has older ones: from the first to the last."""
+
+    first: int
+    """Open time of the first missing bar."""
+    last: int
+
+
 @dataclass(slots=True)
 class Ring:
     """The last bars of one series."""
@@ -56,6 +64,8 @@ class Ring:
     """Open time of the newest bar."""
     _whole_from: int = 0
     """From this bar to the newest none is missing, as far back as the capacity reaches."""
+    _oldest: int = 1 << 62
+    """Open time of the oldest bar that was ever offered: before it nothing is missing."""
     _times: npt.NDArray[np.int64] = field(init=False)
     _rows: Floats = field(init=False)
 
@@ -68,6 +78,7 @@ class Ring:
         number, rest = divmod(open_time, self.step)
         if rest:
             raise ValueError(f"open time {open_time} is no multiple of {self.step} ms")
+        self._oldest = min(self._oldest, open_time)
         slot = number % self.capacity
         held = self._times.item(slot)
         if held == open_time:
@@ -112,6 +123,18 @@ class Ring:
             return self._rows[begin : begin + length].copy()
         return np.concatenate((self._rows[begin:], self._rows[:beyond]))
 
+    def gap(self, length: int) -> Gap | None:
+        """Return what is missing of the `length` bars that end with the newest; None when nothing.
+
+        What lies before the oldest bar is not missing: the series is younger than a window.
+        """
+        first = max(self.newest - (length - 1) * self.step, self._oldest)
+        if self._whole_from <= first:
+            return None
+        numbers = range(first // self.step, self.newest // self.step)
+        missing = [number for number in numbers if not self._holds(number)]
+        return Gap(missing[0] * self.step, missing[-1] * self.step) if missing else None
+
     def _whole(self, first: int, last: int) -> bool:
         oldest = max(self._whole_from, self.newest - (self.capacity - 1) * self.step)
         return oldest <= first * self.step and last * self.step <= self.newest
@@ -145,6 +168,11 @@ class Windows:
         """
         ring = self._rings.get(key)
         return None if ring is None else ring.window(end, length)
+
+    def gap(self, key: SeriesKey, length: int) -> Gap | None:
+        """Return what is missing inside the newest window of a series; None when nothing."""
+        ring = self._rings.get(key)
+        return None if ring is None else ring.gap(length)
 
     def all_ending(
         self, venue: str, timeframe: str, end: int, length: int

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from services.analytics.core.alerting.kinds import Severity, kind_of
 from services.analytics.core.health import Status, SystemView
+from services.analytics.core.learning.states import Learning, LearningStage
 from services.analytics.core.work import Trouble
 
 WATCHER = "analytics-os-service"
 """The process that watches: it is up when an alert is raised."""
 
-__all__ = ["Alert", "LedgerState", "RiskNotice", "Severity", "derive", "of_troubles", "plain"]
+__all__ = [
+    "Alert",
+    "LedgerState",
+    "RiskNotice",
+    "Severity",
+    "derive",
+    "of_learning",
+    "of_troubles",
+    "plain",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +127,19 @@ def of_troubles(troubles: Iterable[Trouble], now: float) -> list[Alert]:
         )
         for t in troubles
     ]
+
+
+def of_learning(state: Learning, drifting: Sequence[str], now: float) -> list[Alert]:
+    """Return the alerts about the models; `drifting` names what moved."""
+    found = []
+    if drifting:
+        text = f"the active model drifts: {', '.join(drifting)}"
+        found.append(plain("ModelDrift", "models", text, now))
+    if state.stage is LearningStage.FAILED:
+        why = "; ".join(state.reasons) or "no reason was told"
+        text = f"{state.failures} trainings in a row failed, the last because: {why}"
+        found.append(plain("LearningGivenUp", "trainer", text, now))
+    return found
 
 
 def _of_services(view: SystemView, now: float) -> Iterable[Alert]:

@@ -11,8 +11,8 @@ from quantum.analytics.v1 import learning_pb2 as pb
 
 from services.analytics.core.learning.candle_book import SeriesKey
 from services.analytics.core.learning.drift import Finding
-from services.analytics.core.learning.lifecycle import Learning, LearningStage, Told
 from services.analytics.core.learning.samples import Answer, Stage, Voted
+from services.analytics.core.learning.states import Learning, LearningStage, Told
 from services.analytics.core.learning.tally import Tally
 from services.catalog import subjects
 from services.catalog.events import LEARNING_EVENT, MODEL_DRIFT_DETECTED

@@ -14,9 +14,9 @@ from google.protobuf.message import DecodeError
 from quantum.analytics.v1 import learning_pb2 as pb
 
 from services.analytics.core.learning.candle_book import CHUNK
-from services.analytics.core.learning.lifecycle import Learning
+from services.analytics.core.learning.states import Learning
+from services.analytics.learning.settings import LearningSettings
 from services.analytics.learning.views import LearningViews
-from services.analytics.learning_settings import LearningSettings
 from services.catalog import subjects
 from services.catalog.processes import ANALYTICS
 from services.kit.bus import Bus, Follower, Message

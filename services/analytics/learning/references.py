@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.analytics.core.learning.drift import Expected
 from services.analytics.core.learning.spread import Quantity, Spread, from_quantiles
@@ -27,6 +27,8 @@ class Reference:
 
     spreads: Mapping[Quantity, Spread]
     expected: Mapping[str, Expected]
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """Own share of each model in the ensemble; empty while it is not known."""
 
 
 class References:
@@ -37,21 +39,27 @@ class References:
         self._objects = objects
 
     async def of(
-        self, version: str, spreads: dict[Quantity, Spread], found: Mapping[str, Tally]
+        self,
+        version: str,
+        spreads: dict[Quantity, Spread],
+        found: Mapping[str, Tally],
+        shares: Mapping[str, float],
     ) -> Reference | None:
-        """Return what an artifact's window is compared with.
+        """Return what an artifact's window is compared with; `shares` as they were in it.
 
         None when nothing is known yet: then this very window is what later ones are held against.
         """
         known = await self._views.references(version)
         if known:
-            return Reference(known, await self._views.expectations(version))
+            return Reference(known, *await self._views.expectations(version))
         told = await self._told(version)
         if told is not None:
-            await self._views.remember(version, "manifest", dict(told.spreads), dict(told.expected))
+            await self._views.remember(
+                version, "manifest", told.spreads, told.expected, told.shares
+            )
             return told
         own = {m: Expected(t.hit_rate, t.calibration_error) for m, t in found.items()}
-        await self._views.remember(version, "first window", spreads, own)
+        await self._views.remember(version, "first window", spreads, own, shares)
         return None
 
     async def _told(self, version: str) -> Reference | None:
@@ -78,4 +86,5 @@ def read_reference(text: bytes) -> Reference | None:
         name: Expected(float(found["accuracy"]), float(found["calibration_error"]))
         for name, found in scores.items()
     }
-    return Reference(spreads, expected)
+    shares = dict(zip(manifest["models"], map(float, manifest["weights"]), strict=True))
+    return Reference(spreads, expected, shares)

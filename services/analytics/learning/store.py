@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from services.analytics.core.learning.candle_book import Chunk
-from services.analytics.core.learning.lifecycle import Learning
 from services.analytics.core.learning.samples import ENSEMBLE, Judged, Sample, Stage
 from services.analytics.core.learning.spread import Quantity, Spread, spread
+from services.analytics.core.learning.states import Learning
 from services.analytics.core.learning.tally import NOTHING, Tally, tally
 from services.analytics.learning.codec import state_from_json, state_to_json
 from services.kit import outbox
@@ -61,7 +61,7 @@ on conflict do nothing
 """
 _SAVE = """
 update learning_state set judged_until = $1, window_end = $2, samples = $3, unknown = $4,
-    runs = $5, drifting = $6, state = $7, active_version = $8 where id = 1
+    runs = $5, drifting = $6, state = $7, active_version = $8, shares_of = $9 where id = 1
 """
 _TAKEN = "update learning_requests set taken = true where request_id = any($1)"
 _WAITING = """
@@ -91,6 +91,8 @@ class Progress:
     """Keys of findings that are drift now."""
     state: Learning = field(default_factory=Learning)
     active_version: str = ""
+    shares_of: str = ""
+    """Artifact for which the policy's shares were made; empty when none were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +150,22 @@ class LearningStore:
             await _save(connection, progress)
 
     async def save(
-        self, progress: Progress, told: Sequence[Outgoing] = (), taken: Sequence[str] = ()
+        self,
+        progress: Progress,
+        told: Sequence[Outgoing] = (),
+        taken: Sequence[str] = (),
+        also: Callable[[Any], Awaitable[None]] | None = None,
     ) -> None:
-        """Write the state, the facts that tell of it, and which requests it answers."""
+        """Write the state, the facts that tell of it, and which requests it answers.
+
+        `also` writes through the same transaction.
+        """
         async with self._database.transaction() as connection:
             await self._lease.fence(connection)
             await _save(connection, progress)
             await connection.execute(_TAKEN, list(taken))
+            if also is not None:
+                await also(connection)
             await outbox.put(connection, told)
 
     async def requests(self) -> list[tuple[str, str]]:
@@ -262,6 +273,7 @@ def progress_of(row: Any) -> Progress:
         drifting=json.loads(row["drifting"]),
         state=state_from_json(row["state"]),
         active_version=row["active_version"],
+        shares_of=row["shares_of"],
     )
 
 
@@ -284,6 +296,7 @@ async def _save(connection: Any, progress: Progress) -> None:
         json.dumps(progress.drifting),
         state_to_json(progress.state),
         progress.active_version,
+        progress.shares_of,
     )
 
 

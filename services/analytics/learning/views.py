@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
 from services.analytics.core.learning.drift import Expected
-from services.analytics.core.learning.lifecycle import Learning, LearningStage
+from services.analytics.core.learning.promotion_watch import Outcome
 from services.analytics.core.learning.spread import Quantity, Spread
+from services.analytics.core.learning.states import Learning, LearningStage
 from services.analytics.core.learning.tally import NOTHING, Tally
+from services.analytics.core.truth import TradeTruth
 from services.analytics.learning.store import Progress, TallyKey, progress_of
+from services.analytics.ledger.rows import trade_from_row
 from services.kit.db import Database
 from services.trade.times import to_datetime
 
@@ -22,6 +27,9 @@ where bucket >= $1 and bucket < $2
 _SPREADS = """
 select quantity, counts from learning_spreads
 where bucket >= $1 and bucket < $2 and stage = $3 and model_version = $4
+"""
+_TRADES = """
+select * from trades where status = 'closed' and model_version = $1 and opened_time >= $2
 """
 _REQUEST = "select * from learning_requests where request_id = $1"
 _ASK = """
@@ -82,19 +90,21 @@ class LearningViews:
         )
         return {Quantity(r["quantity"]): Spread(tuple(r["counts"])) for r in rows}
 
-    async def expectations(self, version: str) -> dict[str, Expected]:
-        """Return what is expected of each model of an artifact."""
+    async def expectations(self, version: str) -> tuple[dict[str, Expected], dict[str, float]]:
+        """Return what is expected of each model of an artifact, and the models' own shares."""
         rows = await self._database.pool.fetch(
             "select * from learning_expectations where model_version = $1", version
         )
-        return {r["model_name"]: Expected(r["hit_rate"], r["calibration_error"]) for r in rows}
+        expected = {r["model_name"]: Expected(r["hit_rate"], r["calibration_error"]) for r in rows}
+        return expected, {r["model_name"]: r["share"] for r in rows if r["share"] is not None}
 
     async def remember(
         self,
         version: str,
         origin: str,
-        spreads: dict[Quantity, Spread],
-        expected: dict[str, Expected],
+        spreads: Mapping[Quantity, Spread],
+        expected: Mapping[str, Expected],
+        shares: Mapping[str, float],
     ) -> None:
         """Keep what an artifact is compared with from now on; what is known stays."""
         async with self._database.transaction() as connection:
@@ -105,12 +115,17 @@ class LearningViews:
             )
             await connection.executemany(
                 "insert into learning_expectations (model_version, model_name, origin, hit_rate,"
-                " calibration_error) values ($1, $2, $3, $4, $5) on conflict do nothing",
+                " calibration_error, share) values ($1, $2, $3, $4, $5, $6) on conflict do nothing",
                 [
-                    (version, m, origin, e.hit_rate, e.calibration_error)
+                    (version, m, origin, e.hit_rate, e.calibration_error, shares.get(m))
                     for m, e in expected.items()
                 ],
             )
+
+    async def trades(self, version: str, since: int) -> tuple[Outcome, ...]:
+        """Return the closed trades that an artifact's signals opened since a market time."""
+        rows = await self._database.pool.fetch(_TRADES, version, to_datetime(since))
+        return tuple(_outcome(version, TradeTruth(trade_from_row(row))) for row in rows)
 
     async def ask(self, request_id: str, reason: str) -> Answered:
         """Take a person's request; a repeated one gets its first answer."""
@@ -145,6 +160,18 @@ class LearningViews:
             bars = [np.frombuffer(r["bars"], dtype="<f8").reshape(-1, 5) for r in rows]
             found[(n["venue"], n["symbol"], n["timeframe"])] = ([r["start"] for r in rows], bars)
         return found
+
+
+def _outcome(version: str, truth: TradeTruth) -> Outcome:
+    position, r = truth.position, truth.r
+    return Outcome(
+        position_id=position.position_id,
+        model_version=version,
+        opened_at=position.opened_time,
+        closed_at=position.closed_time or position.opened_time,
+        net_pnl=position.net_pnl,
+        r=None if r is None else Decimal(repr(r)),
+    )
 
 
 def _answer(state: Learning, *, waiting: bool) -> Answered:

@@ -12,7 +12,14 @@ from typing import Annotated
 import typer
 from rich.console import Group
 
-from services.ctl.commands.options import DEFAULT_HOME, HomeOption, JsonOption, answer
+from services.ctl.commands.options import (
+    DEFAULT_HOME,
+    HomeOption,
+    JsonOption,
+    YesOption,
+    answer,
+    confirm,
+)
 from services.ctl.supervisor.child import Child, end_all, strays
 from services.ctl.supervisor.control import ask, until_stopped
 from services.ctl.supervisor.home import Home, Refused, read_json
@@ -29,19 +36,6 @@ def ps(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     told = asyncio.run(ask(Home(home), "GET", "/status"))
     table = tables.processes(told["processes"], f"Quantum Trader: {told['phase']}")
     answer(told, Group(table, *tables.alerts(told["processes"])), as_json)
-
-
-def restart(
-    service: Annotated[str, typer.Argument(help="Service or instance, for example ai or ai-1.")],
-    home: HomeOption = DEFAULT_HOME,
-    as_json: JsonOption = False,
-) -> None:
-    """Stop a service in order and start it again.
-
-    Example: qt restart exec_risk
-    """
-    told = asyncio.run(ask(Home(home), "POST", f"/restart/{service}"))
-    answer(told, f"restarting {', '.join(told['restarting'])}", as_json)
 
 
 def scale(
@@ -63,14 +57,17 @@ def scale(
 def down(
     wipe: Annotated[bool, typer.Option("--wipe", help="Also remove all data.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Kill what does not stop.")] = False,
+    yes: YesOption = False,
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
     """Stop everything in order; the data stays unless --wipe is given.
 
-    Example: qt down --wipe
+    Example: qt down --wipe --yes
     """
     place = Home(home)
+    if wipe:
+        confirm(f"remove all data of {place.root}", yes=yes)
     stopped = asyncio.run(_stop(place, force))
     if wipe and place.root.exists():
         _wipe(place)

@@ -12,7 +12,14 @@ from quantum.exec_risk.v1 import exec_risk_service_pb2 as pb
 from quantum.exec_risk.v1 import trading_pb2
 from rich.table import Table
 
-from services.ctl.commands.options import DEFAULT_HOME, HomeOption, JsonOption, answer
+from services.ctl.commands.options import (
+    DEFAULT_HOME,
+    HomeOption,
+    JsonOption,
+    YesOption,
+    answer,
+    confirm,
+)
 from services.ctl.gateway_client import as_json, connected, word
 from services.ctl.supervisor.home import Home, Refused
 from services.ctl.terminal import tables
@@ -66,6 +73,7 @@ def submit(
     duration: Annotated[int, typer.Option(help="Seconds until it ends; 0: the setting's.")] = 0,
     stop: Annotated[str, typer.Option(help="Stop's distance as a fraction.")] = "",
     target: Annotated[str, typer.Option(help="Target's distance as a fraction.")] = "",
+    yes: YesOption = False,
     home: HomeOption = DEFAULT_HOME,
     json_: JsonOption = False,
 ) -> None:
@@ -77,6 +85,8 @@ def submit(
     given = {name: value for name, value in sizes.items() if value}
     if len(given) != 1:
         raise Refused("give exactly one of --quantity, --notional, --margin")
+    if reduce_only:
+        confirm(f"close up to that much of the position in {symbol.upper()}", yes=yes)
     request = pb.SubmitExecutionRequest(
         request_id=f"qt-{uuid.uuid4()}",
         symbol=symbol.upper(),

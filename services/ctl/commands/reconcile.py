@@ -10,7 +10,14 @@ import typer
 from quantum.exec_risk.v1 import exec_risk_service_pb2 as pb
 from rich.table import Table
 
-from services.ctl.commands.options import DEFAULT_HOME, HomeOption, JsonOption, answer
+from services.ctl.commands.options import (
+    DEFAULT_HOME,
+    HomeOption,
+    JsonOption,
+    YesOption,
+    answer,
+    confirm,
+)
 from services.ctl.gateway_client import as_json, connected
 from services.ctl.supervisor.home import Home
 
@@ -18,12 +25,17 @@ ApplyOption = Annotated[bool, typer.Option("--apply", help="Repair what differs.
 
 
 def reconcile(
-    apply: ApplyOption = False, home: HomeOption = DEFAULT_HOME, json_: JsonOption = False
+    apply: ApplyOption = False,
+    yes: YesOption = False,
+    home: HomeOption = DEFAULT_HOME,
+    json_: JsonOption = False,
 ) -> None:
     """Compare orders, positions, fills and money with the exchange; with --apply repair them.
 
-    Example: qt reconcile --apply
+    Example: qt reconcile --apply --yes
     """
+    if apply:
+        confirm("repair what differs, which may cancel orders and close positions", yes=yes)
     request_id = f"qt-{uuid.uuid4()}"
 
     async def ask() -> None:

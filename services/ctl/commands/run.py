@@ -36,7 +36,9 @@ TEND_SECONDS = 1.0
 
 
 def run(
-    service: Annotated[str, typer.Argument(help="ai, exec_risk, analytics, venue or gateway.")],
+    service: Annotated[
+        str, typer.Argument(help="ai, exec_risk, analytics, trainer, venue or gateway.")
+    ],
 ) -> None:
     """Run one service, restart it when it hangs or dies; settings come from the environment.
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from cryptography import x509
 
+from services.catalog.processes import ANALYTICS
 from services.ctl import policy
 from services.ctl.certs import AUTHORITY_LIFE, Authority
 from services.ctl.commands.options import DEFAULT_HOME, HomeOption
@@ -64,6 +65,9 @@ class Setup:
             for role in (*roles.login_roles(self._table), SUPERUSER):
                 password = self._identities.password_file(role).read_text()
                 self._write("postgres", f"{role}_postgres_password", password)
+            token = self._identities.alert_token_file().read_text()
+            self._write(ANALYTICS.key, "alert_token", token)
+            self._write("alertmanager", "token", token)
             for server in NAMES:
                 self._certificate(server)
             self._page_password()

@@ -9,7 +9,14 @@ from typing import Annotated
 
 import typer
 
-from services.ctl.commands.options import DEFAULT_HOME, HomeOption, JsonOption, answer
+from services.ctl.commands.options import (
+    DEFAULT_HOME,
+    HomeOption,
+    JsonOption,
+    YesOption,
+    answer,
+    confirm,
+)
 from services.ctl.gateway_client import as_json, connected, word
 from services.ctl.supervisor.home import Home
 
@@ -19,7 +26,6 @@ emergency = typer.Typer(
 state = typer.Typer(help="Move the account's trading state.", no_args_is_help=True)
 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is kept with the event.")]
-YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
 class State(StrEnum):
@@ -41,7 +47,7 @@ def stop(
 
     Example: qt emergency stop --reason "exchange misprices" --yes
     """
-    _confirm("close every position at market and refuse entries until a reset", yes=yes)
+    confirm("close every position at market and refuse entries until a reset", yes=yes)
     request_id = f"qt-{uuid.uuid4()}"
 
     async def ask() -> None:
@@ -67,7 +73,7 @@ def reset(
 
     Example: qt emergency reset --reason "looked at" --yes
     """
-    _confirm("release the emergency stop", yes=yes)
+    confirm("release the emergency stop", yes=yes)
     request_id = f"qt-{uuid.uuid4()}"
 
     async def ask() -> None:
@@ -91,7 +97,7 @@ def set_state(
 
     Example: qt state set HALTED --reason "maintenance of the exchange" --yes
     """
-    _confirm(f"set the trading state to {wanted}", yes=yes)
+    confirm(f"set the trading state to {wanted}", yes=yes)
     request_id = f"qt-{uuid.uuid4()}"
 
     async def ask() -> None:
@@ -101,8 +107,3 @@ def set_state(
         answer(as_json(told), text, json_)
 
     asyncio.run(ask())
-
-
-def _confirm(what: str, *, yes: bool) -> None:
-    if not yes:
-        typer.confirm(f"Really {what}?", abort=True)

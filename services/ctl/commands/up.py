@@ -21,7 +21,7 @@ from services.ctl.servers.command import ServerFailed, last_line
 from services.ctl.settings import GatewaySettings, SystemSettings
 from services.ctl.supervisor.addresses import DEFAULT, Addresses
 from services.ctl.supervisor.control import Control, NotRunning, ask
-from services.ctl.supervisor.home import Home, Refused, read_json
+from services.ctl.supervisor.home import Home, Refused, read_json, write_json
 from services.ctl.supervisor.market import claim
 from services.ctl.supervisor.supervisor import Supervisor
 from services.ctl.supervisor.topology import Options, Topology
@@ -104,6 +104,8 @@ async def _foreground(request: Request) -> None:
             gateway=await asyncio.to_thread(discovered, settings.load(GatewaySettings)),
             trainer=settings.load(SystemSettings).trainer,
         )
+        # what a restore starts it with
+        write_json(home.root / "up.json", {"arguments": request.arguments()[1:]})
         topology = Topology(home=home, addresses=addresses, options=options)
         await supervise(Supervisor(home=home, topology=topology), Console())
 
@@ -124,21 +126,32 @@ async def supervise(supervisor: Supervisor, console: Console) -> None:
         loop.add_signal_handler(number, asked)
     async with Control(supervisor).serve():
         shown = asyncio.create_task(screen.show(supervisor, console), name="screen")
-        starting = asyncio.create_task(supervisor.start(), name="start")
-        stopping = asyncio.create_task(supervisor.stop_asked.wait(), name="stop asked")
         try:
-            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if starting.done():
-                starting.result()
-                await stopping
+            while await _once(supervisor):
+                supervisor.begin_anew()
         finally:
-            starting.cancel()
-            stopping.cancel()
-            await asyncio.gather(starting, stopping, return_exceptions=True)
-            await supervisor.stop()
             shown.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await shown
+
+
+async def _once(supervisor: Supervisor) -> bool:
+    """Start and keep everything, and stop it; True when it shall start again."""
+    starting = asyncio.create_task(supervisor.start(), name="start")
+    stopping = asyncio.create_task(supervisor.stop_asked.wait(), name="stop asked")
+    again = asyncio.create_task(supervisor.again.wait(), name="restart asked")
+    try:
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            await asyncio.wait({stopping, again}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        tasks = (starting, stopping, again)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await supervisor.stop()
+    return not supervisor.stop_asked.is_set()
 
 
 def _detached(request: Request) -> None:

@@ -20,9 +20,9 @@ from services.ctl.render import descriptor
 from services.ctl.render.pieces import piece
 from services.ctl.settings import GatewaySettings
 from services.ctl.supervisor.home import write_whole
+from services.kit.caller import SUBJECT_HEADER
 
 DOORS: tuple[Door, ...] = ("loopback", "tls")
-SUBJECT_HEADER = "x-token-subject"
 ROLE_HEADER = "x-token-role"
 """Set from the token's claims; what a caller sends under these names is dropped."""
 OPENAPI_PATH = "/openapi.json"

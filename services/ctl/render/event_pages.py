@@ -16,7 +16,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from services.catalog.events import MESSAGES
 from services.catalog.subjects import STREAMS, Stream
 from services.ctl.policy import Policy
-from services.ctl.render.bus import facts
+from services.ctl.render.bus import OPERATOR, facts
 
 DESCRIPTOR = Path(__file__).resolve().parents[3] / "protos" / "gen" / "descriptor.binpb"
 _MESSAGE, _FIELD = 4, 2
@@ -103,6 +103,8 @@ def _published(policy: Policy, event_type: str) -> tuple[str, str]:
     if told:
         return live, f"{', '.join(told)} (live)"
     owners = [user for user in policy.bus if event_type in facts(policy, user)]
+    if not owners:  # in no row of the table: only the operators' own user may
+        return live, f"{OPERATOR} (live)"
     return f"quantum.events.{event_type}.", ", ".join(owners)
 
 

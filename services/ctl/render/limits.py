@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from services.ctl.render.authentication import SUBJECT_HEADER
 from services.ctl.render.pieces import piece
 from services.ctl.settings import GatewaySettings
+from services.kit.caller import SUBJECT_HEADER
 
 STRANGERS = 4
 """Calls of one address before its tokens are looked at, in limits of one client: several clients

@@ -11,10 +11,11 @@ from services.catalog.processes import ANALYTICS, SERVICES, Process
 from services.catalog.subjects import HEADER_TRACE
 from services.ctl.policy import Door, Policy
 from services.ctl.render import authentication, certificate, descriptor, limits
-from services.ctl.render.authentication import ROLE_HEADER, SUBJECT_HEADER
+from services.ctl.render.authentication import ROLE_HEADER
 from services.ctl.render.pieces import piece
 from services.ctl.servers.free import LOOPBACK
 from services.ctl.settings import GatewaySettings
+from services.kit.caller import SUBJECT_HEADER
 
 HEALTH = "/grpc.health.v1.Health/"
 REFLECTION = (

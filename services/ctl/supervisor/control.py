@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 from typing import Any
 
 import aiohttp
 from aiohttp import web
 
+from services.ctl.servers.command import ServerFailed
 from services.ctl.servers.free import LOOPBACK
 from services.ctl.supervisor.home import Home, Refused, read_json, write_json
+from services.ctl.supervisor.rolling import Roll
 from services.ctl.supervisor.supervisor import Supervisor
 
 ANSWER_SECONDS = 5.0
 SCALE_SECONDS = 150.0
+ROLL_SECONDS = 1_800.0
+SLOW = ("/scale", "/restart", "/rebuild")
 
 
 class Control:
@@ -37,7 +42,11 @@ class Control:
         application = web.Application(middlewares=[self._guard])
         application.router.add_get("/status", self._status)
         application.router.add_post("/stop", self._stop)
+        application.router.add_post("/restart", self._again)
         application.router.add_post("/restart/{name}", self._restart)
+        application.router.add_post("/rebuild/{names}", self._rebuild)
+        application.router.add_post("/roll", self._roll)
+        application.router.add_post("/roll/{names}", self._roll)
         application.router.add_post("/scale/{name}/{count}", self._scale)
         runner = web.AppRunner(application, access_log=None)
         await runner.setup()
@@ -66,7 +75,8 @@ class Control:
 
     async def _status(self, _: web.Request) -> web.Response:
         rows = [asdict(row) for row in self._supervisor.rows()]
-        return web.json_response({"phase": self._supervisor.phase, "processes": rows})
+        told = {"phase": self._supervisor.phase, "starts": self._supervisor.starts}
+        return web.json_response({**told, "processes": rows})
 
     async def _stop(self, _: web.Request) -> web.Response:
         self._supervisor.stop_asked.set()
@@ -77,10 +87,49 @@ class Control:
             {"restarting": self._supervisor.restart(request.match_info["name"])}
         )
 
+    async def _again(self, _: web.Request) -> web.Response:
+        supervisor = self._supervisor
+        if supervisor.phase != "running":
+            raise Refused(f"the system is {supervisor.phase}: `qt ps` shows it")
+        supervisor.again.set()
+        return web.json_response({"restarting": list(supervisor.watches)})
+
+    async def _rebuild(self, request: web.Request) -> web.Response:
+        names = request.match_info["names"].split(",")
+        await self._supervisor.rebuild(names)
+        return web.json_response({"rebuilt": names})
+
+    async def _roll(self, request: web.Request) -> web.StreamResponse:
+        """Tell each step as a line of JSON; who asked may leave, the restart goes on."""
+        names = [name for name in request.match_info.get("names", "").split(",") if name]
+        roll = Roll(self._supervisor, names)
+        told: asyncio.Queue[dict[str, str] | None] = asyncio.Queue()
+        task = asyncio.create_task(_carry_on(roll, told), name="rolling restart")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        answer = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await answer.prepare(request)
+        while (step := await told.get()) is not None:
+            await answer.write(json.dumps(step).encode() + b"\n")
+        await answer.write_eof()
+        return answer
+
     async def _scale(self, request: web.Request) -> web.Response:
         name, count = request.match_info["name"], request.match_info["count"]
         await self._supervisor.scale(name, int(count))
         return web.json_response({"service": name, "replicas": int(count)})
+
+
+async def _carry_on(roll: Roll, told: asyncio.Queue[dict[str, str] | None]) -> None:
+    try:
+        async for step in roll.run():
+            told.put_nowait({"step": step})
+    except Refused as refusal:
+        told.put_nowait({"error": str(refusal)})
+    except ServerFailed as failure:
+        told.put_nowait({"error": str(failure)})
+    finally:
+        told.put_nowait(None)
 
 
 class NotRunning(Refused):
@@ -92,7 +141,7 @@ async def ask(home: Home, method: str, path: str) -> dict[str, Any]:
     entry = read_json(home.supervisor_file)
     if not entry:
         raise NotRunning(f"nothing runs in {home.root}: start it with `qt up`")
-    seconds = SCALE_SECONDS if path.startswith("/scale") else ANSWER_SECONDS
+    seconds = SCALE_SECONDS if path.startswith(SLOW) else ANSWER_SECONDS
     limit = aiohttp.ClientTimeout(total=seconds)
     headers = {"Authorization": f"Bearer {entry['token']}"}
     try:
@@ -109,6 +158,27 @@ async def ask(home: Home, method: str, path: str) -> dict[str, Any]:
     if told.status != web.HTTPOk.status_code:
         raise Refused(str(answer["error"]))
     return answer
+
+
+async def ask_steps(home: Home, path: str, on_step: Callable[[str], None]) -> None:
+    """Ask for what takes long, telling each step; `Refused` when it ends early, with why."""
+    entry = read_json(home.supervisor_file)
+    if not entry:
+        raise NotRunning(f"nothing runs in {home.root}: start it with `qt up`")
+    limit = aiohttp.ClientTimeout(total=ROLL_SECONDS)
+    headers = {"Authorization": f"Bearer {entry['token']}"}
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=limit, headers=headers) as session,
+            session.post(entry["url"] + path) as told,
+        ):
+            async for line in told.content:
+                step = json.loads(line)
+                if "error" in step:
+                    raise Refused(str(step["error"]))
+                on_step(str(step["step"]))
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise NotRunning(f"the supervisor of {home.root} went away meanwhile: `qt ps`") from error
 
 
 async def until_stopped(home: Home, seconds: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,11 @@ class Supervisor:
         self.hurry = asyncio.Event()
         """Set by the second Ctrl-C: what drains is killed."""
         self.changes = asyncio.Event()
+        self.again = asyncio.Event()
+        """Set when everything shall stop and start again."""
+        self.starts = 1
+        """How often everything was started."""
+        self._changing = ""
         self._left: dict[str, Child] = {}
         self._rotation: asyncio.Task[None] | None = None
         self._tending: asyncio.Task[None] | None = None
@@ -202,18 +207,38 @@ class Supervisor:
             raise Refused(f"{key} cannot be scaled; {', '.join(SCALABLE)} can")
         if not 1 <= count <= MOST_REPLICAS:
             raise Refused(f"{key}={count}: between 1 and {MOST_REPLICAS} replicas can run")
-        self.home.remember({"replicas": {**self.replicas(), key: count}})
-        wanted = {unit.name: unit for unit in self._services() if unit.service == key}
-        running = {n for n, watch in self.watches.items() if watch.unit.service == key}
-        fresh = [wanted[name] for name in sorted(wanted.keys() - running)]
+        async with self.change("a scaling"):
+            self.home.remember({"replicas": {**self.replicas(), key: count}})
+            wanted = {unit.name: unit for unit in self._services() if unit.service == key}
+            running = {n for n, watch in self.watches.items() if watch.unit.service == key}
+            await self.add([wanted[name] for name in sorted(wanted.keys() - running)])
+            self.tell_endpoints()
+            await asyncio.gather(*(self.remove(name) for name in running - wanted.keys()))
+        self._changed()
+
+    @contextlib.asynccontextmanager
+    async def change(self, what: str) -> AsyncIterator[None]:
+        """Be the only one who changes which replicas run; Refused while another does."""
+        if self._changing or self.phase != "running":
+            raise Refused(f"not now: {self._changing or f'the system is {self.phase}'}; try later")
+        self._changing = f"{what} is under way"
+        try:
+            yield
+        finally:
+            self._changing = ""
+
+    async def add(self, units: Iterable[Unit]) -> None:
+        """Start replicas behind sidecars of their own; returns when each has answered."""
+        fresh = list(units)
         sidecars = await asyncio.to_thread(self.topology.sidecars, fresh)
         for unit in (*sidecars, *fresh):
             await asyncio.wait_for(self._watch(unit).answered.wait(), READY_SECONDS)
-        self._write_endpoints(self._services())
-        await asyncio.gather(*(self._remove(name) for name in running - wanted.keys()))
-        self._changed()
 
-    async def _remove(self, name: str) -> None:
+    def tell_endpoints(self, *spares: Unit) -> None:
+        """Tell the proxies where the replicas are; spares are in no remembered count."""
+        self._write_endpoints([*self._services(), *spares])
+
+    async def remove(self, name: str) -> None:
         """Stop a replica, and then its sidecar, which carries its last answers."""
         for unit in (name, f"{name}.sidecar"):
             watch = self.watches.get(unit)
@@ -229,6 +254,25 @@ class Supervisor:
         for watch in chosen:
             watch.restart()
         return [watch.unit.name for watch in chosen]
+
+    async def rebuild(self, keys: Iterable[str]) -> None:
+        """Have the next start of these services run the build and the schema of now."""
+        chosen = [w for n, w in self.watches.items() if {n, w.unit.service} & set(keys)]
+        services = {w.unit.service for w in chosen}
+        self.topology.renew_build()
+        for process in SERVICES:
+            if process.key in services and process.key in database.OWNERS:
+                await self._migrate(process)
+        fresh = {unit.name: unit for unit in self._services()}
+        for watch in chosen:
+            watch.unit = fresh.get(watch.unit.name, watch.unit)
+
+    def begin_anew(self) -> None:
+        """Forget what was stopped, so that `start` can be called again."""
+        self.watches.clear()
+        self.again.clear()
+        self.starts += 1
+        self.phase = "starting"
 
     async def stop(self) -> None:
         """Stop everything, the highest stage first; also what was never adopted."""

@@ -125,6 +125,10 @@ class Topology:
         )
         self.prometheus = self._found_prometheus()
 
+    def renew_build(self) -> None:
+        """Take the commit of now as the build that is started from here on."""
+        self._build = build_id()
+
     def _found_jaeger(self) -> JaegerServer | None:
         binary = jaeger.found()
         if binary is None:

@@ -79,6 +79,7 @@ __all__ = [
     "RoundDecided",
     "SafetyLevelChanged",
     "SetLeverage",
+    "StoreCancel",
     "StoreDay",
     "StoreFundPolicy",
     "StorePlan",
@@ -167,6 +168,13 @@ class StoreProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreCancel:
+    """Keep that an order's cancel was asked for: it may arrive until the order has ended."""
+
+    client_order_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class StoreFundPolicy:
     """Keep a version of the fund's policy."""
 
@@ -199,6 +207,7 @@ Change = (
     | AccountSnapshot
     | StorePlan
     | StoreProgress
+    | StoreCancel
     | StoreDay
     | StoreVolumes
     | StoreFundPolicy

@@ -90,7 +90,8 @@ class Book:
     cancelling: set[str] = field(default_factory=set)
     """Client order ids whose cancel is on its way."""
     leaving: set[str] = field(default_factory=set)
-    """Client order ids whose cancel has no answer: it may still arrive, until they have ended."""
+    """Client order ids whose cancel has no answer: it may still arrive, until they have ended.
+    After a restart that is every live order whose cancel was ever asked for."""
     at_rest: dict[str, tuple[object, ...]] = field(default_factory=dict, repr=False, compare=False)
     """What was seen, by symbol, when a position's protection lacked nothing: nothing of it is told
     or kept, the same sight only need not be looked at twice."""

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from services.exec_risk.core.account.fills import REST
 from services.lab.simulation.ledger import Ledger
-from services.lab.simulation.store import Rows
+from services.lab.simulation.rows import Rows
 from services.lab.simulation.venue import BALANCE, Venue
 from services.trade.order import Fill, OrderPurpose
 

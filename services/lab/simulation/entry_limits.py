@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from services.exec_risk.core.policy import Policy
 from services.lab.simulation.invariants import Overlay
-from services.lab.simulation.store import Rows
+from services.lab.simulation.rows import Rows
 from services.trade.clusters import cluster_of
 from services.trade.order import Order, OrderPurpose, Side
 from services.trade.times import MINUTE_MS, utc_day

@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Protocol, TypeVar
 
 from services.exec_risk.core import exchange_events as ex
 from services.lab.simulation.faults import Fault, Faults
 from services.lab.simulation.network import Network
+from services.lab.simulation.replica_clock import EPOCH, ReplicaClock
 from services.lab.simulation.venue import AHEAD_MS, RECV_WINDOW_MS, Venue
 from services.trade.candle import Candle
 from services.trade.filters import SymbolFilters
 from services.trade.order import Order
 
 T = TypeVar("T")
-_EPOCH = datetime(2026, 1, 5, tzinfo=UTC)
 CLIENT_TIMEOUT = 5.0
 CLOCK_CODE = "-1021"
 _CODES = (
@@ -75,26 +75,6 @@ class Desk(Protocol):
     def answered(self, number: int) -> None:
         """A point was answered with idle."""
         ...
-
-
-class ReplicaClock:
-    """A machine's clock, which may be wrong; what it measures with is right."""
-
-    def __init__(self, network: Network) -> None:
-        self._network = network
-        self.skew = 0.0
-
-    def now(self) -> datetime:
-        """Return the machine's wall time."""
-        return _EPOCH + timedelta(seconds=self._network.loop.time() + self.skew)
-
-    def monotonic(self) -> float:
-        """Return virtual seconds."""
-        return self._network.loop.time()
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait virtual seconds."""
-        await self._network.loop.pause(seconds)
 
 
 class SimulatedExchange:
@@ -324,7 +304,7 @@ class SimulatedExchange:
         return int(self._clock.now().timestamp() * 1000)
 
     def _venue_ms(self) -> int:
-        return int((_EPOCH + timedelta(seconds=self._network.loop.time())).timestamp() * 1000)
+        return int((EPOCH + timedelta(seconds=self._network.loop.time())).timestamp() * 1000)
 
 
 def _impossible(order: Order) -> ex.OrderReport:

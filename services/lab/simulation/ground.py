@@ -7,8 +7,8 @@ from services.lab.simulation.invariants import Broken
 from services.lab.simulation.market import SimulatedMarket
 from services.lab.simulation.network import Network
 from services.lab.simulation.plan import RunPlan
+from services.lab.simulation.rows import Rows
 from services.lab.simulation.script import Script
-from services.lab.simulation.store import Rows
 from services.lab.simulation.story import Story
 from services.lab.simulation.venue import Venue
 from services.lab.simulation.virtual_loop import new_loop

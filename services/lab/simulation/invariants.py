@@ -15,8 +15,8 @@ from services.exec_risk.core import effects as fx
 from services.exec_risk.core.account.fills import REST
 from services.exec_risk.core.orders import lifecycle
 from services.lab.simulation.market import VENUE
+from services.lab.simulation.rows import Rows
 from services.lab.simulation.script import Script
-from services.lab.simulation.store import Rows
 from services.lab.simulation.venue import Venue
 from services.trade.order import Order, OrderPurpose, OrderState
 from services.trade.position import Position, TradingState

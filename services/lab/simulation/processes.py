@@ -7,10 +7,11 @@ from pathlib import Path
 from services.exec_risk.core import effects as fx
 from services.lab.simulation.bus import SimulatedBus
 from services.lab.simulation.desk import OrderDesk
-from services.lab.simulation.exchange import ReplicaClock, SimulatedExchange
+from services.lab.simulation.exchange import SimulatedExchange
 from services.lab.simulation.ground import Ground
 from services.lab.simulation.plan import Pace
 from services.lab.simulation.replica import BusCandles, Replica
+from services.lab.simulation.replica_clock import ReplicaClock
 from services.lab.simulation.replicas import Replicas
 from services.lab.simulation.store import LeaseRow, MemoryStore
 from services.lab.simulation.streams import Streams

@@ -17,7 +17,8 @@ from services.exec_risk.term import Term, TermLimits
 from services.kit.db import Database
 from services.kit.lease import Lease
 from services.kit.notify import Bell
-from services.lab.simulation.exchange import ReplicaClock, SimulatedExchange
+from services.lab.simulation.exchange import SimulatedExchange
+from services.lab.simulation.replica_clock import ReplicaClock
 from services.lab.simulation.store import LeaseRow, MemoryStore
 from services.lab.simulation.virtual_loop import OWNER, VirtualLoop
 from services.trade.candle import Candle

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from services.lab.simulation.replica import Replica
-from services.lab.simulation.store import Rows
+from services.lab.simulation.rows import Rows
 
 
 class Replicas:

@@ -14,7 +14,7 @@ from services.lab.simulation.faults import Fault
 from services.lab.simulation.ground import Ground
 from services.lab.simulation.ledger import Ledger, facts_of
 from services.lab.simulation.replicas import Replicas
-from services.lab.simulation.store import Rows
+from services.lab.simulation.rows import Rows
 from services.trade.order import Order, OrderPurpose
 
 _DRAIN_SECONDS = 0.5

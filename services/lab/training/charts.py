@@ -43,7 +43,7 @@ def lines(
         )
         y = _TOP + 14 + 17 * index
         parts.append(
-            f'<text x="{WIDTH - _RIGHT + 12}" y="{y}" fill="{colour}">{escape(name)}</text>'
+            f'<text x="{WIDTH - _RIGHT + 12}" y="{y}" fill="{colour}">{_name(name)}</text>'
         )
     return _svg(parts)
 
@@ -62,7 +62,7 @@ def bars(values: Mapping[str, float], y_label: str) -> str:
         x = min(zero, zero + value / span * width)
         colour = "#2b8a3e" if value >= 0 else "#c92a2a"
         parts.append(
-            f'<text x="{left - 8}" y="{y + 13}" text-anchor="end">{escape(name)}</text>'
+            f'<text x="{left - 8}" y="{y + 13}" text-anchor="end">{_name(name)}</text>'
             f'<rect x="{x:.1f}" y="{y}" width="{abs(value) / span * width:.1f}" height="15"'
             f' fill="{colour}"/>'
             f'<text x="{left + width + 8}" y="{y + 13}">{_number(value)}</text>'
@@ -71,6 +71,10 @@ def bars(values: Mapping[str, float], y_label: str) -> str:
     parts.append(f'<line x1="{zero:.1f}" y1="4" x2="{zero:.1f}" y2="{bottom}" stroke="#495057"/>')
     parts.append(f'<text x="{left}" y="{bottom + 16}">{escape(y_label)}</text>')
     return _svg(parts, height=bottom + 24)
+
+
+def _name(name: str) -> str:
+    return escape(name.replace("_", " "))
 
 
 def _number(value: float) -> str:
@@ -112,5 +116,6 @@ def _frame(
 def _svg(parts: Sequence[str], height: int = HEIGHT) -> str:
     return (
         f'<svg viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
-        f' xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
+        f' xmlns="http://www.w3.org/2000/svg" font-family="system-ui,sans-serif" font-size="11">'
+        f"{''.join(parts)}</svg>"
     )

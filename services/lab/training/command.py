@@ -13,12 +13,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeElapsedColumn
 from rich.table import Table
 
+from services.lab.training import figures
 from services.trade.times import from_datetime
 
 if TYPE_CHECKING:
     from services.lab.training.plan import TrainingPlan
 
 _FAR = "2100-01-01"
+_FILE_WIDTH = 120
 QUICK_FOLDER = "perp-1m-2025-05"
 FUNDING_FILE = "funding_rates.csv.gz"
 
@@ -51,7 +53,7 @@ def train(
         bool, typer.Option(help="Few rows, folds and passes: minutes, on the recorded month.")
     ] = False,
     kept: Annotated[
-        Path, typer.Option(help="Where finished folds are kept, to go on after a stop.")
+        Path, typer.Option(help="Where finished fits are kept, to go on after a stop.")
     ] = Path(".quantum/training"),
     activate: Annotated[bool, typer.Option(help="Make services load it.")] = False,
 ) -> None:
@@ -73,6 +75,8 @@ def train(
     from services.trade.barrier_label import LabelRule
 
     console = Console()
+    if not console.is_terminal:  # nothing is cut off in a file
+        console.width = max(console.width, _FILE_WIDTH)
     if quick:
         every, folds, rounds, epochs = max(every, 30), min(folds, 3), min(rounds, 60), 2
     if not trees_only and not have_torch():
@@ -114,6 +118,9 @@ def train(
     except (ValueError, OSError) as error:
         console.print(f"cannot train: {error}", style="red")
         raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on where it was", style="yellow")
+        raise typer.Exit(130) from None
     folder = run.save(trained, out)
     if activate:
         (out / "ACTIVE").write_text(f"{trained.manifest['version']}\n", encoding="utf-8")
@@ -187,7 +194,7 @@ def _show(console: Console, manifest: dict[str, Any], verdicts: Mapping[str, lis
     console.print(f"classes: {balance}")
     _table(console, f"{manifest['version']}: walk forward", metrics["walk_forward"])
     _table(console, "walk forward: trades at the gate", metrics["walk_forward_trades"])
-    _table(console, "log-loss by fold", metrics["walk_forward_by_fold"])
+    _table(console, "log-loss by fold", _across(metrics["walk_forward_by_fold"]))
     unseen = metrics["held_out"]
     if unseen:
         _table(console, f"held out: {len(unseen['symbols'])} symbols", unseen["scores"])
@@ -201,7 +208,16 @@ def _show(console: Console, manifest: dict[str, Any], verdicts: Mapping[str, lis
 
 def _table(console: Console, title: str, scores: dict[str, dict[str, float]]) -> None:
     columns = list(next(iter(scores.values())))
-    table = Table("", *(column.replace("_", " ") for column in columns), title=title)
+    table = Table("", title=title)
+    for column in columns:
+        table.add_column(figures.title(column), justify="right")
     for name, found in scores.items():
-        table.add_row(name.replace("_", " "), *(f"{found[column]:.4f}" for column in columns))
+        told = [figures.figure(column, found) for column in columns]
+        table.add_row(figures.title(name), *told)
     console.print(table)
+
+
+def _across(tables: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Return a table with its rows as columns: few groups of many predictors fit a terminal."""
+    names = next(iter(tables.values()))
+    return {name: {group: row[name] for group, row in tables.items()} for name in names}

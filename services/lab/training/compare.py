@@ -129,6 +129,9 @@ def _ask(
     progress: Callable[[int], None],
 ) -> tuple[npt.NDArray[Any], ...]:
     ends = np.arange(length - 1, series.times.size - rule.horizon, every, dtype=np.int64)
+    if not ends.size:  # the series is shorter than one window and its label
+        none = np.zeros(0, dtype=np.int64)
+        return np.zeros((0, 3)), np.zeros((0, 3)), none, np.zeros(0), none
     views = np.lib.stride_tricks.sliding_window_view(series.bars.astype(np.float32), length, axis=0)
     said: list[list[npt.NDArray[Any]]] = [[], []]
     valid, atr = [], []
@@ -142,9 +145,6 @@ def _ask(
         valid.append(np.logical_and(found[0]["valid"], found[1]["valid"])[: chosen.size])
         atr.append(found[0]["atr_fraction"][: chosen.size])
         progress(int(chosen.size))
-    if not ends.size:
-        empty = np.zeros(0)
-        return np.zeros((0, 3)), np.zeros((0, 3)), empty, empty, empty
     good = np.concatenate(valid).astype(bool)
     ends = ends[good]
     labels, moves = label_moves(series.bars, ends, np.concatenate(atr)[good], rule)

@@ -1,7 +1,7 @@
 """`python -m services.lab.training.job FOLDER`: train on candles.npz by plan.json, for the trainer.
 
 Says how far it is in lines of JSON, and last what it made: the artifact lies in FOLDER/out, and
-finished folds in FOLDER/kept, from which the same call goes on.
+finished fits in FOLDER/kept, from which the same call goes on.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from services.lab.training import artifact, scores
 from services.lab.training.data import Rows, Series
 from services.lab.training.evidence import Evidence
 from services.lab.training.features import FEATURES, WINDOW
-from services.lab.training.members import NETWORKS, TOLERANCE
+from services.lab.training.members import NETWORKS, TOLERANCE, MemberPlan
 from services.lab.training.plan import TrainingPlan
 from services.lab.training.walk_forward import ENSEMBLE
 from services.trade.ids import digest
@@ -24,6 +24,12 @@ from services.trade.times import timeframe_ms
 
 _PERCENTILES = 101
 LIBRARIES = ("lightgbm", "xgboost-cpu", "onnx", "onnxruntime", "onnxscript", "numpy")
+
+
+def libraries_of(members: MemberPlan) -> dict[str, str]:
+    """Return the versions of what fits the models and writes the graph."""
+    names = [*LIBRARIES, *(["torch"] if set(NETWORKS) & set(members.models) else [])]
+    return {name: library_version(name) for name in names} | {"python": platform.python_version()}
 
 
 def write_manifest(
@@ -42,7 +48,6 @@ def write_manifest(
     symbols = sorted({s.symbol for s in series})
     inputs = json.dumps([asdict(plan), FEATURES, symbols, start, end], sort_keys=True)
     kind = "four" if set(NETWORKS) <= set(members.models) else "trees"
-    libraries = [*LIBRARIES, *(["torch"] if set(NETWORKS) & set(members.models) else [])]
     balance = np.bincount(rows.labels, minlength=3) / rows.labels.size
     return {
         "version": f"{kind}-{timeframe}-h{plan.label.horizon}-{digest(inputs, length=8)}",
@@ -71,8 +76,7 @@ def write_manifest(
         },
         "hyper_parameters": members.as_dict(),
         "seed": members.boosters.seed,
-        "libraries": {name: library_version(name) for name in libraries}
-        | {"python": platform.python_version()},
+        "libraries": libraries_of(members),
         "confidence_quantiles": {str(s): round(q, 6) for s, q in evidence.quantiles.items()},
         "reference": _reference(series, rows, evidence),
         "high_volatility_atr": round(evidence.high_volatility_atr, 8),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import onnxruntime as ort
 from services.lab.training import networks, trees
 from services.lab.training.boosters import BoosterPlan, fit_lightgbm, fit_xgboost
 from services.lab.training.data import Inputs
+from services.lab.training.kept import Arrays, Kept
 
 Labels = npt.NDArray[np.int64]
 Probabilities = npt.NDArray[np.float64]
@@ -68,12 +68,22 @@ class MemberPlan:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A fitted model: how it predicts and the graph that it is."""
+    """A fitted model: the graph that it is, and what the library says that fitted it."""
 
     name: str
-    predict: Callable[[Inputs], Probabilities]
-    """[N, 3], by the library that fitted it."""
     model: onnx.ModelProto
+    said: Probabilities
+    """[N, 3] of the inputs that the artifact is checked with, by the library itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fits:
+    """One round of fits: what they are checked with, and where finished ones are kept."""
+
+    name: str
+    check: Inputs
+    kept: Kept
+    progress: Callable[[], None]
 
 
 def have_torch() -> bool:
@@ -81,33 +91,48 @@ def have_torch() -> bool:
     return importlib.util.find_spec("torch") is not None
 
 
-def fit_members(
-    inputs: Inputs, labels: Labels, plan: MemberPlan, progress: Callable[[], None]
-) -> list[Member]:
-    """Fit every model of the plan; ValueError when a class is missing from the labels."""
+def fit_members(inputs: Inputs, labels: Labels, plan: MemberPlan, fits: Fits) -> list[Member]:
+    """Fit every model of the plan that is not kept; ValueError when labels lack a class."""
     missing = set(range(trees.CLASSES)) - set(np.unique(labels).tolist())
     if missing:
         raise ValueError(f"no row of class {sorted(missing)}; take more data or a lower barrier")
     found = []
     for name in plan.models:
-        fit = _fit_tree if name in TREES else _fit_network
-        found.append(fit(name, inputs, labels, plan))
-        progress()
+        piece = f"{fits.name}.{name}"
+        member = _read(fits.kept.read(piece), name, fits.check)
+        if member is None:
+            fit = _fit_tree if name in TREES else _fit_network
+            member = fit(name, inputs, labels, plan, fits.check)
+            content = np.frombuffer(member.model.SerializeToString(deterministic=True), np.uint8)
+            fits.kept.write(piece, {"model": content, "said": member.said})
+        found.append(member)
+        fits.progress()
     return found
 
 
-def _fit_tree(name: str, inputs: Inputs, labels: Labels, plan: MemberPlan) -> Member:
+def _read(piece: Arrays | None, name: str, check: Inputs) -> Member | None:
+    """Return a kept model; None when there is none that fits what it is to be checked with."""
+    if piece is None or set(piece) != {"model", "said"}:
+        return None
+    if piece["said"].shape != (check.features.shape[0], trees.CLASSES):
+        return None
+    return Member(name, onnx.load_from_string(piece["model"].tobytes()), piece["said"])
+
+
+def _fit_tree(name: str, inputs: Inputs, labels: Labels, plan: MemberPlan, check: Inputs) -> Member:
     fit = {"lightgbm": fit_lightgbm, "xgboost": fit_xgboost}[name]
     fitted = fit(inputs.features, labels, plan.boosters)
-    return Member(name, lambda rows: fitted.predict(rows.features), fitted.to_onnx())
+    return Member(name, fitted.to_onnx(), fitted.predict(check.features))
 
 
-def _fit_network(name: str, inputs: Inputs, labels: Labels, plan: MemberPlan) -> Member:
+def _fit_network(
+    name: str, inputs: Inputs, labels: Labels, plan: MemberPlan, check: Inputs
+) -> Member:
     from services.lab.training import deep  # torch is an extra, and slow to load
 
     network = deep.fit(name, inputs, labels, plan.networks)
     write = {"nhits": networks.nhits_to_onnx, "patchtst": networks.patchtst_to_onnx}[name]
-    return Member(name, partial(deep.predict, network), write(network.weights()))
+    return Member(name, write(network.weights()), deep.predict(network, check))
 
 
 def predict_graph(model: onnx.ModelProto, inputs: Inputs) -> Probabilities:

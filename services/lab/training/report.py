@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from services.lab.training import charts, scores
+from services.lab.training import charts, figures, scores
 from services.lab.training.baselines import ALWAYS_HOLD, BASELINES
 from services.lab.training.evidence import Evidence
 from services.lab.training.walk_forward import ENSEMBLE
@@ -22,7 +22,6 @@ _STYLE = (
     ".no{background:#fff4e6;padding:.2rem .6rem}svg{font:11px system-ui,sans-serif;"
     "max-width:100%;height:auto}code{overflow-wrap:anywhere}"
 )
-_HIGHER_IS_BETTER = ("accuracy", "direction_auc", "top_5_percent_gross_bp", "net_bp", "total_bp")
 _POINTS = 200
 
 
@@ -143,28 +142,20 @@ def _groups(
 
 def _table(table: Mapping[str, Mapping[str, float]]) -> str:
     columns = list(next(iter(table.values())))
-    best = {c: _best(c, [row[c] for row in table.values()]) for c in columns}
-    head = "".join(f"<th>{escape(c.replace('_', ' '))}</th>" for c in columns)
+    best = {c: figures.best(c, list(table.values())) for c in columns}
+    head = "".join(f"<th>{escape(figures.title(c))}</th>" for c in columns)
     body = "".join(
-        f"<tr><td>{escape(name.replace('_', ' '))}</td>"
-        + "".join(
-            f'<td class="{"best" if row[c] == best[c] else ""}">{_number(row[c])}</td>'
-            for c in columns
-        )
+        f"<tr><td>{escape(figures.title(name))}</td>"
+        + "".join(_cell(figures.figure(c, row), row[c] == best[c]) for c in columns)
         + "</tr>"
         for name, row in table.items()
     )
     return f"<table><tr><th></th>{head}</tr>{body}</table>"
 
 
-def _best(column: str, values: Sequence[float]) -> float | None:
-    if column in _HIGHER_IS_BETTER:
-        return max(values)
-    return min(values) if column in ("log_loss", "brier", "calibration_error") else None
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 1 else f"{value:.4f}"
+def _cell(text: str, best: bool) -> str:
+    chosen = ' class="best"' if best and text != figures.NONE else ""
+    return f"<td{chosen}>{text}</td>"
 
 
 def _earned(evidence: Evidence) -> dict[str, list[charts.Point]]:

@@ -17,8 +17,9 @@ from services.lab.training import artifact
 from services.lab.training.data import FeatureReader, Inputs, Rows, Series, join_rows, make_rows
 from services.lab.training.evidence import Evidence, evidence_of, held_out_evidence
 from services.lab.training.features import WINDOW, build_features
-from services.lab.training.manifest import write_manifest
-from services.lab.training.members import TOLERANCE, Member, fit_members
+from services.lab.training.kept import Kept, digest_of_sources
+from services.lab.training.manifest import libraries_of, write_manifest
+from services.lab.training.members import TOLERANCE, Fits, Member, fit_members
 from services.lab.training.plan import TrainingPlan
 from services.lab.training.report import verdicts, write_report
 from services.lab.training.trades import Funding
@@ -57,31 +58,33 @@ def train_artifact(
 ) -> Trained:
     """Make an artifact; ValueError (or a kind of it) says why it cannot be made.
 
-    Finished folds are kept in the folder `kept`, under the digest of plan and data, so that a
-    training that was interrupted goes on where it was.
+    Finished fits are kept in the folder `kept`, under the digest of all that decides them, so that
+    a training that was interrupted goes on where it was.
     """
     series = material.series
     timeframe = _one_timeframe([*series, *material.held_out])
     features = build_features()
     reader = FeatureReader(features)
     rows = _rows(series, reader, plan, report, "rows")
-    place = kept / _key(plan, rows) if kept else None
-    report("walk forward", 0, plan.folds)
+    windows = _sample_windows(series, artifact.LARGEST_BATCH)
+    check = _inputs_of(windows, reader)
+    place = Kept(kept / _key(plan, rows, check) if kept else None)
+    models = len(plan.members.models)
+    report("walk forward", 0, plan.folds * models)
     measured = walk_forward(
         rows,
         plan.members,
         plan.folds,
         (plan.label.purge + WINDOW) * timeframe_ms(timeframe),
+        check,
         place,
-        lambda: report("walk forward", 1, plan.folds),
+        lambda done: report("walk forward", done, plan.folds * models),
     )
     evidence = evidence_of(measured, plan, timeframe, material.funding)
-    models = len(plan.members.models)
     report("final fit", 0, models)
-    fitted = fit_members(
-        rows.inputs, rows.labels, plan.members, lambda: report("final fit", 1, models)
-    )
-    content, answers = _join(features, fitted, plan, evidence, series)
+    fits = Fits("final", check, place, lambda: report("final fit", 1, models))
+    fitted = fit_members(rows.inputs, rows.labels, plan.members, fits)
+    content, answers = _join(features, fitted, plan, evidence, windows)
     report("checks", 1, 1)
     unseen: Evidence | None = None
     if material.held_out:
@@ -118,12 +121,14 @@ def _one_timeframe(series: Sequence[Series]) -> str:
     return timeframes[0]
 
 
-def _key(plan: TrainingPlan, rows: Rows) -> str:
-    """Return what the folds depend on: the plan and every number that they are trained on."""
+def _key(plan: TrainingPlan, rows: Rows, check: Inputs) -> str:
+    """Return what the fits depend on: plan, code, libraries, and every number that they read."""
     content = hashlib.sha256()
-    for column in (*rows.inputs, rows.labels, rows.times):
+    for column in (*rows.inputs, rows.labels, rows.times, *check):
         content.update(np.ascontiguousarray(column).data)
-    return digest(json.dumps(asdict(plan), sort_keys=True), content.hexdigest(), length=16)
+    told = {"plan": asdict(plan), "libraries": libraries_of(plan.members)}
+    code = digest_of_sources()
+    return digest(json.dumps(told, sort_keys=True), code, content.hexdigest(), length=16)
 
 
 def _rows(
@@ -143,7 +148,7 @@ def _join(
     fitted: Sequence[Member],
     plan: TrainingPlan,
     evidence: Evidence,
-    series: Sequence[Series],
+    windows: artifact.Floats,
 ) -> tuple[bytes, bytes]:
     parts = [
         artifact.Part(one.name, one.model, weight, evidence.temperature[one.name])
@@ -151,10 +156,9 @@ def _join(
     ]
     content: bytes = artifact.join(features, parts).SerializeToString(deterministic=True)
     loaded = artifact.Artifact(content)
-    windows = _sample_windows(series, artifact.LARGEST_BATCH)
     artifact.check_rows(loaded, windows)
     artifact.check_finite(loaded, windows)
-    _check_members(loaded, features, fitted, windows)
+    _check_members(loaded, fitted, windows)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **artifact.golden(loaded, artifact.generated_windows(24)))  # type: ignore[arg-type]
     return content, buffer.getvalue()
@@ -170,16 +174,19 @@ def _sample_windows(series: Sequence[Series], count: int) -> artifact.Floats:
     return np.stack(found)[:count]
 
 
+def _inputs_of(windows: artifact.Floats, reader: FeatureReader) -> Inputs:
+    ends = np.arange(1, windows.shape[0] + 1, dtype=np.int64) * WINDOW - 1
+    read = reader.read(windows.reshape(-1, 5), ends, lambda _: None)
+    return Inputs(read.features, read.series, read.level)
+
+
 def _check_members(
-    loaded: artifact.Artifact, features: Any, fitted: Sequence[Member], windows: artifact.Floats
+    loaded: artifact.Artifact, fitted: Sequence[Member], windows: artifact.Floats
 ) -> None:
     """Refuse unless each model in the artifact says what the library that fitted it says."""
-    ends = np.arange(1, windows.shape[0] + 1, dtype=np.int64) * WINDOW - 1
-    read = FeatureReader(features).read(windows.reshape(-1, 5), ends, lambda _: None)
-    inputs = Inputs(read.features, read.series, read.level)
     ones = np.ones(len(fitted), dtype=np.float32)
     found = loaded.run(windows, temperature=ones)["model_probs"].astype(np.float64)
     for index, model in enumerate(fitted):
-        worst = float(np.abs(found[:, index] - model.predict(inputs)).max())
+        worst = float(np.abs(found[:, index] - model.said).max())
         if worst > TOLERANCE:
             raise artifact.ArtifactRefused(f"{model.name} differs from its library by {worst:.2g}")

@@ -7,20 +7,18 @@ neighbouring windows share bars.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
 from services.lab.training import scores
 from services.lab.training.baselines import baselines
-from services.lab.training.data import Rows
-from services.lab.training.members import MemberPlan, fit_members, mean_of, predict_graph
+from services.lab.training.data import Inputs, Rows
+from services.lab.training.kept import Kept
+from services.lab.training.members import Fits, MemberPlan, fit_members, mean_of, predict_graph
 
 ENSEMBLE = "ensemble"
 
@@ -81,54 +79,37 @@ def walk_forward(
     plan: MemberPlan,
     count: int,
     gap_ms: int,
-    kept: Path | None,
-    progress: Callable[[], None],
+    check: Inputs,
+    kept: Kept,
+    progress: Callable[[int], None],
 ) -> Measured:
     """Measure models and baselines on `count` steps; ValueError when no step has rows.
 
-    A fold that is found in the folder `kept` is not computed again.
+    What is kept of a fold is not computed again. `progress` is told how many fits were done.
     """
-    parts: list[dict[str, scores.Probabilities]] = []
+    parts: list[Mapping[str, scores.Probabilities]] = []
     tested, numbers = [], []
     for number, fold in enumerate(folds(rows.times, count, gap_ms)):
-        file = kept / f"fold-{number}.npz" if kept else None
-        found = _read(file, fold.test.size) if file else None
-        if found is None:
-            found = _measure(rows.take(fold.train), rows.take(fold.test), plan)
-            if file:
-                _write(file, found)
+        found = kept.read(f"fold-{number}")
+        if found is None or any(p.shape != (fold.test.size, 3) for p in found.values()):
+            fits = Fits(f"fold-{number}", check, kept, lambda: progress(1))
+            found = _measure(rows.take(fold.train), rows.take(fold.test), plan, fits)
+            kept.write(f"fold-{number}", found)
+        else:
+            progress(len(plan.models))
         parts.append(found)
         tested.append(fold.test)
         numbers.append(np.full(fold.test.size, number, dtype=np.int64))
-        progress()
     if not tested:
         raise ValueError(f"{rows.labels.size} rows are too few for a walk forward")
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return Measured(rows.take(np.concatenate(tested)), np.concatenate(numbers), joined)
 
 
-def _measure(past: Rows, future: Rows, plan: MemberPlan) -> dict[str, scores.Probabilities]:
+def _measure(
+    past: Rows, future: Rows, plan: MemberPlan, fits: Fits
+) -> dict[str, scores.Probabilities]:
     found = {name: predict(future.features) for name, predict in baselines(past).items()}
-    fitted = fit_members(past.inputs, past.labels, plan, lambda: None)
+    fitted = fit_members(past.inputs, past.labels, plan, fits)
     members = {one.name: predict_graph(one.model, future.inputs) for one in fitted}
     return found | members | {ENSEMBLE: mean_of(list(members.values()), plan.weights)}
-
-
-def _read(file: Path, rows: int) -> dict[str, scores.Probabilities] | None:
-    """Return a fold that an earlier run finished; one that cannot be read is made again."""
-    try:
-        with file.open("rb") as source, np.load(source, allow_pickle=False) as stored:
-            found = {name: np.asarray(stored[name]) for name in stored.files}
-    except (OSError, ValueError, BadZipFile):
-        return None
-    return found if found and all(p.shape == (rows, 3) for p in found.values()) else None
-
-
-def _write(file: Path, found: dict[str, scores.Probabilities]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(".part")
-    with unfinished.open("wb") as target:
-        np.savez_compressed(target, **found)  # type: ignore[arg-type]
-        target.flush()
-        os.fsync(target.fileno())
-    unfinished.replace(file)

@@ -22,18 +22,18 @@ from services.analytics.core.report import Flows, Report, make
 from services.analytics.core.spans import Span
 from services.analytics.core.trades import Trade, TradeStatus
 from services.analytics.core.truth import TradeTruth
+from services.analytics.fund.rebalance_requests import RebalanceRequests
+from services.analytics.health.supervision import supervise
+from services.analytics.health.watch import HealthWatch
 from services.analytics.learning.store import Progress
 from services.analytics.learning.views import LearningViews
 from services.analytics.metrics import AnalyticsMetrics
-from services.analytics.policy_store import PolicyStore
-from services.analytics.rebalance_requests import RebalanceRequests
-from services.analytics.report_views import Checks, ReportViews, Surroundings
+from services.analytics.policy.store import PolicyStore
+from services.analytics.reports.servicer import ReportDesk
+from services.analytics.reports.views import Checks, ReportViews, Surroundings
 from services.analytics.servicer import AnalyticsServicer
-from services.analytics.servicer_report import ReportDesk
 from services.analytics.settings import AnalyticsSettings
-from services.analytics.supervision import supervise
 from services.analytics.views import Cursor, RecordedEvent, Views
-from services.analytics.watch import HealthWatch
 from services.catalog.processes import ANALYTICS
 from services.kit.clock import SystemClock
 from services.kit.db import Database
@@ -183,6 +183,7 @@ async def served(free_port: int) -> AsyncIterator[Running]:
             ask_rebalance=RebalanceRequests(database, enabled=True).ask,
             alerts=supervision.alerts,
             learning=LearningViews(database),
+            modes=supervision.modes,
         )
         return [(rpc.add_AnalyticsServiceServicer_to_server, servicer)]
 

@@ -13,7 +13,7 @@ from grpc_health.v1._async import HealthServicer
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from services.analytics.peers import CHECK, Peers
+from services.analytics.health.peers import CHECK, Peers
 from services.catalog.subjects import HEADER_TRACE
 from services.kit.interceptors.tracing import TracingInterceptor
 from services.kit.telemetry import Telemetry

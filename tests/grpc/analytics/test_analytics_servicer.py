@@ -15,7 +15,7 @@ from grpc_status import rpc_status
 from quantum.analytics.v1 import analytics_service_pb2 as pb
 from quantum.ops.v1 import operations_service_pb2 as ops
 
-from services.analytics.watch import HealthWatch
+from services.analytics.health.watch import HealthWatch
 from services.catalog.processes import AI, ANALYTICS, EXEC_RISK
 from services.kit.message import Message
 from tests.grpc.analytics.conftest import NOON, Running

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import grpc
-import pytest
-from quantum.ai.v1 import ai_service_pb2 as pb
-from quantum.ai.v1 import ai_service_pb2_grpc as rpc
 from quantum.ai.v1 import signal_pb2
 
 from services.ai.artifact import active_folder, load
@@ -24,88 +16,16 @@ from services.ai.core.windows import Windows
 from services.ai.inference import predict
 from services.ai.settings import SHIPPED_MODELS
 from services.catalog import subjects
-from services.ctl.servers.free import free_port
 from services.kit.bus import Bus
 from services.trade.candle import Candle
 from services.trade.ids import signal_id, trace_id
 from services.trade.times import DAY_MS
 from tests.integration.ai.candle_bus import VENUE, Answers, market, outgoing, publish_history
+from tests.integration.ai.replicas import Replica, StartReplica
 from tests.support.eventually import eventually
 
 SYMBOLS = ("AAAUSDT", "BBBUSDT", "CCCUSDT", "DDDUSDT")
 HISTORY = 140
-
-
-class Replica:
-    """One `python -m services.ai`."""
-
-    def __init__(self, process: asyncio.subprocess.Process, address: str) -> None:
-        self.process = process
-        self.address = address
-
-    async def health(self) -> pb.GetHealthResponse:
-        async with grpc.aio.insecure_channel(self.address) as opened:
-            stub = rpc.AiServiceStub(opened)
-            return await stub.GetHealth(pb.GetHealthRequest(), timeout=40, wait_for_ready=True)
-
-    async def becomes_ready(self) -> None:
-        async def ready() -> bool:
-            return (await self.health()).status == "healthy"
-
-        await eventually(ready, deadline=60)
-
-    async def kill(self) -> None:
-        self.process.kill()
-        await self.process.wait()
-
-
-StartReplica = Callable[..., Coroutine[Any, Any, Replica]]
-
-
-@pytest.fixture
-async def start_replica(nats_url: str, tmp_path: Path) -> AsyncIterator[StartReplica]:
-    running: list[Replica] = []
-
-    async def start(**settings: str) -> Replica:
-        address = f"127.0.0.1:{free_port()}"
-        environment = {
-            **os.environ,
-            "NATS_URL": nats_url,
-            "GRPC_ADDRESS": address,
-            "DRAIN_DELAY_SECONDS": "0",
-            "DRAIN_FILE": str(tmp_path / "drain"),
-            "MAINTENANCE_FILE": str(tmp_path / "maintenance"),
-            "LOG_LEVEL": "WARNING",
-            **settings,
-        }
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "services.ai", env=environment
-        )
-        running.append(Replica(process, address))
-        return running[-1]
-
-    yield start
-    for replica in running:
-        if replica.process.returncode is None:
-            replica.process.terminate()
-    for replica in running:
-        async with asyncio.timeout(15):
-            await replica.process.wait()
-
-
-@pytest.fixture
-async def bus(nats_url: str) -> AsyncIterator[Bus]:
-    opened = await Bus.connect(nats_url, "test")
-    await opened.declare(subjects.STREAMS)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def answers(bus: Bus) -> Answers:
-    found = Answers()
-    await found.start(bus)
-    return found
 
 
 def rounds(count: int) -> tuple[list[Candle], list[list[Candle]]]:

@@ -80,6 +80,8 @@ class FakeAi(rpc.AiServiceServicer):
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self.active, self.shadow = OLD, ""
+        self.opposed = False
+        """True: a second model says the contrary of the first."""
         self.calls: list[str] = []
 
     async def DeployModel(self, request: ai.DeployModelRequest, context: Any) -> Any:
@@ -119,6 +121,14 @@ class FakeAi(rpc.AiServiceServicer):
             vote = signal_pb2.ModelVote(
                 model="lightgbm", p_down=down_up[0], p_flat=REST, p_up=down_up[1], weight=1.0
             )
+            votes = [vote]
+            if self.opposed:
+                vote.weight = 0.5
+                votes.append(
+                    signal_pb2.ModelVote(
+                        model="xgboost", p_down=down_up[1], p_flat=REST, p_up=down_up[0], weight=0.5
+                    )
+                )
             predictions.append(
                 signal_pb2.Prediction(
                     symbol=symbol,
@@ -130,7 +140,7 @@ class FakeAi(rpc.AiServiceServicer):
                     p_down=down_up[0],
                     p_flat=REST,
                     p_up=down_up[1],
-                    votes=[vote],
+                    votes=votes,
                 )
             )
         batch = signal_pb2.PredictionBatch(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from services.analytics.alert_desk import AlertDesk
-from services.analytics.alert_post import Post
-from services.analytics.alert_store import AlertStore
+from services.analytics.alerts.desk import AlertDesk
+from services.analytics.alerts.post import Post
+from services.analytics.alerts.store import AlertStore
 from services.analytics.app import MIGRATIONS, SCHEMA
 from services.analytics.core.alerting.kinds import RUNBOOK, Severity
 from services.analytics.core.alerts import plain

@@ -18,7 +18,7 @@ from quantum.analytics.v1 import alerts_pb2 as pb
 from quantum.analytics.v1 import analytics_service_pb2 as service_pb
 from quantum.analytics.v1 import analytics_service_pb2_grpc as rpc
 
-from services.analytics.alert_receiver import PATH
+from services.analytics.alerts.receiver import PATH
 from services.analytics.app import MIGRATIONS, SCHEMA
 from services.catalog.processes import AI, EXEC_RISK
 from services.catalog.subjects import STREAMS

@@ -15,7 +15,8 @@ import asyncpg
 import pytest
 
 from services.analytics.app import SCHEMA
-from services.analytics.archive import (
+from services.analytics.codec import to_event
+from services.analytics.ledger.archive import (
     COLUMNS,
     ArchiveDamaged,
     archive,
@@ -23,8 +24,7 @@ from services.analytics.archive import (
     restore,
     write_day,
 )
-from services.analytics.codec import to_event
-from services.analytics.rebuild import LedgerIncomplete, rebuild
+from services.analytics.ledger.rebuild import LedgerIncomplete, rebuild
 from services.analytics.store import LedgerStore
 from services.kit.db import Database
 from services.trade.times import DAY_MS

@@ -14,10 +14,10 @@ from quantum.exec_risk.v1 import events_pb2 as facts
 
 from services.analytics.codec import to_event
 from services.analytics.core.fund.rounds import FundLimits
-from services.analytics.fund_loop import FundLoop
+from services.analytics.fund.loop import FundLoop
+from services.analytics.fund.rebalance_requests import RebalanceRequests
 from services.analytics.metrics import AnalyticsMetrics
-from services.analytics.policy_store import PolicyStore
-from services.analytics.rebalance_requests import RebalanceRequests
+from services.analytics.policy.store import PolicyStore
 from services.analytics.store import LedgerStore
 from services.analytics.views import Views
 from services.kit.clock import SystemClock

@@ -17,7 +17,7 @@ from quantum.analytics.v1 import events_pb2 as published
 from quantum.ops.v1 import operations_service_pb2 as ops
 
 from services.analytics.app import MIGRATIONS, SCHEMA
-from services.analytics.rebuild import rebuild
+from services.analytics.ledger.rebuild import rebuild
 from services.catalog import subjects
 from services.catalog.events import HEALTH_STATUS, SERVICE_HEARTBEAT
 from services.catalog.processes import AI

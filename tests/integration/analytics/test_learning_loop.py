@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import asyncpg
@@ -13,12 +14,16 @@ import grpc
 import numpy as np
 import pytest
 from google.protobuf.json_format import MessageToDict
+from quantum.analytics.v1 import alerts_pb2, learning_pb2
 from quantum.analytics.v1 import analytics_service_pb2 as pb
 from quantum.analytics.v1 import analytics_service_pb2_grpc as rpc
-from quantum.analytics.v1 import learning_pb2
 
+from services.analytics.codec import to_event
+from services.analytics.learning.views import LearningViews
+from services.analytics.store import LedgerStore
 from services.ctl.servers.free import free_port as choose_port
 from services.kit.bus import Bus
+from services.kit.db import Database
 from services.kit.objects import Objects
 from tests.integration.analytics.conftest import ready, running, settings_for, soon
 from tests.integration.analytics.learning_market import (
@@ -31,7 +36,13 @@ from tests.integration.analytics.learning_market import (
     fake_ai,
     serving,
 )
-from tests.integration.analytics.ledger_samples import MINUTE
+from tests.integration.analytics.ledger_samples import (
+    MAY,
+    MINUTE,
+    closed_trade,
+    delivered,
+    outgoing,
+)
 
 LAG = 17
 """Minutes from a candle to the look at its outcome: the horizon and what may be late."""
@@ -262,3 +273,63 @@ async def test_a_person_asks_and_a_training_that_fails_is_told(
         state = (await system.state())["state"]
         assert state["reasons"] == ["no row of class flat"] and state["triggered"] == 1
         assert ai.calls == []
+
+        async def alarmed() -> bool:
+            listed = await system.stub.ListAlerts(alerts_pb2.ListAlertsRequest())
+            found = {a.alert_type: a.message for a in listed.alerts}
+            return "no row of class flat" in found.get("LearningGivenUp", "")
+
+        await soon(alarmed)
+
+
+async def test_the_better_model_gets_a_greater_share_through_the_policy(
+    ledger_dsn: str, nats_url: str, bus: Bus
+) -> None:
+    """A step a window, told with its reasons; another artifact begins with its own shares."""
+    market, ai = Market(bus), fake_ai(bus)
+    ai.opposed = True
+    quick = {"clm_window_hours": 5, "clm_min_samples": 100, "clm_retrain_hours": 10_000}
+    async with desk(ledger_dsn, nats_url, bus, market, ai, **quick) as system:
+        await market.pass_time(130, None)
+        for _ in range(13):
+            await system.pass_time(30)
+        made = await system.rows(
+            "select * from policy_versions where 'model_weights' = any(changed_fields)"
+        )
+        assert [(v["updated_by"], len(v["reasons"])) for v in made] == [("CLM", 2)]
+        shares = json.loads(made[0]["policy"])["model_weights"]
+        assert shares == pytest.approx({"lightgbm": 0.52, "xgboost": 0.48})
+        assert "WEIGHTS_CHANGED" in await system.steps()
+        assert (await system.state())["shares_of"] == OLD
+        ai.active = NEW
+
+        async def own_shares() -> bool:
+            (row,) = await system.rows(
+                "select policy from policy_versions order by version desc limit 1"
+            )
+            return not json.loads(row["policy"])["model_weights"]
+
+        await system.pass_time_until(own_shares, 30)
+        assert (await system.state())["shares_of"] == ""
+
+
+async def test_the_trades_of_a_version_are_those_that_its_signals_opened(
+    database: Database,
+) -> None:
+    """Incident 105: what speaks against a promoted model stands in the ledger, with its R."""
+    facts = [
+        (MAY + number * MINUTE, fact)
+        for number in range(3)
+        for fact in closed_trade(number, time=MAY + number * MINUTE, gross=-5)
+    ]
+    events = [
+        to_event(delivered(outgoing(fact, time=time), place))
+        for place, (time, fact) in enumerate(facts, 1)
+    ]
+    await LedgerStore(database).record(events)
+    await database.pool.execute("update trades set initial_stop = entry_price - 2")
+    views = LearningViews(database)
+    found = await views.trades("m1", MAY + MINUTE)
+    assert len(found) == 2
+    assert all(o.net_pnl == Decimal("-5.08") and o.r == Decimal("-2.54") for o in found)
+    assert await views.trades("m2", 0) == ()

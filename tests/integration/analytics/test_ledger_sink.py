@@ -14,11 +14,18 @@ from quantum.analytics.v1 import events_pb2 as published
 
 from services.analytics.app import SCHEMA
 from services.analytics.codec import to_event
-from services.analytics.rebuild import rebuild
+from services.analytics.ledger.rebuild import rebuild
 from services.analytics.store import LedgerStore
 from services.analytics.views import Cursor, Views
 from services.catalog import subjects
-from services.catalog.events import MESSAGES, PREDICTION, SIGNAL_GENERATED
+from services.catalog.events import (
+    MESSAGES,
+    MODEL_PROMOTED,
+    MODEL_ROLLED_BACK,
+    MODEL_WEIGHT_CHANGED,
+    PREDICTION,
+    SIGNAL_GENERATED,
+)
 from services.kit.bus import Bus, Message
 from services.kit.db import Database
 from services.kit.message import Outgoing
@@ -50,13 +57,22 @@ pytestmark = pytest.mark.timeout(90)
 async def test_every_event_type_arrives_in_the_ledger_whole(
     ledger_dsn: str, nats_url: str, bus: Bus, database: Database, free_port: int
 ) -> None:
-    """Incidents 56, 68, 84: each event is published, recorded, and read back field for field."""
+    """Incidents 56, 68, 84: each event is published, recorded, and read back field for field.
+
+    What ai tells of models travels as it does live: that one was taken away reaches the ledger too.
+    """
+    live = {
+        SIGNAL_GENERATED: subjects.signal("BTCUSDT"),
+        PREDICTION: subjects.prediction("paper", "1m"),
+        MODEL_PROMOTED: subjects.model_promoted("b"),
+        MODEL_ROLLED_BACK: subjects.model_rolled_back("b"),
+        MODEL_WEIGHT_CHANGED: subjects.model_weight_changed("nhits"),
+    }
     async with running(settings_for(ledger_dsn, nats_url, free_port)) as process:
         await ready(process)
         sent = {t: outgoing(filled(kind), name=f"id-{t}") for t, kind in MESSAGES.items()}
-        signal = replace(sent.pop(SIGNAL_GENERATED), subject=subjects.signal("BTCUSDT"))
-        batch = replace(sent.pop(PREDICTION), subject=subjects.prediction("paper", "1m"))
-        await bus.publish_all([signal, batch, *sent.values()])
+        sent |= {t: replace(sent[t], subject=subject) for t, subject in live.items()}
+        await bus.publish_all(list(sent.values()))
         ids = [f"id-{t}" for t in MESSAGES]
 
         async def rows() -> dict[str, str]:

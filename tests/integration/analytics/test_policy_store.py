@@ -17,8 +17,8 @@ from quantum.analytics.v1 import policy_pb2
 
 from services.analytics.codec import to_event
 from services.analytics.core.fund.versions import values_of
-from services.analytics.policy_copy import PolicyCopy
-from services.analytics.policy_store import PolicyStore
+from services.analytics.policy.copy import PolicyCopy
+from services.analytics.policy.store import PolicyStore
 from services.catalog import subjects
 from services.catalog.events import POLICY_UPDATED, SYSTEM_MODE_CHANGED
 from services.kit.bus import Bus, Message
@@ -110,7 +110,7 @@ async def test_versions_of_many_at_once_have_no_gap_and_reach_readers(
         )
         newest = (await store.version()).policy
         assert newest.version == 11
-        await eventually(lambda: book.newest == 11, deadline=2)
+        await eventually(lambda: book.newest == 11, deadline=15)
         assert reader.readable and book.versions[-1] == newest
         late = PolicyBook()
         await start(reads(late), bus, late)
@@ -157,12 +157,14 @@ async def test_the_service_writes_version_one_and_takes_changes(
                 reason="quiet",
                 request_id="r-1",
             )
-            told = await stub.UpdatePolicy(request, timeout=5)
-            assert told.version.policy.version == 2
+            person = (("x-token-subject", "ops@example.com"),)
+            told = await stub.UpdatePolicy(request, timeout=5, metadata=person)
+            assert (told.version.policy.version, told.version.updated_by) == (2, person[0][1])
             assert set(told.version.changed_fields) == {"signal_share", "blocked_symbols"}
             assert told.version.policy.max_positions == 7
-            assert (await stub.UpdatePolicy(request, timeout=5)).version == told.version
-            await eventually(lambda: book.newest == 2, deadline=1)
+            again = await stub.UpdatePolicy(request, timeout=5, metadata=person)
+            assert again.version == told.version
+            await eventually(lambda: book.newest == 2, deadline=15)
             found = book.at(told.version.policy.effective_from.ToMilliseconds())
             assert found is not None and found.blocked_symbols == {"BTCUSDT"}
             shown = await stub.GetPolicy(pb.GetPolicyRequest(history_size=10), timeout=5)

@@ -9,9 +9,9 @@ from quantum.exec_risk.v1 import events_pb2 as facts
 from services.analytics.app import SCHEMA
 from services.analytics.codec import to_event
 from services.analytics.core.alerts import Severity
-from services.analytics.rebuild import rebuild
+from services.analytics.ledger.rebuild import rebuild
+from services.analytics.ledger.upserts import TABLES
 from services.analytics.store import LedgerStore
-from services.analytics.upserts import TABLES
 from services.analytics.views import Views
 from services.kit.db import Database
 from services.trade.codec import time_to_pb

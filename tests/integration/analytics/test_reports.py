@@ -12,13 +12,13 @@ from quantum.ai.v1 import signal_pb2 as ai
 from quantum.exec_risk.v1 import events_pb2 as facts
 
 from services.analytics.app import SCHEMA
-from services.analytics.candles import CandleStore
 from services.analytics.codec import to_event
 from services.analytics.core.truth import extremes_of, prices_between
-from services.analytics.ledger_checks import LedgerChecks
+from services.analytics.ledger.candles import CandleStore
+from services.analytics.ledger.checks import LedgerChecks
+from services.analytics.ledger.rebuild import rebuild
 from services.analytics.metrics import AnalyticsMetrics
-from services.analytics.rebuild import rebuild
-from services.analytics.report_views import ReportViews
+from services.analytics.reports.views import ReportViews
 from services.analytics.store import LedgerStore
 from services.analytics.views import Views
 from services.kit.clock import SystemClock
@@ -95,8 +95,8 @@ async def test_a_trade_is_measured_against_its_signal_its_stop_and_its_candles(
 ) -> None:
     """Incidents 85, 89: what a trade was is known to the last digit, and where it came from."""
     bars = candles(60, 3)
-    await CandleStore(database).keep(bars)
-    await CandleStore(database).keep(bars[10:30])
+    await CandleStore(database, days=90).keep(bars)
+    await CandleStore(database, days=90).keep(bars[10:30])
     sent: list[tuple[int, Protobuf]] = []
     signals: list[tuple[int, Protobuf]] = []
     spans = []
@@ -264,3 +264,25 @@ async def test_after_any_part_in_any_order_a_rebuild_is_what_is_there(
             assert (await rebuild(ledger_dsn, SCHEMA, check=True)).differences == ()
     found = await rebuild(ledger_dsn, SCHEMA, check=True)
     assert (found.differences, found.trades, found.events) == ((), 40, len(events))
+
+
+async def test_candles_go_by_market_time_and_take_nothing_along(database: Database) -> None:
+    """What is old is told by the newest round: a market of long ago keeps its candles."""
+    store, bars = CandleStore(database, days=1), candles(60, 3)
+    await store.keep(bars)
+    await record(database, [(MAY + HOUR, m) for m in closed_trade(1, time=MAY + HOUR)])
+
+    async def kept() -> int:
+        return int(await database.pool.fetchval("select count(*) from candles"))
+
+    assert await kept() == 60, "no round was decided yet"
+    half = MAY + DAY_MS + 30 * MINUTE
+    await record(database, [(half, round_decided(half, wallet="10000"))], 100)
+    await store.forget()
+    assert await kept() == 30
+    end = MAY + 3 * DAY_MS
+    await record(database, [(end, round_decided(end, wallet="10000"))], 200)
+    later = replace(bars[0], open_time=end)
+    await store.keep([later])
+    assert await kept() == 1, "once a day of the market"
+    assert await database.pool.fetchval("select count(*) from trades") == 1

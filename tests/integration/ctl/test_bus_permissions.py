@@ -134,6 +134,8 @@ async def test_a_forged_signal_is_refused_and_nothing_is_stored(guarded: Guarded
         ("analytics", subjects.event("fill.recorded", "main", "BTCUSDT")),
         ("exec_risk", HEALTH),
         ("ai", subjects.heartbeat("exec-risk-service")),
+        ("analytics", subjects.candles_wanted("paper", "1m", "BTCUSDT")),
+        ("trainer", subjects.candles_wanted("paper", "1m", "BTCUSDT")),
         ("ai", subjects.deadletter("EVENTS", "analytics-ledger")),
     ],
 )
@@ -369,6 +371,18 @@ async def test_streams_that_are_not_as_declared_are_told(guarded: Guarded) -> No
         finally:
             await operator.declare(STREAMS)
         await ai.require(STREAMS)
+
+
+async def test_ai_asks_for_candles_and_exec_risk_hears_it(guarded: Guarded) -> None:
+    heard: list[Message] = []
+    subject = subjects.candles_wanted("paper", "1m", "BTCUSDT")
+    async with guarded.bus("exec_risk") as publisher, guarded.bus("ai") as reader:
+        await publisher.follow(LIVE.name, subjects.ALL_CANDLES_WANTED, heard.append, start="new")
+        await reader.publish(subject, b"", message_id="wanted-1")
+        await reader.publish(
+            subjects.candles_missing("paper", "1m", "BTCUSDT"), b"", message_id="missing-1"
+        )
+        await eventually(lambda: [m.subject for m in heard] == [subject])
 
 
 async def test_a_denied_request_is_told_at_once(guarded: Guarded) -> None:

@@ -75,7 +75,7 @@ async def test_down_without_anything_is_no_error_and_wipe_removes_only_a_home(
     other = tmp_path / "other"
     other.mkdir()
     (other / "precious").touch()
-    code, told = await qt("down", "--wipe", f"--home={other}")
+    code, told = await qt("down", "--wipe", "--yes", f"--home={other}")
     assert code == 2 and "does not look like a home" in told
     assert (other / "precious").exists()
 

@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from services.analytics.archive import archive, restore
-from services.analytics.partitions import Partitions
+from services.analytics.ledger.archive import archive, restore
+from services.analytics.ledger.partitions import Partitions
 from services.ctl import policy
 from services.ctl.identities import Identities
 from services.ctl.render import roles

@@ -22,7 +22,8 @@ from services.venue.app import start_venue
 from services.venue.settings import VenueSettings
 from tests.support.eventually import eventually
 from tests.unit.exec_risk.account_desk import signal_of
-from tests.unit.exec_risk.simulated_world import MemoryStore, MemoryTruth, SoleLease
+from tests.unit.exec_risk.memory_truth import MemoryStore, MemoryTruth
+from tests.unit.exec_risk.simulated_world import SoleLease
 
 QUARTER = 900_000
 FIRST = 1_746_316_800_000

@@ -14,6 +14,7 @@ import pytest_asyncio
 from services.exec_risk.app import MIGRATIONS, SCHEMA
 from services.exec_risk.commit_statement import ANSWERS_CHANNEL
 from services.exec_risk.core import effects as fx
+from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
 from services.exec_risk.core.executions.execution_policy import ExecutionPolicy
 from services.exec_risk.core.inputs import Tick
@@ -30,9 +31,10 @@ from services.kit.lease import Fenced, Lease
 from services.kit.migrate import migrate
 from services.kit.notify import Notifications
 from services.trade.execution import ExecutionStrategy
-from services.trade.order import OrderPurpose, Side
+from services.trade.order import OrderPurpose, OrderState, Side
 from services.trade.position import TradingState
-from tests.unit.exec_risk.account_desk import MINUTE, Desk, signal_of
+from tests.unit.exec_risk.account_desk import MINUTE, Desk, report, signal_of
+from tests.unit.exec_risk.exchange_readings import by_hand
 
 
 @pytest_asyncio.fixture
@@ -107,6 +109,25 @@ async def test_how_far_protection_has_come_is_read_back(database: Database) -> N
     again = Trader(book)
     again.handle(Tick(), desk.time)
     assert again.handle(Tick(), desk.time) == []  # nothing is asked for twice
+
+
+async def test_a_cancel_on_its_way_survives_a_restart(database: Database) -> None:
+    """Incident 10: it may arrive, so its order protects nothing; until that order has ended."""
+    store, _ = await _store(database)
+    desk = Desk()
+    entry = desk.open()
+    (first,) = desk.placed(OrderPurpose.STOP_LOSS)
+    desk.tell(ex.FillReport(by_hand(desk, Side.SELL, entry.quantity / 2, "9")))
+    desk.accept_all()
+    assert first.client_order_id in desk.book.cancelling
+    for _ in range(2):
+        await store.commit(_changes(desk.effects))
+    book = await store.load(Policy())
+    assert book.leaving == desk.book.cancelling
+    desk.tell(report(first, OrderState.CANCELED))
+    await store.commit(_changes(desk.effects))
+    book = await store.load(Policy())
+    assert first.client_order_id not in book.leaving
 
 
 @pytest.mark.parametrize("strategy", list(ExecutionStrategy))

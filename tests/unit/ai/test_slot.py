@@ -13,7 +13,7 @@ import pytest
 from services.ai.artifact import active_folder
 from services.ai.core.pointers import SHIPPED, Wanted
 from services.ai.settings import SHIPPED_MODELS
-from services.ai.slot import GateSettings, ModelSlot, UnknownArtifact
+from services.ai.slot import GateSettings, ModelSlot, UnknownArtifact, tell_excluded
 from services.kit.clock import SystemClock
 from services.kit.folders import pack
 from services.kit.health import Components
@@ -55,11 +55,12 @@ class Held:
     def __init__(self, store: Store) -> None:
         self.components = Components()
         self.degraded: dict[str, str] = {}
+        self.metrics = Metrics("test_")
         self.slot = ModelSlot(
             models=SHIPPED_MODELS,
             gate=GateSettings(floor=None, ttl_seconds=300),
             components=self.components,
-            metrics=Metrics("test_"),
+            metrics=self.metrics,
             clock=SystemClock(),
             degraded=self.degraded,
         )
@@ -153,6 +154,37 @@ async def test_a_bad_artifact_is_not_loaded_and_the_old_one_goes_on(
     await held.slot.reload()
     assert held.version(T + 1) == "b"
     assert not held.degraded
+
+
+async def test_a_drifting_model_degrades_the_health_until_it_is_taken_back() -> None:
+    """Incident 101: signals never become fewer without a word, not even for two seconds."""
+    held = Held(Store(bad=b""))
+    tell_excluded(held.degraded, {"patchtst": "drifting", "nhits": "one_sided"})
+    await held.slot.refresh()
+    assert held.degraded == {"ensemble": "excluded: nhits one_sided, patchtst drifting"}
+    held.slot.want([SHIPPED], Wanted(T, "bad"))
+    await held.slot.refresh()
+    assert set(held.degraded) == {"ensemble", "models"}
+    tell_excluded(held.degraded, {})
+    assert set(held.degraded) == {"models"}
+
+
+async def test_the_effective_weights_are_exported_and_no_others() -> None:
+    """Incident 96: four shares of 25 % were reported while one model voted."""
+    held = Held(Store())
+    await held.slot.refresh()
+    manifest = held.slot.manifest
+    assert manifest is not None
+
+    def exported() -> list[float | None]:
+        get = held.metrics.registry.get_sample_value
+        return [get("test__model_weight", {"model": name}) for name in manifest.models]
+
+    assert exported() == list(manifest.weights)
+    used = (0.5, 0.5, 0.0, 0.0)
+    held.slot.show(manifest, used)
+    assert exported() == list(used)
+    assert held.slot.weights == used
 
 
 async def test_an_artifact_with_another_hash_than_the_pointer_says_is_refused() -> None:

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-from services.analytics.alert_channels import Alertmanager, Channel, NotSent
-from services.analytics.alert_post import Post
+from services.analytics.alerts.channels import Alertmanager, Channel, NotSent
+from services.analytics.alerts.post import Post
 from services.analytics.core.alerting.kinds import Severity
 from services.analytics.core.alerting.message import MOST_ATTEMPTS, Notice, State
 from services.analytics.metrics import AnalyticsMetrics

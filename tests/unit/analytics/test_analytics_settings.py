@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from services.analytics.__main__ import describe
-from services.analytics.partitions import month_of, next_month, partition_name
+from services.analytics.ledger.partitions import month_of, next_month, partition_name
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.views import BadToken, Cursor, read_token
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.analytics.codec import Unreadable, to_event
-from services.analytics.codec_json import to_json
+from services.analytics.ledger.codec_json import to_json
 from services.catalog.events import MESSAGES
 from tests.integration.analytics.ledger_samples import delivered, outgoing
 

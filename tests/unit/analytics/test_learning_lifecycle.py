@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from services.analytics.core.learning.lifecycle import (
+from services.analytics.core.learning.lifecycle import better, completed, failed, look, started
+from services.analytics.core.learning.promotion_watch import Outcome
+from services.analytics.core.learning.states import (
     HOUR_MS,
     Change,
     Learning,
@@ -18,11 +21,6 @@ from services.analytics.core.learning.lifecycle import (
     Rules,
     Step,
     ask,
-    better,
-    completed,
-    failed,
-    look,
-    started,
     wanted,
 )
 from services.analytics.core.learning.tally import Tally
@@ -99,6 +97,30 @@ def test_a_worse_model_is_taken_back() -> None:
     done = look(change.state, seen(33), RULES).state
     assert done.stage is LearningStage.IDLE
     assert done.not_before == T0 + 33 * HOUR_MS + 2 * RULES.pause
+
+
+def lost(count: int, hours: float, *, version: str = "new") -> tuple[Outcome, ...]:
+    """Trades that each lost what they risked, one after the other."""
+    at = T0 + int(hours * HOUR_MS)
+    return tuple(
+        Outcome(f"p{n}", version, at + n, at + n + 1, Decimal(-1), Decimal(-1))
+        for n in range(count)
+    )
+
+
+def test_a_model_whose_trades_lose_is_taken_back_before_its_outcomes_say_so() -> None:
+    """Incident 105: ten lost trades of the promoted version are enough; others' do not count."""
+    state = look(shadowed(), seen(30, shadow="new", candidate=GOOD, active_tally=OLD), RULES).state
+    early = look(state, seen(30.5, trades=lost(10, 29)), RULES)
+    assert early.state.stage is LearningStage.PROMOTED, "it does not answer yet"
+    state = look(state, seen(31, active="new"), RULES).state
+    for trades in (lost(9, 32), lost(10, 32, version="old"), lost(10, 30)):
+        kept = look(state, seen(33, active="new", candidate=GOOD, trades=trades), RULES)
+        assert kept.told == ()
+    change = look(state, seen(33, active="new", candidate=GOOD, trades=lost(10, 32)), RULES)
+    assert steps(change) == [Step.MODEL_ROLLED_BACK]
+    assert "-1.00 R" in change.told[0].reasons[0]
+    assert wanted(change.state) == ("old", None)
 
 
 @pytest.mark.parametrize(

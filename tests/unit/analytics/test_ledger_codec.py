@@ -15,8 +15,8 @@ from quantum.exec_risk.v1 import trading_pb2 as trading
 from quantum.ops.v1 import operations_service_pb2
 
 from services.analytics.codec import Unreadable, facts_of, to_event
-from services.analytics.codec_json import to_json
 from services.analytics.core.ledger import BookedFill, PositionFact, PredictionFact, RoundFact
+from services.analytics.ledger.codec_json import to_json
 from services.catalog import subjects
 from services.catalog.events import MESSAGES
 from services.kit.message import Message, Outgoing

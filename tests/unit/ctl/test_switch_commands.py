@@ -110,6 +110,7 @@ def test_reconcile_shows_and_applies(gateway: tuple[Recorder, Path]) -> None:
     recorder, home = gateway
     shown = run(home, "reconcile")
     assert all(w in shown.output for w in ("unknown_order", "cancel it", "not repaired"))
-    applied = run(home, "reconcile", "--apply", "--json")
+    assert run(home, "reconcile", "--apply").exit_code == 1, "nobody said yes"
+    applied = run(home, "reconcile", "--apply", "--yes", "--json")
     assert json.loads(applied.output)["applied"] is True
     assert [r.apply for r in recorder.asked] == [False, True]

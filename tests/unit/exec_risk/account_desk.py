@@ -202,6 +202,8 @@ def stored(book: Book, effects: list[fx.Effect]) -> None:
                 book.executing.put(execution)
             case fx.StorePlan(plan=plan):
                 book.plans[plan.position_id] = plan
+            case fx.StoreCancel(client_order_id=order_id):
+                book.leaving.add(order_id)
             case fx.StoreFundPolicy(policy=policy):
                 book.fund.learn(policy)
             case fx.DirectiveApplied():
@@ -213,6 +215,7 @@ def stored(book: Book, effects: list[fx.Effect]) -> None:
                 book.last_round = effect.last_round
             case _:
                 continue
+    book.leaving &= {order.client_order_id for order in book.orders.live}
     for order in book.orders.values():
         key = (order.position_id, order.purpose)
         book.counts[key] = book.counts.get(key, 0) + 1

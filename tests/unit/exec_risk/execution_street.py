@@ -16,7 +16,7 @@ from services.exec_risk.core.trader import Event, Trader
 from services.trade.execution import Execution
 from services.trade.order import Order, OrderPurpose, OrderState, OrderType, Side, TimeInForce
 from tests.unit.exec_risk.account_desk import MINUTE, Desk, fill_of, filters_of, report, signal_of
-from tests.unit.exec_risk.simulated_world import MemoryStore, MemoryTruth
+from tests.unit.exec_risk.memory_truth import MemoryStore, MemoryTruth
 
 D = Decimal
 SYMBOL = "BTCUSDT"

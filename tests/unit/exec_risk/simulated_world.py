@@ -1,4 +1,4 @@
-"""A small exchange, store and clock with seeded faults, for the shell's tests."""
+"""A small exchange with seeded faults, a quick clock and a lease for the shell's tests."""
 
 from __future__ import annotations
 
@@ -8,24 +8,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Literal
 
-from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
-from services.exec_risk.core.account.periods import Day
-from services.exec_risk.core.account.results import of_position
-from services.exec_risk.core.executions.volume_profile import VolumeProfile
-from services.exec_risk.core.inputs import Command
-from services.exec_risk.core.orders.order_book import Orders
-from services.exec_risk.core.policy import Policy
-from services.exec_risk.core.protection.trailing import Progress
-from services.exec_risk.core.state import Book
-from services.exec_risk.seams import StoreUnavailable, Switches
 from services.trade.candle import Candle
-from services.trade.execution import Execution
 from services.trade.filters import SymbolFilters
 from services.trade.order import Fill, Order, OrderPurpose, OrderState, OrderType, TimeInForce
-from services.trade.position import Position, SafetyLevel, TradingState
 from tests.unit.exec_risk.account_desk import MINUTE, START, SYMBOLS, fill_of, filters_of, report
 
 D = Decimal
@@ -47,170 +34,6 @@ class QuickClock:
     async def sleep(self, seconds: float) -> None:
         """Sleep quick seconds."""
         await asyncio.sleep(seconds / SPEED)
-
-
-class Deposed(Exception):
-    """The store refuses an old token."""
-
-
-class MemoryTruth:
-    """What survives a crash: rows, as PostgreSQL would hold them."""
-
-    def __init__(self) -> None:
-        self.token = 0
-        self.orders: dict[str, Order] = {}
-        self.positions: dict[str, Position] = {}
-        self.fills: dict[tuple[str, str], Fill] = {}
-        self.plans: dict[str, fx.EntryPlan] = {}
-        self.progress: dict[str, Progress] = {}
-        self.days: dict[str, Day] = {}
-        self.executions: dict[str, Execution] = {}
-        self.volumes: dict[str, VolumeProfile] = {}
-        self.account: fx.AccountSnapshot | None = None
-        self.alerts: list[fx.Alert] = []
-        self.answers: dict[str, fx.Answer] = {}
-        self.trading_state = TradingState.ACTIVE
-        self.latch: fx.Latch | None = None
-        self.safety = (SafetyLevel.NORMAL, 0)
-        self.away: Literal["", "refuses", "hangs"] = ""
-        """How the store fails now; '' when it answers."""
-        self.changed = asyncio.Event()
-        self.poison: Callable[[Book], None] = lambda _: None
-        """Done to every book that is read back."""
-
-    def leave(self, how: Literal["refuses", "hangs"]) -> None:
-        """Go away."""
-        self.away = how
-
-    def come_back(self) -> None:
-        """Answer again, also what hangs."""
-        self.away = ""
-        self.changed.set()
-        self.changed = asyncio.Event()
-
-    async def reach(self) -> None:
-        """Return when the store can be reached; StoreUnavailable while it refuses."""
-        while self.away == "hangs":
-            await self.changed.wait()
-        if self.away:
-            raise StoreUnavailable("away")
-
-
-class MemoryStore:
-    """The seam `Store`: one transaction a commit, fenced, failing before or after it held."""
-
-    def __init__(self, truth: MemoryTruth, dice: random.Random, *, faults: float) -> None:
-        truth.token += 1
-        self._truth, self._token, self._dice, self._faults = truth, truth.token, dice, faults
-
-    async def commit(self, changes: Sequence[fx.Change]) -> Switches | None:
-        """Apply all changes; a fault leaves it open whether they held."""
-        await asyncio.sleep(0)
-        await self._truth.reach()
-        if self._token != self._truth.token:
-            raise Deposed
-        fault = self._dice.random() < self._faults
-        if fault and self._dice.random() < 0.5:
-            raise StoreUnavailable("before")
-        before = Switches(self._truth.trading_state, self._truth.latch)
-        for change in changes:
-            self._apply(change)
-        await asyncio.sleep(0)
-        if fault:
-            raise StoreUnavailable("after")
-        return before
-
-    def _apply(self, change: fx.Change) -> None:
-        truth = self._truth
-        match change:
-            case fx.OrderChanged(order=order):
-                assert order.state is not OrderState.FILLED or order.filled_quantity > 0
-                old = truth.orders.get(order.client_order_id)
-                if old is None or old.version < order.version:
-                    truth.orders[order.client_order_id] = order
-            case fx.PositionOpened() | fx.PositionChanged() | fx.PositionClosed():
-                position = change.position
-                known = truth.positions.get(position.position_id)
-                if known is None or known.version < position.version:
-                    truth.positions[position.position_id] = position
-            case fx.FillRecorded(fill=fill):
-                truth.fills.setdefault((fill.symbol, fill.trade_id), fill)
-            case fx.StorePlan(plan=plan):
-                truth.plans.setdefault(plan.position_id, plan)
-            case fx.ExecutionChanged(execution=execution):
-                before = truth.executions.get(execution.execution_id)
-                if before is None or before.version < execution.version:
-                    truth.executions[execution.execution_id] = execution
-            case fx.StoreVolumes(profiles=profiles):
-                truth.volumes.update({p.symbol: p for p in profiles})
-            case fx.StoreProgress(progress=progress):
-                truth.progress[progress.position_id] = progress
-            case fx.StoreDay():
-                truth.days[change.day] = Day(
-                    change.day,
-                    change.start_equity,
-                    change.pnl,
-                    change.trades,
-                    change.opened,
-                    change.losses,
-                )
-            case fx.AccountSnapshot():
-                truth.account = change
-            case fx.Alert():
-                truth.alerts.append(change)
-            case fx.TradingStateChanged():
-                truth.trading_state = change.state
-            case fx.SafetyLevelChanged():
-                truth.safety = (change.level, change.time)
-            case fx.EmergencyStopped(latch=latch):
-                truth.latch = latch
-            case fx.EmergencyReset():
-                truth.latch = None
-            case fx.Answer():
-                truth.answers[change.request_id] = change
-            case _:
-                return
-
-    async def load(self, policy: Policy) -> Book:
-        """Read everything back."""
-        await self._truth.reach()
-        truth, book = self._truth, Book(policy)
-        book.orders, book.plans = Orders(truth.orders), dict(truth.plans)
-        for order in book.orders.values():
-            key = (order.position_id, order.purpose)
-            book.counts[key] = book.counts.get(key, 0) + 1
-        for execution in truth.executions.values():
-            book.executing.put(execution)
-        book.executing.volumes = dict(truth.volumes)
-        book.positions.update({p.symbol: p for p in truth.positions.values() if p.open})
-        book.progress = dict(truth.progress)
-        book.seen_fills = {k: f.time for k, f in truth.fills.items()}
-        book.days = {d.day: replace(d) for d in truth.days.values()}
-        if truth.account is not None:
-            book.time, book.wallet = truth.account.time, truth.account.wallet_balance
-            book.last_round = truth.account.last_round
-            book.begun_time = truth.account.begun_time
-            book.read_time = truth.account.read_time
-            book.high_water = truth.account.high_water
-        book.trading_state = truth.trading_state
-        book.latch = truth.latch
-        book.safety, book.safety_since = truth.safety
-        for position in truth.positions.values():
-            if not position.open:
-                book.results.add(of_position(position))
-        truth.poison(book)
-        return book
-
-    async def requests(self) -> list[Command]:
-        """Nobody asks."""
-        await self._truth.reach()
-        return []
-
-    async def write_status(
-        self, *, connected: bool, ready: bool, blocked_by: str, counters: dict[str, float]
-    ) -> None:
-        """Nobody reads."""
-        await self._truth.reach()
 
 
 class SimulatedExchange:

@@ -18,14 +18,8 @@ from services.exec_risk.sender import SenderLimits
 from services.exec_risk.term import Term, TermLimits
 from services.trade.order import OrderPurpose, Side
 from tests.unit.exec_risk.account_desk import SYMBOLS, signal_of
-from tests.unit.exec_risk.simulated_world import (
-    MemoryStore,
-    MemoryTruth,
-    NoCandles,
-    QuickClock,
-    SimulatedExchange,
-    SoleLease,
-)
+from tests.unit.exec_risk.memory_truth import MemoryStore, MemoryTruth
+from tests.unit.exec_risk.simulated_world import NoCandles, QuickClock, SimulatedExchange, SoleLease
 
 LIMITS = TermLimits(
     latch_file=Path(tempfile.mkdtemp(), "latch"),

@@ -1,4 +1,4 @@
-"""A market and an exchange that are functions of a seed, and a core that is told of them.
+"""A market that is a function of a seed, and a core that is told of it and of its exchange.
 
 What fills depends on the market, on when an order was decided and on its id, never on how often or
 when the core was told of anything, so one story can be told in many ways.
@@ -10,7 +10,7 @@ import json
 import random
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -22,225 +22,19 @@ from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.reconciling.reconcile import START
 from services.exec_risk.core.state import Book
 from services.exec_risk.core.trader import Event, Trader
-from services.lab.simulation.store import Rows, apply, read
-from services.trade import ids
+from services.lab.simulation.rows import Rows, apply, read
 from services.trade.candle import Candle
-from services.trade.execution import ExecutionStrategy
-from services.trade.order import Fill, Order, OrderState, OrderType, Side, TimeInForce
-from services.trade.position import TradingState
+from services.trade.order import Side
 from tests.unit.exec_risk.account_desk import MINUTE, filters_of, signal_of
 from tests.unit.exec_risk.account_desk import START as BEGIN
+from tests.unit.exec_risk.told_exchange import SYMBOLS, Exchange
+from tests.unit.exec_risk.told_people import People
 
-ACTIVE = TradingState.ACTIVE
 D = Decimal
-ZERO = D(0)
-SYMBOLS = ("BTCUSDT", "ETHUSDT")
 POINTS_A_CANDLE = 3
-FUNDS = D(10_000)
 CRASH = "crash"
 """Name of the disturbance between a commit and what it allows to be sent."""
 POINTS_A_FUNDING = 10
-_FEE = D("0.0005")
-_RATE = D("0.0001")
-_ASKED = ("close", "halt", "submit", "submit", "cancel", "cancel", "stop")
-
-
-@dataclass(slots=True)
-class Resting:
-    """An order as the exchange has it."""
-
-    order: Order
-    since: int
-    """Market time of its decision: it takes effect at the next point."""
-
-
-class Exchange:
-    """Fills by the market; answers at once, sometimes with a lost reply."""
-
-    def __init__(self, *, loses: bool) -> None:
-        self.loses = loses
-        self.time = BEGIN
-        self.prices = dict.fromkeys(SYMBOLS, D(100))
-        self.orders: dict[str, Resting] = {}
-        self.fills: list[Fill] = []
-        self.funding: list[ex.FundingReport] = []
-        self.wallet = FUNDS
-        self.held = dict.fromkeys(SYMBOLS, ZERO)
-        self.cost = dict.fromkeys(SYMBOLS, ZERO)
-
-    def place(self, order: Order) -> ex.RequestOutcome:
-        """Take an order; by its id the request or the reply may be lost, once."""
-        name = order.client_order_id
-        fate = int(ids.digest("fate", name, length=4), 16) % 8 if self.loses else 7
-        if name in self.orders:
-            return ex.Unknown("-4116 repeated id")
-        if fate == 0 and order.version == 1 and not order.type.conditional:
-            return ex.Unknown("request lost")
-        self.orders[name] = Resting(replace(order, state=OrderState.ACCEPTED), order.decided_time)
-        return ex.Unknown("reply lost") if fate == 1 else ex.Accepted(self.report(name))
-
-    def cancel(self, name: str) -> ex.RequestOutcome:
-        """End an order that rests."""
-        found = self.orders.get(name)
-        if found is None or found.order.state.final:
-            return ex.Refused("-2011", "unknown order")
-        found.order = replace(found.order, state=OrderState.CANCELED)
-        return ex.Accepted(self.report(name))
-
-    def report(self, name: str) -> ex.OrderReport:
-        """Return what it says of an order."""
-        order = self.orders[name].order
-        return ex.OrderReport(
-            name,
-            "x" + name,
-            order.symbol,
-            order.side,
-            order.state,
-            order.quantity,
-            order.filled_quantity,
-            order.average_price,
-            self.time,
-            order.reduce_only,
-            order.type.conditional,
-            order.trigger_price,
-        )
-
-    def reading(self) -> ex.ExchangeSnapshot:
-        """Return everything that it holds."""
-        positions = tuple(
-            ex.ExchangePosition(s, q, self.prices[s], self.prices[s], ZERO)
-            for s, q in self.held.items()
-            if q
-        )
-        account = ex.AccountReport(self.wallet, self.wallet, self.time, positions)
-        resting = tuple(self.report(n) for n, r in self.orders.items() if not r.order.state.final)
-        return ex.ExchangeSnapshot(account, resting, tuple(self.fills), tuple(self.funding))
-
-    def reach(self, time: int, prices: dict[str, Decimal]) -> list[ex.ExchangeEvent]:
-        """Move to a point; return the news of the user stream."""
-        self.time, self.prices = time, prices
-        news: list[ex.ExchangeEvent] = []
-        for name in sorted(self.orders, key=self._place_in_line):
-            resting = self.orders[name]
-            if not resting.order.state.final and resting.since < time:
-                news += self._match(name, resting)
-        return news
-
-    def _place_in_line(self, name: str) -> tuple[str, int, str]:
-        resting = self.orders[name]
-        return resting.order.symbol, resting.since, name
-
-    def settle(self) -> list[ex.ExchangeEvent]:
-        """Settle the funding of what is held; return the news of the user stream."""
-        news: list[ex.ExchangeEvent] = []
-        for symbol, held in self.held.items():
-            if held:
-                amount = (-held * self.prices[symbol] * _RATE).quantize(D("0.00000001"))
-                name = ids.digest("funding", symbol, self.time, length=16)
-                news.append(ex.FundingReport(symbol, amount, self.time, name))
-                self.wallet += amount
-        self.funding += [report for report in news if isinstance(report, ex.FundingReport)]
-        return news
-
-    def _match(self, name: str, resting: Resting) -> list[ex.ExchangeEvent]:
-        order, price = resting.order, self.prices[resting.order.symbol]
-        if not _crossed(order, price):
-            if order.type is OrderType.LIMIT and order.time_in_force is not TimeInForce.GTC:
-                return self._end(name)
-            return []
-        quantity = order.remaining
-        if order.reduce_only:
-            quantity = min(quantity, max(-self.held[order.symbol] * order.side.sign, ZERO))
-        elif not order.filled_quantity and int(ids.digest("part", name, length=4), 16) % 3 == 0:
-            quantity = filters_of(order.symbol).floor_quantity(quantity / 3) or quantity
-        if not quantity:
-            return self._end(name)
-        fill = self._fill(order, quantity, price)
-        filled = order.filled_quantity + quantity
-        resting.order = replace(
-            order,
-            filled_quantity=filled,
-            filled_cost=order.filled_cost + quantity * price,
-            state=OrderState.FILLED if filled == order.quantity else OrderState.PARTIALLY_FILLED,
-        )
-        news: list[ex.ExchangeEvent] = [ex.FillReport(fill), self.report(name)]
-        left = resting.order.state is OrderState.PARTIALLY_FILLED
-        return news + (self._end(name) if left and order.reduce_only else [])
-
-    def _end(self, name: str) -> list[ex.ExchangeEvent]:
-        resting = self.orders[name]
-        resting.order = replace(resting.order, state=OrderState.EXPIRED)
-        return [self.report(name)]
-
-    def _fill(self, order: Order, quantity: Decimal, price: Decimal) -> Fill:
-        symbol, signed = order.symbol, quantity * order.side.sign
-        held, pnl = self.held[symbol], ZERO
-        if held * signed < 0:
-            entry = self.cost[symbol] / held
-            pnl = ((price - entry) * -signed).quantize(D("0.00000001"))
-            self.cost[symbol] = self.cost[symbol] + signed * entry if held + signed else ZERO
-        else:
-            self.cost[symbol] += signed * price
-        self.held[symbol] = held + signed
-        paid = (price * quantity * _FEE).quantize(D("0.00000001"))
-        self.wallet += pnl - paid
-        trade = ids.digest("trade", order.client_order_id, self.time, length=16)
-        fill = Fill(
-            trade, order.account, symbol, order.client_order_id, order.side, price, quantity,
-            paid, pnl, False, self.time, "x" + order.client_order_id,
-        )  # fmt: skip
-        self.fills.append(fill)
-        return fill
-
-
-def _crossed(order: Order, price: Decimal) -> bool:
-    if order.trigger_price is not None:
-        stops = order.type is OrderType.STOP_MARKET
-        beyond = (price - order.trigger_price) * order.side.sign
-        return beyond >= 0 if stops else beyond <= 0
-    return order.price is None or (price - order.price) * order.side.sign <= 0
-
-
-class People:
-    """Operators and callers: they ask by the seed, whatever else is told; every third seed none."""
-
-    def __init__(self, seed: int) -> None:
-        self.dice = random.Random(seed + 1)  # noqa: S311 - a seeded test
-        self.share = 0.2 if seed % 3 else 0.0
-        self.asked: list[str] = []
-        """Kinds of what was asked."""
-
-    def told(self, command: inputs.Command) -> None:
-        """Remember what was asked last."""
-        closes = isinstance(command, inputs.SetTradingState) and command.state is not ACTIVE
-        self.asked.append("halt" if closes else type(command).__name__)
-
-    def ask(self, request_id: str, resting: list[str]) -> inputs.Command | None:
-        """Return what is asked at a point, under an id of its own."""
-        if self.dice.random() >= self.share:
-            return None
-        symbol, side = self.dice.choice(SYMBOLS), self.dice.choice(list(Side))
-        last = self.asked[-1] if self.asked else ""
-        if last == "EmergencyStop":
-            return inputs.ResetEmergency(request_id, "over", "a person")
-        if last in ("ResetEmergency", "halt"):
-            return inputs.SetTradingState(request_id, ACTIVE, "over")
-        match self.dice.choice(_ASKED):
-            case "close":
-                return inputs.ClosePosition(request_id, symbol)
-            case "halt":
-                state = self.dice.choice((TradingState.REDUCING, TradingState.HALTED))
-                return inputs.SetTradingState(request_id, state, "a drill")
-            case "cancel" if resting:
-                return inputs.CancelOrder(request_id, self.dice.choice(resting))
-            case "stop":
-                return inputs.EmergencyStop(request_id, "a drill", "a person")
-            case _:
-                how = self.dice.choice(list(ExecutionStrategy))
-                wanted = inputs.SubmitExecution(
-                    request_id, symbol, side, how, quantity=D(3), duration_ms=2 * MINUTE
-                )
-                return replace(wanted, reduce_only=self.dice.random() < 0.3)
 
 
 class Theatre:
@@ -366,9 +160,7 @@ class Theatre:
                 if not isinstance(effect, fx.ACTIONS):
                     apply(self.rows, effect)
             actions = [effect for effect in effects if isinstance(effect, fx.ACTIONS)]
-            # of a forgotten cancel the next core may keep the order, where it is near what it wants
-            mortal = actions and not any(isinstance(action, fx.Cancel) for action in actions)
-            if mortal and self.dice.random() < self.extras.get(CRASH, 0.0):
+            if actions and self.dice.random() < self.extras.get(CRASH, 0.0):
                 # nothing of it is sent, and no answer that waited is ever heard
                 self.done.append(CRASH)
                 self._restart()
@@ -387,6 +179,7 @@ class Theatre:
             there = self.exchange.report(name) if name in self.exchange.orders else None
             return [inputs.OrderFound(name, there)]
         if isinstance(action, fx.SetLeverage):
+            self.exchange.leverage[action.symbol] = action.leverage
             return [inputs.LeverageAnswered(action.symbol, action.leverage)]
         return [inputs.SnapshotRead(self.exchange.reading(), action.cause)]
 

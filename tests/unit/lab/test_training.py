@@ -127,7 +127,7 @@ def test_the_command_trains_shows_and_activates(command: Typer, tmp_path: Path) 
     version = (out / "ACTIVE").read_text().strip()
     assert load(out / version).manifest.version == version
     assert "In log-loss the ensemble" in result.output
-    assert len(list(kept.glob("*/fold-*.npz"))) == 2
+    assert len(list(kept.glob("*/fold-?.npz"))) == 2
     page = (out / version / "report.html").read_text()
     assert page.count("<svg") >= 3
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
@@ -141,20 +141,72 @@ def test_the_command_says_what_is_wrong_with_the_data(command: Typer, tmp_path: 
     assert "cannot train" in result.output
 
 
-def test_a_stopped_training_goes_on_where_it_was(tmp_path: Path, trained: run.Trained) -> None:
-    """A finished fold is read, one cut short is made again, and the result is the same."""
-    make(kept=tmp_path)
-    (first,) = tmp_path.iterdir()
-    assert sorted(file.name for file in first.iterdir()) == ["fold-0.npz", "fold-1.npz"]
-    whole = (first / "fold-1.npz").read_bytes()
-    (first / "fold-1.npz").write_bytes(whole[: len(whole) // 2])
-    untouched = (first / "fold-0.npz").stat().st_mtime_ns
+class Stopped(Exception):
+    """What ends a training in the middle."""
+
+
+def stop_after(fits: int) -> run.Report:
+    """Return a report that raises as soon as so many fits are finished."""
+    done = {"fits": 0}
+
+    def report(stage: str, more: int, total: int) -> None:
+        done["fits"] += more if stage in ("walk forward", "final fit") else 0
+        if done["fits"] >= fits:
+            raise Stopped
+
+    return report
+
+
+@pytest.mark.parametrize(
+    ("fits", "kept"),
+    [
+        (3, ["fold-0", "fold-0.lightgbm", "fold-0.xgboost", "fold-1.lightgbm"]),
+        (5, ["final.lightgbm", "fold-0", "fold-1"]),
+    ],
+)
+def test_a_training_that_is_stopped_goes_on_with_the_next_fit(
+    tmp_path: Path, trained: run.Trained, fits: int, kept: list[str]
+) -> None:
+    """What was fitted is read, not fitted again, and the artifact is the same to the last bit."""
+    with pytest.raises(Stopped):
+        run.train_artifact(material(), PLAN, "test", stop_after(fits), tmp_path)
+    (folder,) = tmp_path.iterdir()
+    before = {file.stem: file.stat().st_mtime_ns for file in folder.iterdir()}
+    assert set(kept) <= set(before)
+    assert sum("." in name for name in before) == fits
     again = make(kept=tmp_path)
-    assert again.manifest == trained.manifest
-    assert (first / "fold-0.npz").stat().st_mtime_ns == untouched
-    assert (first / "fold-1.npz").stat().st_size == len(whole)
+    after = {file.stem: file.stat().st_mtime_ns for file in folder.iterdir()}
+    assert {name: after[name] for name in before} == before
+    assert (again.content, again.golden, again.manifest) == (
+        trained.content,
+        trained.golden,
+        trained.manifest,
+    )
+
+
+def test_a_kept_fit_is_used_and_one_that_cannot_be_read_is_made_again(
+    tmp_path: Path, trained: run.Trained
+) -> None:
+    """A fit cut short is made anew; one that another fit was put in the place of is found out."""
+    make(kept=tmp_path)
+    (folder,) = tmp_path.iterdir()
+    names = {f"fold-{n}{m}" for n in (0, 1) for m in ("", ".lightgbm", ".xgboost")}
+    assert {f.stem for f in folder.iterdir()} == names | {"final.lightgbm", "final.xgboost"}
+    for name in ("fold-1", "fold-1.xgboost", "final.lightgbm"):
+        whole = (folder / f"{name}.npz").read_bytes()
+        (folder / f"{name}.npz").write_bytes(whole[: len(whole) // 2])
+    assert make(kept=tmp_path).manifest == trained.manifest
+    with np.load(folder / "final.lightgbm.npz") as stored:
+        model, said = stored["model"], stored["said"]
+    np.savez(folder / "final.lightgbm.npz", model=model, said=said[::-1])
+    with pytest.raises(artifact.ArtifactRefused, match="lightgbm differs from its library"):
+        make(kept=tmp_path)
+
+
+def test_other_choices_go_on_with_nothing(tmp_path: Path) -> None:
+    make(kept=tmp_path)
     make(replace(PLAN, folds=1), kept=tmp_path)
-    assert len(list(tmp_path.iterdir())) == 2, "another plan must not read these folds"
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_the_four_models_are_one_artifact_that_needs_no_torch(tmp_path: Path) -> None:

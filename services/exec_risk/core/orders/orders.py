@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from services.exec_risk.core.actions import Cancel, Place, Resolve
+from services.exec_risk.core.effects import StoreCancel
 from services.exec_risk.core.exchange_events import OrderReport
 from services.exec_risk.core.facts import ExecutionResult, OrderChanged
 from services.exec_risk.core.orders import lifecycle
@@ -131,7 +132,14 @@ def cancel(book: Book, order: Order) -> None:
     if told is not None and told.state.final:
         return  # it is refused for sure, until the fills that the end announces have come
     book.cancelling.add(order.client_order_id)
+    book.emit(StoreCancel(order.client_order_id))
     book.emit(Cancel(order))
+
+
+def goes(book: Book, order: Order) -> bool:
+    """Tell whether its cancel is on its way, or may be: one without an answer can come late."""
+    name = order.client_order_id
+    return name in book.cancelling or name in book.leaving
 
 
 def still_there(book: Book, order: Order) -> None:

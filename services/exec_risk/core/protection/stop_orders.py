@@ -35,7 +35,7 @@ def keep_stop(book: Book, position: Position, stop: Decimal) -> bool:
     """
     stop = _never_looser(book, position, stop)
     existing = _stops(book, position)
-    standing = [o for o in existing if not _goes(book, o)]
+    standing = [o for o in existing if not orders.goes(book, o)]
     if not protected(book, position):
         # one more stop is harmless, waiting for an answer is not
         standing = [o for o in standing if o.state is not OrderState.UNKNOWN]
@@ -140,13 +140,7 @@ def _stops(book: Book, position: Position) -> list[Order]:
 
 
 def _surely_there(book: Book, order: Order) -> bool:
-    return order.state in LIVE_ON_EXCHANGE and not _goes(book, order)
-
-
-def _goes(book: Book, order: Order) -> bool:
-    """Tell whether its cancel is on its way, or may be: one without an answer can come late."""
-    name = order.client_order_id
-    return name in book.cancelling or name in book.leaving
+    return order.state in LIVE_ON_EXCHANGE and not orders.goes(book, order)
 
 
 def _rank(position: Position, order: Order) -> tuple[bool, bool, Decimal, Decimal, int, str]:

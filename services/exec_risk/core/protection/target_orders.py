@@ -20,7 +20,7 @@ _KIND = OrderType.TAKE_PROFIT_MARKET
 def nearest_target(book: Book, position: Position) -> Order | None:
     """Return the live target that the price meets first."""
     live = [o for o in _targets(book, position) if o.state in LIVE_ON_EXCHANGE]
-    priced = [o for o in live if o.trigger_price and o.client_order_id not in book.cancelling]
+    priced = [o for o in live if o.trigger_price and not orders.goes(book, o)]
     sign = position.side.sign
     return min(priced, key=lambda o: (o.trigger_price or 0) * sign, default=None)
 
@@ -34,9 +34,8 @@ def keep_targets(book: Book, position: Position, rungs: tuple[Rung, ...]) -> boo
     existing = _targets(book, position)
     if any(o.filled_quantity or o.type is OrderType.MARKET for o in existing):
         return True
-    free = [o for o in existing if o.client_order_id not in book.cancelling]
-    missing, kept = _match(book, rungs, free)
-    surplus = [o for o in free if o not in kept and o.state is OrderState.ACCEPTED]
+    missing, kept = _match(book, rungs, [o for o in existing if not orders.goes(book, o)])
+    surplus = [o for o in existing if o not in kept and o.state is OrderState.ACCEPTED]
     if missing:
         room = book.policy.protection.max_targets - len(existing)
         if len(missing) > room:

@@ -73,9 +73,10 @@ def apply_snapshot(book: Book, snapshot: ExchangeSnapshot, cause: str) -> None:
         owners.count_forgotten(book, snapshot)
         # a stop that does not rest must not stand in for one that does, until it was asked for
         book.cancelling |= _not_resting(book, snapshot)
+    # before the fills that were missed: one of them may open a position
+    book.leverage.update(snapshot.leverage)
     _history(book, snapshot)
     _read_up_to(book, snapshot)
-    book.leverage.update(snapshot.leverage)
     drift.compare(book, snapshot, confirmed)
     _orders(book, snapshot, left)
     if _wallet(book, snapshot.account.wallet_balance, snapshot.account.time):

@@ -20,8 +20,8 @@ from services.lab.simulation.faults import KINDS, Faults
 from services.lab.simulation.market import SimulatedMarket
 from services.lab.simulation.plan import RunPlan
 from services.lab.simulation.processes import Processes
+from services.lab.simulation.rows import Rows
 from services.lab.simulation.script import Script
-from services.lab.simulation.store import Rows
 from services.lab.simulation.venue import Venue
 from services.lab.simulation.virtual_loop import Stopped
 from services.lab.simulation.watch import ProtectionWatch

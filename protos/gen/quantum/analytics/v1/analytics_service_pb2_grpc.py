@@ -6,6 +6,7 @@ import warnings
 from quantum.analytics.v1 import alerts_pb2 as quantum_dot_analytics_dot_v1_dot_alerts__pb2
 from quantum.analytics.v1 import analytics_service_pb2 as quantum_dot_analytics_dot_v1_dot_analytics__service__pb2
 from quantum.analytics.v1 import learning_pb2 as quantum_dot_analytics_dot_v1_dot_learning__pb2
+from quantum.analytics.v1 import modes_pb2 as quantum_dot_analytics_dot_v1_dot_modes__pb2
 from quantum.analytics.v1 import report_pb2 as quantum_dot_analytics_dot_v1_dot_report__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -112,6 +113,11 @@ class AnalyticsServiceStub:
                 '/quantum.analytics.v1.AnalyticsService/UpdatePolicy',
                 request_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.UpdatePolicyRequest.SerializeToString,
                 response_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.UpdatePolicyResponse.FromString,
+                _registered_method=True)
+        self.SetServiceMode = channel.unary_unary(
+                '/quantum.analytics.v1.AnalyticsService/SetServiceMode',
+                request_serializer=quantum_dot_analytics_dot_v1_dot_modes__pb2.SetServiceModeRequest.SerializeToString,
+                response_deserializer=quantum_dot_analytics_dot_v1_dot_modes__pb2.SetServiceModeResponse.FromString,
                 _registered_method=True)
         self.TriggerRebalance = channel.unary_unary(
                 '/quantum.analytics.v1.AnalyticsService/TriggerRebalance',
@@ -229,6 +235,13 @@ class AnalyticsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetServiceMode(self, request, context):
+        """SetServiceMode drains services or puts them into maintenance, or ends it, for all their replicas.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def TriggerRebalance(self, request, context):
         """TriggerRebalance balances the portfolio at the next round, whether or not it is due.
         """
@@ -313,6 +326,11 @@ def add_AnalyticsServiceServicer_to_server(servicer, server):
                     servicer.UpdatePolicy,
                     request_deserializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.UpdatePolicyRequest.FromString,
                     response_serializer=quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.UpdatePolicyResponse.SerializeToString,
+            ),
+            'SetServiceMode': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetServiceMode,
+                    request_deserializer=quantum_dot_analytics_dot_v1_dot_modes__pb2.SetServiceModeRequest.FromString,
+                    response_serializer=quantum_dot_analytics_dot_v1_dot_modes__pb2.SetServiceModeResponse.SerializeToString,
             ),
             'TriggerRebalance': grpc.unary_unary_rpc_method_handler(
                     servicer.TriggerRebalance,
@@ -726,6 +744,33 @@ class AnalyticsService:
             '/quantum.analytics.v1.AnalyticsService/UpdatePolicy',
             quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.UpdatePolicyRequest.SerializeToString,
             quantum_dot_analytics_dot_v1_dot_analytics__service__pb2.UpdatePolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetServiceMode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quantum.analytics.v1.AnalyticsService/SetServiceMode',
+            quantum_dot_analytics_dot_v1_dot_modes__pb2.SetServiceModeRequest.SerializeToString,
+            quantum_dot_analytics_dot_v1_dot_modes__pb2.SetServiceModeResponse.FromString,
             options,
             channel_credentials,
             insecure,

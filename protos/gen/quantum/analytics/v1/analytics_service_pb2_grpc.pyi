@@ -8,6 +8,7 @@ from grpc import aio as _aio
 from quantum.analytics.v1 import alerts_pb2 as _alerts_pb2
 from quantum.analytics.v1 import analytics_service_pb2 as _analytics_service_pb2
 from quantum.analytics.v1 import learning_pb2 as _learning_pb2
+from quantum.analytics.v1 import modes_pb2 as _modes_pb2
 from quantum.analytics.v1 import report_pb2 as _report_pb2
 import abc as _abc_1
 
@@ -49,6 +50,8 @@ class AnalyticsServiceStub:
     """GetPolicy returns the fund's policy, one of its versions, and how it came about."""
     UpdatePolicy: _aio.UnaryUnaryMultiCallable[_analytics_service_pb2.UpdatePolicyRequest, _analytics_service_pb2.UpdatePolicyResponse]
     """UpdatePolicy makes a new version: only the fields that are given change."""
+    SetServiceMode: _aio.UnaryUnaryMultiCallable[_modes_pb2.SetServiceModeRequest, _modes_pb2.SetServiceModeResponse]
+    """SetServiceMode drains services or puts them into maintenance, or ends it, for all their replicas."""
     TriggerRebalance: _aio.UnaryUnaryMultiCallable[_analytics_service_pb2.TriggerRebalanceRequest, _analytics_service_pb2.TriggerRebalanceResponse]
     """TriggerRebalance balances the portfolio at the next round, whether or not it is due."""
 
@@ -174,6 +177,14 @@ class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_analytics_service_pb2.UpdatePolicyRequest, _abc.Awaitable[_analytics_service_pb2.UpdatePolicyResponse]],
     ) -> _abc.Awaitable[_analytics_service_pb2.UpdatePolicyResponse]:
         """UpdatePolicy makes a new version: only the fields that are given change."""
+
+    @_abc_1.abstractmethod
+    def SetServiceMode(
+        self,
+        request: _modes_pb2.SetServiceModeRequest,
+        context: _aio.ServicerContext[_modes_pb2.SetServiceModeRequest, _abc.Awaitable[_modes_pb2.SetServiceModeResponse]],
+    ) -> _abc.Awaitable[_modes_pb2.SetServiceModeResponse]:
+        """SetServiceMode drains services or puts them into maintenance, or ends it, for all their replicas."""
 
     @_abc_1.abstractmethod
     def TriggerRebalance(

@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1equantum/market/v1/market.proto\x12\x11quantum.market.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb9\x03\n\x06\x43\x61ndle\x12\x16\n\x05venue\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\'\n\x06symbol\x18\x02 \x01(\tB\x17\xbaH\x14r\x12\x32\x10^[A-Z0-9]{2,20}$\x12+\n\ttimeframe\x18\x03 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^[0-9]{1,2}[mhd]$\x12\x35\n\topen_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x36\n\nclose_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12(\n\x04open\x18\x06 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^[0-9]+(\\.[0-9]+)?$\x12(\n\x04high\x18\x07 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^[0-9]+(\\.[0-9]+)?$\x12\'\n\x03low\x18\x08 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^[0-9]+(\\.[0-9]+)?$\x12)\n\x05\x63lose\x18\t \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^[0-9]+(\\.[0-9]+)?$\x12*\n\x06volume\x18\n \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^[0-9]+(\\.[0-9]+)?$\"\xd4\x01\n\x05Price\x12\x16\n\x05venue\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\'\n\x06symbol\x18\x02 \x01(\tB\x17\xbaH\x14r\x12\x32\x10^[A-Z0-9]{2,20}$\x12\x30\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x0b\n\x03\x62id\x18\x04 \x01(\t\x12\x0b\n\x03\x61sk\x18\x05 \x01(\t\x12(\n\x04mark\x18\x06 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^[0-9]+(\\.[0-9]+)?$\x12\x14\n\x0c\x66unding_rate\x18\x07 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1equantum/market/v1/market.proto\x12\x11quantum.market.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb9\x03\n\x06\x43\x61ndle\x12\x16\n\x05venue\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\'\n\x06symbol\x18\x02 \x01(\tB\x17\xbaH\x14r\x12\x32\x10^[A-Z0-9]{2,20}$\x12+\n\ttimeframe\x18\x03 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^[0-9]{1,2}[mhd]$\x12\x35\n\topen_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x36\n\nclose_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12(\n\x04open\x18\x06 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^[0-9]+(\\.[0-9]+)?$\x12(\n\x04high\x18\x07 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^[0-9]+(\\.[0-9]+)?$\x12\'\n\x03low\x18\x08 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^[0-9]+(\\.[0-9]+)?$\x12)\n\x05\x63lose\x18\t \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^[0-9]+(\\.[0-9]+)?$\x12*\n\x06volume\x18\n \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^[0-9]+(\\.[0-9]+)?$\"\xd4\x01\n\x05Price\x12\x16\n\x05venue\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\'\n\x06symbol\x18\x02 \x01(\tB\x17\xbaH\x14r\x12\x32\x10^[A-Z0-9]{2,20}$\x12\x30\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x0b\n\x03\x62id\x18\x04 \x01(\t\x12\x0b\n\x03\x61sk\x18\x05 \x01(\t\x12(\n\x04mark\x18\x06 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^[0-9]+(\\.[0-9]+)?$\x12\x14\n\x0c\x66unding_rate\x18\x07 \x01(\t\"\xbd\x02\n\rCandlesWanted\x12\x16\n\x05venue\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\'\n\x06symbol\x18\x02 \x01(\tB\x17\xbaH\x14r\x12\x32\x10^[A-Z0-9]{2,20}$\x12+\n\ttimeframe\x18\x03 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^[0-9]{1,2}[mhd]$\x12;\n\x0f\x66irst_open_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12:\n\x0elast_open_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x34\n\x08\x61sked_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\x05\"\x89\x02\n\x0e\x43\x61ndlesMissing\x12\x16\n\x05venue\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\'\n\x06symbol\x18\x02 \x01(\tB\x17\xbaH\x14r\x12\x32\x10^[A-Z0-9]{2,20}$\x12+\n\ttimeframe\x18\x03 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^[0-9]{1,2}[mhd]$\x12;\n\x0f\x66irst_open_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12:\n\x0elast_open_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x10\n\x08\x61ttempts\x18\x06 \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -61,8 +61,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PRICE'].fields_by_name['time']._serialized_options = b'\272H\003\310\001\001'
   _globals['_PRICE'].fields_by_name['mark']._loaded_options = None
   _globals['_PRICE'].fields_by_name['mark']._serialized_options = b'\272H\027r\0252\023^[0-9]+(\\.[0-9]+)?$'
+  _globals['_CANDLESWANTED'].fields_by_name['venue']._loaded_options = None
+  _globals['_CANDLESWANTED'].fields_by_name['venue']._serialized_options = b'\272H\004r\002\020\001'
+  _globals['_CANDLESWANTED'].fields_by_name['symbol']._loaded_options = None
+  _globals['_CANDLESWANTED'].fields_by_name['symbol']._serialized_options = b'\272H\024r\0222\020^[A-Z0-9]{2,20}$'
+  _globals['_CANDLESWANTED'].fields_by_name['timeframe']._loaded_options = None
+  _globals['_CANDLESWANTED'].fields_by_name['timeframe']._serialized_options = b'\272H\025r\0232\021^[0-9]{1,2}[mhd]$'
+  _globals['_CANDLESWANTED'].fields_by_name['first_open_time']._loaded_options = None
+  _globals['_CANDLESWANTED'].fields_by_name['first_open_time']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_CANDLESWANTED'].fields_by_name['last_open_time']._loaded_options = None
+  _globals['_CANDLESWANTED'].fields_by_name['last_open_time']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_CANDLESWANTED'].fields_by_name['asked_at']._loaded_options = None
+  _globals['_CANDLESWANTED'].fields_by_name['asked_at']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_CANDLESMISSING'].fields_by_name['venue']._loaded_options = None
+  _globals['_CANDLESMISSING'].fields_by_name['venue']._serialized_options = b'\272H\004r\002\020\001'
+  _globals['_CANDLESMISSING'].fields_by_name['symbol']._loaded_options = None
+  _globals['_CANDLESMISSING'].fields_by_name['symbol']._serialized_options = b'\272H\024r\0222\020^[A-Z0-9]{2,20}$'
+  _globals['_CANDLESMISSING'].fields_by_name['timeframe']._loaded_options = None
+  _globals['_CANDLESMISSING'].fields_by_name['timeframe']._serialized_options = b'\272H\025r\0232\021^[0-9]{1,2}[mhd]$'
+  _globals['_CANDLESMISSING'].fields_by_name['first_open_time']._loaded_options = None
+  _globals['_CANDLESMISSING'].fields_by_name['first_open_time']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_CANDLESMISSING'].fields_by_name['last_open_time']._loaded_options = None
+  _globals['_CANDLESMISSING'].fields_by_name['last_open_time']._serialized_options = b'\272H\003\310\001\001'
   _globals['_CANDLE']._serialized_start=116
   _globals['_CANDLE']._serialized_end=557
   _globals['_PRICE']._serialized_start=560
   _globals['_PRICE']._serialized_end=772
+  _globals['_CANDLESWANTED']._serialized_start=775
+  _globals['_CANDLESWANTED']._serialized_end=1092
+  _globals['_CANDLESMISSING']._serialized_start=1095
+  _globals['_CANDLESMISSING']._serialized_end=1360
 # @@protoc_insertion_point(module_scope)

@@ -126,3 +126,105 @@ class Price(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Price: _TypeAlias = Price  # noqa: Y015
+
+@_typing.final
+class CandlesWanted(_message.Message):
+    """CandlesWanted (candles.wanted): a reader of candles lacks some, and asks whoever publishes the
+    market to publish them again, as history.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VENUE_FIELD_NUMBER: _builtins.int
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    TIMEFRAME_FIELD_NUMBER: _builtins.int
+    FIRST_OPEN_TIME_FIELD_NUMBER: _builtins.int
+    LAST_OPEN_TIME_FIELD_NUMBER: _builtins.int
+    ASKED_AT_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    venue: _builtins.str
+    """Venue of the candles."""
+    symbol: _builtins.str
+    """Symbol in the exchange's own spelling."""
+    timeframe: _builtins.str
+    """Bar length."""
+    attempt: _builtins.int
+    """How often it was asked, this time included."""
+    @_builtins.property
+    def first_open_time(self) -> _timestamp_pb2.Timestamp:
+        """Start of the first bar that is missing."""
+
+    @_builtins.property
+    def last_open_time(self) -> _timestamp_pb2.Timestamp:
+        """Start of the last bar that is missing; not every bar between the two has to be."""
+
+    @_builtins.property
+    def asked_at(self) -> _timestamp_pb2.Timestamp:
+        """Close of the candle that showed the gap: market time of the question."""
+
+    def __init__(
+        self,
+        *,
+        venue: _builtins.str = ...,
+        symbol: _builtins.str = ...,
+        timeframe: _builtins.str = ...,
+        first_open_time: _timestamp_pb2.Timestamp | None = ...,
+        last_open_time: _timestamp_pb2.Timestamp | None = ...,
+        asked_at: _timestamp_pb2.Timestamp | None = ...,
+        attempt: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["asked_at", b"asked_at", "first_open_time", b"first_open_time", "last_open_time", b"last_open_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_at", b"asked_at", "attempt", b"attempt", "first_open_time", b"first_open_time", "last_open_time", b"last_open_time", "symbol", b"symbol", "timeframe", b"timeframe", "venue", b"venue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CandlesWanted: _TypeAlias = CandlesWanted  # noqa: Y015
+
+@_typing.final
+class CandlesMissing(_message.Message):
+    """CandlesMissing (candles.missing): candles were asked for and did not come; nobody is asked any
+    more, and predictions of the symbol hold until its window has moved past them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VENUE_FIELD_NUMBER: _builtins.int
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    TIMEFRAME_FIELD_NUMBER: _builtins.int
+    FIRST_OPEN_TIME_FIELD_NUMBER: _builtins.int
+    LAST_OPEN_TIME_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    venue: _builtins.str
+    """Venue of the candles."""
+    symbol: _builtins.str
+    """Symbol in the exchange's own spelling."""
+    timeframe: _builtins.str
+    """Bar length."""
+    attempts: _builtins.int
+    """How often they were asked for."""
+    @_builtins.property
+    def first_open_time(self) -> _timestamp_pb2.Timestamp:
+        """Start of the first bar that is missing."""
+
+    @_builtins.property
+    def last_open_time(self) -> _timestamp_pb2.Timestamp:
+        """Start of the last bar that is missing."""
+
+    def __init__(
+        self,
+        *,
+        venue: _builtins.str = ...,
+        symbol: _builtins.str = ...,
+        timeframe: _builtins.str = ...,
+        first_open_time: _timestamp_pb2.Timestamp | None = ...,
+        last_open_time: _timestamp_pb2.Timestamp | None = ...,
+        attempts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_open_time", b"first_open_time", "last_open_time", b"last_open_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "first_open_time", b"first_open_time", "last_open_time", b"last_open_time", "symbol", b"symbol", "timeframe", b"timeframe", "venue", b"venue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CandlesMissing: _TypeAlias = CandlesMissing  # noqa: Y015

@@ -1,0 +1,1 @@
+"""Alerts: kept, stored, told through every channel, taken by people."""

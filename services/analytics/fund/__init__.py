@@ -1,0 +1,1 @@
+"""The fund's layers: round by round, in the one replica that holds their lease."""

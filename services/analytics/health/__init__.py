@@ -1,0 +1,1 @@
+"""The health of every service and part: seen, told, healed."""

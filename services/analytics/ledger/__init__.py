@@ -1,0 +1,1 @@
+"""The ledger in PostgreSQL: partitions, projections, checks, archive, rebuild."""

@@ -1,0 +1,1 @@
+"""What a span of market time brought, read and answered."""

@@ -1,0 +1,1 @@
+"""Backups of a whole system into one archive, and what gives them back."""

@@ -1,0 +1,103 @@
+"""Defects that seeds of the simulation found: what a reading of the exchange proves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+from services.exec_risk.core import effects as fx
+from services.exec_risk.core import exchange_events as ex
+from services.exec_risk.core import inputs
+from services.exec_risk.core.policy import Policy
+from services.exec_risk.core.reconciling.differences import differences
+from services.trade.order import OrderPurpose, OrderState, Side
+from tests.unit.exec_risk.account_desk import MINUTE, SYMBOLS, Desk, signal_of
+from tests.unit.exec_risk.exchange_readings import by_hand, reading
+
+D = Decimal
+
+
+def test_a_reading_older_than_a_fill_does_not_overwrite_the_wallet() -> None:
+    """Incident 86: the requests of one reading are answered at different moments."""
+    desk = Desk()
+    before = desk.book.wallet or D(0)
+    entry = desk.open()
+    after = desk.book.wallet
+    for _ in range(2):
+        desk.tell(reading(desk, entry.quantity, before))
+        assert desk.book.wallet == after, "both may be from before the fill, however often"
+    desk.time += MINUTE
+    desk.tell(reading(desk, entry.quantity, D(5)))
+    assert any(isinstance(e, fx.Reconcile) and "wallet" in e.cause for e in desk.effects)
+    desk.tell(reading(desk, entry.quantity, after or D(0)))
+    desk.tell(reading(desk, entry.quantity, D(5)))
+    assert desk.book.wallet == after
+    desk.tell(reading(desk, entry.quantity, D(5)))
+    assert desk.book.wallet == D(5), "two later readings that agree are the truth"
+
+
+def test_a_fill_that_is_newer_than_the_first_reading_of_an_account_applies() -> None:
+    """Incident 82: only what the first reading of the account knows is history."""
+    desk = Desk()
+    desk.book.wallet = None
+    old = by_hand(desk, Side.BUY, D(1), "1")
+    new = replace(by_hand(desk, Side.BUY, D(2), "2"), time=desk.time + MINUTE)
+    desk.tell(reading(desk, D(0), D(10_000), (old, new)))
+    assert desk.book.positions["BTCUSDT"].quantity == D(2)
+    assert desk.book.wallet == D(10_000) - new.commission
+
+
+def test_no_entry_while_a_position_differs_from_the_exchanges() -> None:
+    desk = Desk(Policy(cooldown_ms=0))
+    desk.tell(reading(desk, D(3), desk.book.wallet or D(0)))
+    assert "BTCUSDT" in desk.book.drift
+    desk.round(*(signal_of(s, Side.BUY, desk.time) for s in SYMBOLS))
+    entered = {o.symbol for o in desk.placed(OrderPurpose.ENTRY)}
+    assert entered == set(SYMBOLS) - {"BTCUSDT"}
+    assert all(o.state is not OrderState.FILLED for o in desk.placed())
+
+
+def test_two_readings_from_before_a_fill_prove_nothing_after_it() -> None:
+    """Incident 85: what was opened and closed between two readings was booked as a difference."""
+    desk = Desk()
+    desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
+    entry = desk.placed(OrderPurpose.ENTRY)[-1]
+    desk.accept(entry)
+    doubt = replace(reading(desk, entry.quantity, D(10_000)), cause="verify")
+    desk.tell(doubt)
+    desk.fill(entry)
+    desk.accept_all()
+    desk.fill(desk.placed(OrderPurpose.STOP_LOSS)[-1])
+    assert not desk.book.positions
+    desk.tell(replace(doubt, cause="verify again"))
+    assert not desk.book.positions
+    repairs = [e.kind for e in desk.effects if isinstance(e, fx.ReconcileRepaired)]
+    assert "position_drift" not in repairs
+
+
+def test_a_difference_is_booked_only_when_two_readings_show_it() -> None:
+    """A reading may be older than a fill, so one alone proves nothing."""
+    desk = Desk()
+    desk.open()
+    held = desk.book.positions["BTCUSDT"].quantity
+    account = ex.AccountReport(desk.book.wallet or D(0), D(0), desk.time, ())
+    flat = ex.ExchangeSnapshot(account, (), ())
+    desk.tell(inputs.SnapshotRead(flat, "test"))
+    assert desk.book.positions["BTCUSDT"].quantity == held
+    desk.tell(inputs.SnapshotRead(flat, "test"))
+    assert "BTCUSDT" not in desk.book.positions
+
+
+def test_what_the_first_reading_holds_is_not_applied_again() -> None:
+    """Incident 85: the commission of a fill from before was taken off the wallet twice."""
+    desk = Desk()
+    desk.book.wallet = None
+    desk.tell(reading(desk, D(0), D(9_999)))
+    before = by_hand(desk, Side.BUY, D(1), "1")
+    desk.tell(ex.FillReport(before))
+    again = reading(desk, D(0), D(9_999), (before,))
+    desk.tell(again)
+    assert desk.book.equity() == D(9_999) and not desk.book.positions
+    assert not differences(desk.book, again.snapshot)
+    desk.tell(ex.FillReport(replace(before, trade_id="2", time=desk.time + 1)))
+    assert (desk.book.equity() or D(0)) < D(9_999)
