@@ -84,11 +84,11 @@ class Pace:
     processes: Mapping[str, float]
     """CPU of one core in per cent, by process."""
     slow: Sequence[SlowQuery] = ()
-    cores: int = 1
     bus_seconds: float | None = None
     """Time of one question to JetStream; None when it does not answer."""
     waiting: Mapping[str, int] = field(default_factory=dict)
     """Messages that wait, by consumer."""
+    cores: int = 1
 
 
 @dataclass(frozen=True, slots=True)
