@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 from services.ai.app import make_build
@@ -12,8 +13,11 @@ from services.kit.settings import load
 
 
 def main() -> int:
-    """Read the settings and serve until a signal; return the exit code."""
+    """Serve until a signal, or show the settings in force; return the exit code."""
     settings = load(Settings)
+    if sys.argv[1:] == ["settings"]:
+        sys.stdout.write(json.dumps(settings.model_dump(mode="json"), indent=2) + "\n")
+        return 0
     return run(AI, settings, make_build(settings))
 
 

@@ -15,6 +15,7 @@ from services.ctl.commands import (
     db,
     db_upkeep,
     diagnose,
+    doctor,
     events,
     health,
     identities,
@@ -45,7 +46,6 @@ from services.ctl.supervisor.home import Refused
 app = typer.Typer(
     help="Runs and operates Quantum Trader.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 for command in (
@@ -66,6 +66,7 @@ for command in (
     money.opportunities,
     verify.verify,
     health.health,
+    doctor.doctor,
     simulate.simulate,
     reconcile.reconcile,
     trace.trace,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode
 
 from services.ctl.tokens import AUDIENCE
@@ -21,6 +21,27 @@ class SystemSettings(BaseSettings):
 
     trainer: bool = False
     """True: `qt up` starts the trainer too, which continuous learning needs."""
+
+
+class KeySettings(BaseSettings):
+    """The account's key at the exchange, as exec_risk reads it: `qt doctor` asks what it may."""
+
+    model_config = ENVIRONMENT
+
+    exchange_venue: Literal["paper", "demo", "live"] = "paper"
+    binance_api_key: SecretStr = SecretStr("")
+    binance_api_secret: SecretStr = SecretStr("")
+    binance_api_key_file: OptionalPath = None
+    binance_api_secret_file: OptionalPath = None
+
+    def pair(self) -> tuple[str, str]:
+        """Return key and secret, from files where those are named; OSError names one that fails."""
+        held = (
+            (self.binance_api_key_file, self.binance_api_key),
+            (self.binance_api_secret_file, self.binance_api_secret),
+        )
+        key, secret = (f.read_text().strip() if f else v.get_secret_value() for f, v in held)
+        return key, secret
 
 
 class BackupSettings(BaseSettings):

@@ -27,7 +27,7 @@ from services.ctl.backup import archive
 from services.exec_risk.core.protection.protection_policy import ProtectionPolicy
 from services.trade import ids
 from services.trade.times import from_datetime
-from tests.support import account_history, books
+from tests.support import account_history, books, queries
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
 
@@ -543,3 +543,40 @@ async def _each_candle_once(stack: Stack, first: str, switch: datetime, back: da
         assert row["model_version"] == ("drill-1" if held else first), row
     assert {row["type"] for row in told} == {"model.promoted", "model.rolled_back"}
     return True
+
+
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
+async def test_every_query_of_guide_rules_and_dashboards_finds_data(stack: Stack) -> None:
+    """What people look at and what alerts compare is there, in a Prometheus that `qt up` runs."""
+    await stack.until_closed(1, DEADLINE)
+    prometheus = stack.endpoints["metrics_told"]
+    missing = queries.every()
+
+    async def found() -> bool:
+        missing[:] = await queries.without_data(prometheus, missing)
+        return not missing
+
+    try:
+        await eventually(found, deadline=60, interval=3)
+    except AssertionError as error:
+        raise AssertionError(f"no data: {missing}") from error
+
+
+async def test_what_operators_look_at_every_day(stack: Stack) -> None:
+    """The guide's morning, the weekly upkeep of the database, and playbook 2."""
+    await stack.until_closed(1, DEADLINE)
+    told = stack.qt("check", "daily", "--json", check=False)
+    checks = {row["check"]: row for row in json.loads(told)}
+    assert checks["exchange"]["told"] == "paper, connected"
+    assert {"processes", "ai", "errors of 24 h", "account", "disk", "metrics"} <= checks.keys()
+    used = {use["name"]: use for use in stack.json("stats")}
+    assert used["postgres"]["processes"] > 1 and used["ai-1"]["memory_bytes"] > 50e6
+    tended = stack.json("db", "vacuum")
+    assert tended["tables"] > 20
+    assert stack.json("db", "migrate") == {"exec_risk": [], "analytics": []}
+    counted = stack.qt("db", "psql", "--command=select count(*) from positions")
+    assert int(counted.splitlines()[2]) >= 1
+    said = stack.json("logs", "ai", "--grep=signal_generated", "--tail=1")
+    assert said and said[0]["trace_id"]
+    pace = json.loads(stack.qt("diagnose", "latency", "--json", check=False))
+    assert pace["playbook"] == "latency" and pace["evidence"]

@@ -20,6 +20,8 @@ LONG_LINE = 1_000
 """Messages that wait for a consumer."""
 WAITING_FOR_DISK = 20.0
 """Per cent of the time in which every core waits for a disk."""
+MANY_ERRORS = 10
+"""In ten minutes; fewer are looked at, and are no incident."""
 _LIMITED = re.compile(r"429|418|rate.?limit|banned|too many requests", re.IGNORECASE)
 
 
@@ -34,7 +36,7 @@ class Diagnosis:
     commands: tuple[str, ...]
     """In this order."""
     level: int
-    """Incident level of the guide, 1 to 4."""
+    """Incident level of the guide, 1 to 4; 4 is no incident."""
     evidence: tuple[str, ...] = ()
     """What was seen, one line each."""
 
@@ -86,6 +88,7 @@ class Pace:
     """Time of one question to JetStream; None when it does not answer."""
     waiting: Mapping[str, int] = field(default_factory=dict)
     """Messages that wait, by consumer."""
+    cores: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +193,10 @@ def latency(seen: Pace) -> Diagnosis:
         cause = f"disks: cores wait for them {seen.iowait_percent:.0f} % of the time"
         return say(cause, "disk", "qt db vacuum", "qt db archive --older-than 30d")
     if seen.cpu_percent > BUSY_CPU:
+        ours = sum(seen.processes.values()) / max(seen.cores, 1)
+        if ours < seen.cpu_percent / 2:
+            told = f"CPU is saturated by other programs: ours take {ours:.0f} %"
+            return say(told, "cpu", "qt stats --watch")
         first = max(seen.processes, key=lambda name: seen.processes[name], default="")
         service = "ai" if first.startswith("ai") else first
         more = ("qt scale ai=3",) if service == "ai" else ("qt stats --watch",)
@@ -248,7 +255,10 @@ def errors(seen: Trouble) -> Diagnosis:
         return say("no error in this time", "none", "qt health", level=4)
     first = seen.causes[0]
     show = f"qt logs {first.service} --since 1h --level error"
-    return say(f"{first.service}: {first.cause}", "code", show, f"qt restart {first.service}")
+    told = f"{first.count} x {first.service}: {first.cause}"
+    if sum(cause.count for cause in seen.causes) < MANY_ERRORS:
+        return say(told, "code", show, level=4)
+    return say(told, "code", show, f"qt restart {first.service}")
 
 
 def inconsistency(seen: Books) -> Diagnosis:

@@ -69,6 +69,7 @@ async def pace(home: Home) -> Pace:
         iowait_percent=100 * waited / spent if spent > 0 else 0.0,
         processes={use.name: use.cpu_percent for use in meter.look()},
         slow=await _slow(home),
+        cores=psutil.cpu_count() or 1,
         bus_seconds=seconds,
         waiting=waiting,
     )

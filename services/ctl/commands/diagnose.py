@@ -24,8 +24,8 @@ T = TypeVar("T")
 app = typer.Typer(
     help="Find out what is wrong, by the playbooks of the operations guide.", no_args_is_help=True
 )
-NONE = "none"
-"""Area of a diagnosis that found nothing: no incident file is written."""
+NO_INCIDENT = 4
+"""Level of a diagnosis for which no incident file is written."""
 
 
 @app.command("service-down")
@@ -34,7 +34,7 @@ def service_down(
     home: HomeOption = DEFAULT_HOME,
     json_: JsonOption = False,
 ) -> None:
-    """Playbook 1: why a service is down; ends with 1 when something was found.
+    """Playbook 1: why a service is down; ends with 1 when it is an incident.
 
     Example: qt diagnose service-down exec_risk
     """
@@ -47,7 +47,7 @@ def service_down(
 
 @app.command()
 def latency(home: HomeOption = DEFAULT_HOME, json_: JsonOption = False) -> None:
-    """Playbook 2: what makes signals slow; ends with 1 when something was found.
+    """Playbook 2: what makes signals slow; ends with 1 when it is an incident.
 
     Example: qt diagnose latency
     """
@@ -58,7 +58,7 @@ def latency(home: HomeOption = DEFAULT_HOME, json_: JsonOption = False) -> None:
 
 @app.command()
 def errors(home: HomeOption = DEFAULT_HOME, json_: JsonOption = False) -> None:
-    """Playbook 3: where the errors of the last ten minutes come from; ends with 1 when found.
+    """Playbook 3: where the errors of the last ten minutes come from.
 
     Example: qt diagnose errors
     """
@@ -101,7 +101,8 @@ def _end(
     causes: Sequence[Cause],
     json_: bool,
 ) -> None:
-    file = _written(home, playbook, what, found, causes) if found.area != NONE else None
+    incident_found = found.level < NO_INCIDENT
+    file = _written(home, playbook, what, found, causes) if incident_found else None
     told = {**asdict(found), "playbook": playbook, "incident": str(file) if file else None}
     answer(told, _text(found, file), json_)
     if file is not None:

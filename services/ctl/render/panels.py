@@ -281,9 +281,15 @@ MODELS = Dashboard(
     (
         Panel(
             "Model predictions",
-            "Candles answered a second, by why they became no signal; one without a reason did.",
+            "Candles answered a second, by why they became no signal.",
             "cps",
-            (Query(f"sum by (hold) (rate(ai_service_predictions_made_total{_RATE}))", "{{hold}}"),),
+            (
+                Query(
+                    "label_replace(sum by (hold) (rate(ai_service_predictions_made_total"
+                    f'{_RATE})), "hold", "signal", "hold", "")',
+                    "{{hold}}",
+                ),
+            ),
         ),
         Panel(
             "Signals",
@@ -433,7 +439,7 @@ RISK = Dashboard(
             (
                 Query(
                     "max_over_time((1 - exec_risk_service_equity_usd"
-                    " / (exec_risk_service_equity_peak_usd > 0))[1d:1m])",
+                    " / (exec_risk_service_equity_peak_usd > 0))[1d:30s])",
                     "{{instance}}",
                 ),
             ),
@@ -451,11 +457,11 @@ RISK = Dashboard(
         ),
         Panel(
             "Decisions by rule",
-            "Signals judged a second, by the rule that decided.",
+            "Signals judged a second, by the rule that decided: the eight that did most often.",
             "cps",
             (
                 Query(
-                    f"sum by (rule) (rate(exec_risk_service_risk_decisions_total{_RATE}))",
+                    f"topk(8, sum by (rule) (rate(exec_risk_service_risk_decisions_total{_RATE})))",
                     "{{rule}}",
                 ),
             ),

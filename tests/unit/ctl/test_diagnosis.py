@@ -128,10 +128,18 @@ def test_the_bottleneck_is_named(seen: Pace, area: str) -> None:
 
 
 def test_a_saturated_model_is_scaled_out_and_others_are_looked_at() -> None:
-    busy = replace(CALM, cpu_percent=99.0)
+    busy = replace(CALM, cpu_percent=99.0, processes={"ai-1": 80.0, "exec_risk": 20.0})
     assert latency(busy).commands == ("qt scale ai=3",)
     other = replace(busy, processes={"ai-1": 5.0, "exec_risk": 90.0})
     assert latency(other).commands == ("qt stats --watch",)
+    others = latency(replace(busy, cores=4))
+    assert "other programs" in others.cause
+
+
+def test_a_few_errors_are_no_incident_and_many_are() -> None:
+    assert errors(replace(QUIET, causes=[CAUSE])).level == 4
+    found = errors(replace(QUIET, causes=[CAUSE, CAUSE]))
+    assert found.level == 3 and "qt restart ai" in found.commands
 
 
 @pytest.mark.parametrize(
