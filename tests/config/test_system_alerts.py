@@ -98,7 +98,8 @@ def test_alerts_go_to_their_receiver(name: str, severity: str, receiver: str) ->
 @pytest.mark.parametrize("name", ALERTMANAGERS)
 def test_no_alert_ends_at_analytics(name: str, severity: str) -> None:
     """A route that matched and goes on takes the alert from the parent's receiver."""
-    route, told = read(OBSERVABILITY / name)["route"], []
+    route = read(OBSERVABILITY / name)["route"]
+    told: list[str] = []
     for child in route["routes"]:
         if child.get("matchers", [f'severity="{severity}"']) == [f'severity="{severity}"']:
             told.append(child["receiver"])
