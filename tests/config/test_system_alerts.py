@@ -90,7 +90,23 @@ def test_alerts_go_to_their_receiver(name: str, severity: str, receiver: str) ->
         capture_output=True,
         text=True,
     )
-    assert done.stdout.strip() == receiver, done.stdout + done.stderr
+    told = done.stdout.strip().split(",")
+    assert told == ["analytics", receiver], done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("severity", ["critical", "high", "warning", "medium", "low"])
+@pytest.mark.parametrize("name", ALERTMANAGERS)
+def test_no_alert_ends_at_analytics(name: str, severity: str) -> None:
+    """A route that matched and goes on takes the alert from the parent's receiver."""
+    route = read(OBSERVABILITY / name)["route"]
+    told: list[str] = []
+    for child in route["routes"]:
+        if child.get("matchers", [f'severity="{severity}"']) == [f'severity="{severity}"']:
+            told.append(child["receiver"])
+            if not child.get("continue"):
+                break
+    told = told or [route["receiver"]]
+    assert told == ["analytics", "page" if severity == "low" else "people"]
 
 
 @pytest.mark.parametrize("name", ALERTMANAGERS)
