@@ -35,7 +35,7 @@ READS = frozenset(
         *("certs show", "events info", "events tail", "events show", "dlq list", "dlq show"),
         *("maintenance status", "models performance", "models hits", "models list", "models show"),
         *("models compare", "order list", "policy show", "policy history", "token keys"),
-        *("venue fault list", "certs keep", "stats", "check daily", "db size"),
+        *("venue fault list", "certs keep", "stats", "doctor", "check daily", "db size"),
         *("diagnose service-down", "diagnose latency", "diagnose errors", "diagnose inconsistency"),
     }
 )
