@@ -103,7 +103,7 @@ class CandleAnswerer:
         progress: dict[str, float],
         windows: Windows,
         on_live_candle: Callable[[Candle], None],
-        on_excluded: Callable[[dict[str, str]], None],
+        on_excluded: Callable[[dict[str, str], int], None],
     ) -> None:
         self.windows = windows
         self._on_live_candle = on_live_candle
@@ -317,7 +317,7 @@ class CandleAnswerer:
         """Tell of models that were excluded or taken back; replicas say it under one id."""
         found = []
         for change in self._watch.take_changes():
-            self._on_excluded(self._watch.excluded)
+            self._on_excluded(self._watch.excluded, len(manifest.weights))
             for model, excess in self._watch.drift.items():
                 self._measures.drift.labels(model).set(excess)
             self._measures.weight_changes.labels(change.model, change.reason).inc()

@@ -16,7 +16,7 @@ from services.ai.artifact import (
     load_stored,
 )
 from services.ai.core.answers import Policy
-from services.ai.core.ensemble import make_gate
+from services.ai.core.ensemble import MIN_AGREEMENT, make_gate
 from services.ai.core.manifest import Manifest
 from services.ai.core.pointers import SHIPPED, Wanted
 from services.ai.fund_reader import FundReader
@@ -298,12 +298,13 @@ class ModelSlot:
             self._degraded.pop(COMPONENT, None)
 
 
-def tell_excluded(degraded: dict[str, str], excluded: Mapping[str, str]) -> None:
-    """Show excluded models as degraded health: signals are fewer, and that has a reason.
+def tell_excluded(degraded: dict[str, str], excluded: Mapping[str, str], members: int) -> None:
+    """Show excluded models as degraded health where they leave too few to agree on a signal.
 
-    It stands apart from what the slot itself says, which is looked at anew every two seconds.
+    `members`: models of the artifact. It stands apart from what the slot itself says, which is
+    looked at anew every two seconds.
     """
     degraded.pop(EXCLUDED, None)
-    if excluded:
+    if (members - len(excluded)) / members < MIN_AGREEMENT:
         said = ", ".join(f"{model} {why}" for model, why in sorted(excluded.items()))
         degraded[EXCLUDED] = f"excluded: {said}"

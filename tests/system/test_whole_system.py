@@ -288,6 +288,7 @@ async def test_commands_answer_in_json(stack: Stack, command: str) -> None:
     assert isinstance(answer, list if command != "pnl" and command != "ps" else dict)
 
 
+@pytest.mark.drill
 async def test_a_rolling_restart_fails_no_call_and_misses_no_candle(stack: Stack) -> None:
     """The standby leads before the leader is gone: every round once, whole, and the books agree."""
     await _rolled(stack, "exec_risk")
@@ -307,7 +308,7 @@ async def test_in_maintenance_and_drained_nothing_is_entered_and_exits_go_on(sta
         assert {m["drain"] for m in stack.json("maintenance", "status")["modes"]} == {True, False}
         await eventually(lambda: _told_of_maintenance(stack), deadline=30)
         stack.qt("drain", "exec_risk", "--off")
-        await eventually(lambda: _round_reached(stack, began + timedelta(minutes=90)), 60)
+        await eventually(lambda: _round_reached(stack, began + timedelta(minutes=90)), 150)
         async with stack.database() as connection:
             opened, closed, left = await connection.fetchrow(
                 "select count(*) filter (where opened_at > $1), count(*) filter (where closed_at"
@@ -417,7 +418,7 @@ async def _rolled(stack: Stack, *services: str) -> None:
     async with _calls(stack, services or tuple(PATHS)) as failed:
         told = await asyncio.to_thread(stack.qt, *arguments, seconds=300)
         end = await _last_round(stack) + timedelta(minutes=3)
-        await eventually(lambda: _round_reached(stack, end), deadline=60)
+        await eventually(lambda: _round_reached(stack, end), deadline=180)
     assert json.loads(told)["steps"][-1].endswith(("is gone again", "is ready"))
     assert failed == []
     async with stack.database() as connection:

@@ -41,13 +41,17 @@ class HoldReason(StrEnum):
     """The market has moved past the time at which a signal of this candle would expire."""
 
 
+MIN_AGREEMENT = 0.75
+"""Share of the artifact's models that must vote for the advised side."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gate:
     """Which predictions become signals."""
 
     threshold: float
     """Least confidence."""
-    min_agreement: float = 0.75
+    min_agreement: float = MIN_AGREEMENT
     """Least share of the models that must vote for the advised side; an excluded one does not."""
     wild_threshold: float | None = None
     """Least confidence in high volatility; the common one when not set."""
