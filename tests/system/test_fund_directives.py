@@ -83,7 +83,8 @@ async def holds(desk: DrillDesk, symbol: str, quantity: Decimal) -> None:
 
     async def held() -> bool:
         found = (await desk.held()).get(symbol, Decimal(0))
-        assert abs(found - quantity) <= quantity * Decimal("0.02"), f"{found}, not {quantity}"
+        why = await desk.rows("select exit_reason, status from positions where symbol = $1", symbol)
+        assert abs(found - quantity) <= quantity * Decimal("0.02"), f"{found}, not {quantity}: {why}"
         return True
 
     await eventually(held, 20, 0.1)
@@ -152,7 +153,7 @@ async def test_directives_and_modes_decide_the_next_order(tmp_path: Path) -> Non
     address = f"127.0.0.1:{free_port()}"
     async with AsyncExitStack() as stack:
         desk = await stack.enter_async_context(
-            drill_desk(tmp_path, speed=60, pace="free", **SETTINGS)
+            drill_desk(tmp_path, speed=60, pace="lockstep", **SETTINGS)
         )
         bus = await Bus.connect(desk.nats.url, "test")
         stack.push_async_callback(bus.close)

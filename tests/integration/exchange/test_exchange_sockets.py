@@ -205,12 +205,11 @@ async def test_a_socket_that_answers_no_ping_is_opened_again(stream: str) -> Non
         server.mute.add(stream)
         (socket,) = server.sockets[stream]
         await socket.close(code=1001)
-        await eventually(lambda: len(server.sockets[stream]) == 1)
+        await listener.until(lambda _: listener.states(stream)[-2:] == [False, True])
         server.mute.clear()
         listener.events.clear()
         (dead,) = server.sockets[stream]
-        await eventually(partial(listener.states, stream), 15, 0.01)
-        assert listener.states(stream)[-2:] == [False, True]
+        await listener.until(lambda _: listener.states(stream) == [False, True], 15)
         assert any("ping-pong" in getattr(e, "reason", "") for e in listener.events)
         await eventually(lambda: dead not in server.sockets[stream])
 
