@@ -83,8 +83,9 @@ async def holds(desk: DrillDesk, symbol: str, quantity: Decimal) -> None:
 
     async def held() -> bool:
         found = (await desk.held()).get(symbol, Decimal(0))
-        why = await desk.rows("select exit_reason, status from positions where symbol = $1", symbol)
-        assert abs(found - quantity) <= quantity * Decimal("0.02"), f"{found}, not {quantity}: {why}"
+        ended = await desk.rows("select exit_reason from positions where symbol = $1", symbol)
+        told = f"{found}, not {quantity}: {ended}"
+        assert abs(found - quantity) <= quantity * Decimal("0.02"), told
         return True
 
     await eventually(held, 20, 0.1)
