@@ -19,12 +19,13 @@ from services.ctl.servers.command import ServerFailed
 from services.ctl.servers.free import LOOPBACK
 from services.ctl.supervisor.home import Home, Refused, read_json, write_json
 from services.ctl.supervisor.rolling import Roll
+from services.ctl.supervisor.selection import Selection
 from services.ctl.supervisor.supervisor import Supervisor
 
 ANSWER_SECONDS = 5.0
 SCALE_SECONDS = 150.0
 ROLL_SECONDS = 1_800.0
-SLOW = ("/scale", "/restart", "/rebuild")
+SLOW = ("/scale", "/restart", "/rebuild", "/start", "/stop/")
 
 
 class Control:
@@ -45,6 +46,9 @@ class Control:
         application.router.add_post("/restart", self._again)
         application.router.add_post("/restart/{name}", self._restart)
         application.router.add_post("/rebuild/{names}", self._rebuild)
+        application.router.add_post("/start", self._start)
+        application.router.add_post("/start/{names}", self._start)
+        application.router.add_post("/stop/{names}", self._stop_some)
         application.router.add_post("/roll", self._roll)
         application.router.add_post("/roll/{names}", self._roll)
         application.router.add_post("/scale/{name}/{count}", self._scale)
@@ -69,7 +73,7 @@ class Control:
             return web.json_response({"error": "the token is missing or wrong"}, status=401)
         try:
             answer: web.StreamResponse = await handler(request)
-        except Refused as refusal:
+        except (Refused, ServerFailed) as refusal:
             return web.json_response({"error": str(refusal)}, status=409)
         return answer
 
@@ -81,6 +85,13 @@ class Control:
     async def _stop(self, _: web.Request) -> web.Response:
         self._supervisor.stop_asked.set()
         return web.json_response({"stopping": True})
+
+    async def _start(self, request: web.Request) -> web.Response:
+        more = Selection.of(_names(request))
+        return web.json_response({"started": await self._supervisor.include(more)})
+
+    async def _stop_some(self, request: web.Request) -> web.Response:
+        return web.json_response({"stopped": await self._supervisor.exclude(_names(request))})
 
     async def _restart(self, request: web.Request) -> web.Response:
         return web.json_response(
@@ -95,14 +106,13 @@ class Control:
         return web.json_response({"restarting": list(supervisor.watches)})
 
     async def _rebuild(self, request: web.Request) -> web.Response:
-        names = request.match_info["names"].split(",")
+        names = _names(request)
         await self._supervisor.rebuild(names)
         return web.json_response({"rebuilt": names})
 
     async def _roll(self, request: web.Request) -> web.StreamResponse:
         """Tell each step as a line of JSON; who asked may leave, the restart goes on."""
-        names = [name for name in request.match_info.get("names", "").split(",") if name]
-        roll = Roll(self._supervisor, names)
+        roll = Roll(self._supervisor, _names(request))
         told: asyncio.Queue[dict[str, str] | None] = asyncio.Queue()
         task = asyncio.create_task(_carry_on(roll, told), name="rolling restart")
         self._tasks.add(task)
@@ -118,6 +128,11 @@ class Control:
         name, count = request.match_info["name"], request.match_info["count"]
         await self._supervisor.scale(name, int(count))
         return web.json_response({"service": name, "replicas": int(count)})
+
+
+def _names(request: web.Request) -> list[str]:
+    """Return the names in the path; none when the path ends before them."""
+    return [name for name in request.match_info.get("names", "").split(",") if name]
 
 
 async def _carry_on(roll: Roll, told: asyncio.Queue[dict[str, str] | None]) -> None:
