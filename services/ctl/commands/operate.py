@@ -20,8 +20,8 @@ from services.ctl.commands.options import (
     answer,
     confirm,
 )
+from services.ctl.supervisor.asking import ask, until_stopped
 from services.ctl.supervisor.child import Child, end_all, strays
-from services.ctl.supervisor.control import ask, until_stopped
 from services.ctl.supervisor.home import Home, Refused, read_json
 from services.ctl.supervisor.selection import keys
 from services.ctl.terminal import tables

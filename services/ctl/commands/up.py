@@ -20,7 +20,8 @@ from services.ctl.discovery import discovered
 from services.ctl.servers.command import ServerFailed, last_line
 from services.ctl.settings import GatewaySettings, SystemSettings
 from services.ctl.supervisor.addresses import DEFAULT, Addresses
-from services.ctl.supervisor.control import Control, NotRunning, ask
+from services.ctl.supervisor.asking import NotRunning, ask
+from services.ctl.supervisor.control import Control
 from services.ctl.supervisor.home import Home, Refused, read_json, write_json
 from services.ctl.supervisor.market import claim
 from services.ctl.supervisor.selection import Selection

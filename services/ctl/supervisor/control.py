@@ -7,25 +7,18 @@ import contextlib
 import json
 import os
 import secrets
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Any
 
-import aiohttp
 from aiohttp import web
 
 from services.ctl.servers.command import ServerFailed
 from services.ctl.servers.free import LOOPBACK
-from services.ctl.supervisor.home import Home, Refused, read_json, write_json
+from services.ctl.supervisor.home import Refused, write_json
 from services.ctl.supervisor.rolling import Roll
 from services.ctl.supervisor.selection import Selection
 from services.ctl.supervisor.supervisor import Supervisor
-
-ANSWER_SECONDS = 5.0
-SCALE_SECONDS = 150.0
-ROLL_SECONDS = 1_800.0
-SLOW = ("/scale", "/restart", "/rebuild", "/start", "/stop/")
 
 
 class Control:
@@ -145,61 +138,3 @@ async def _carry_on(roll: Roll, told: asyncio.Queue[dict[str, str] | None]) -> N
         told.put_nowait({"error": str(failure)})
     finally:
         told.put_nowait(None)
-
-
-class NotRunning(Refused):
-    """No supervisor holds the home."""
-
-
-async def ask(home: Home, method: str, path: str) -> dict[str, Any]:
-    """Ask the running supervisor; `NotRunning` when there is none, `Refused` when it refuses."""
-    entry = read_json(home.supervisor_file)
-    if not entry:
-        raise NotRunning(f"nothing runs in {home.root}: start it with `qt up`")
-    seconds = SCALE_SECONDS if path.startswith(SLOW) else ANSWER_SECONDS
-    limit = aiohttp.ClientTimeout(total=seconds)
-    headers = {"Authorization": f"Bearer {entry['token']}"}
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=limit, headers=headers) as session,
-            session.request(method, entry["url"] + path) as told,
-        ):
-            answer: dict[str, Any] = await told.json()
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise NotRunning(
-            f"the supervisor of {home.root} does not answer: `qt up` takes over what still runs,"
-            " `qt down` stops it"
-        ) from error
-    if told.status != web.HTTPOk.status_code:
-        raise Refused(str(answer["error"]))
-    return answer
-
-
-async def ask_steps(home: Home, path: str, on_step: Callable[[str], None]) -> None:
-    """Ask for what takes long, telling each step; `Refused` when it ends early, with why."""
-    entry = read_json(home.supervisor_file)
-    if not entry:
-        raise NotRunning(f"nothing runs in {home.root}: start it with `qt up`")
-    limit = aiohttp.ClientTimeout(total=ROLL_SECONDS)
-    headers = {"Authorization": f"Bearer {entry['token']}"}
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=limit, headers=headers) as session,
-            session.post(entry["url"] + path) as told,
-        ):
-            async for line in told.content:
-                step = json.loads(line)
-                if "error" in step:
-                    raise Refused(str(step["error"]))
-                on_step(str(step["step"]))
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise NotRunning(f"the supervisor of {home.root} went away meanwhile: `qt ps`") from error
-
-
-async def until_stopped(home: Home, seconds: float) -> None:
-    """Return when the supervisor has let go of the home."""
-    deadline = time.monotonic() + seconds
-    while home.supervised():
-        if time.monotonic() > deadline:
-            raise Refused(f"still stopping after {seconds:.0f} s: `qt down --force` kills")
-        await asyncio.sleep(0.1)

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, PROCESSES, TRAINER, VENUE
-from services.ctl.policy import GATEWAY
 from services.ctl.supervisor.home import Refused
 
+GATEWAY = "gateway"
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "postgres": (),
     "nats": (),

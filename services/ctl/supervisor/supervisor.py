@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, SERVICES, TRAINER, VENUE
-from services.ctl.policy import GATEWAY
 from services.ctl.render import endpoints
 from services.ctl.servers.command import ServerFailed
 from services.ctl.supervisor import database, schema, streams
@@ -19,7 +18,7 @@ from services.ctl.supervisor.home import Home, Refused, read_json, write_json
 from services.ctl.supervisor.mesh import Mesh
 from services.ctl.supervisor.recovery import BusPlace, Recoveries
 from services.ctl.supervisor.rotation import rotate
-from services.ctl.supervisor.selection import Selection, keys
+from services.ctl.supervisor.selection import GATEWAY, Selection, keys
 from services.ctl.supervisor.topology import (
     BACKING,
     DOOR,
