@@ -272,13 +272,15 @@ async def _left_behind(stack: Stack) -> dict[str, bytes]:
     told = {}
     async with stack.database() as connection:
         tables = await connection.fetch(
-            "select format('%I.%I', schemaname, tablename) as name from pg_tables"
-            " where schemaname in ('exec_risk', 'analytics')"
+            "select relnamespace::regnamespace::text as schema, relname as name from pg_class"
+            " where relkind = 'r' and relnamespace::regnamespace::text = any($1)",
+            ["exec_risk", "analytics"],
         )
         rows = io.BytesIO()
         for table in tables:
-            query = f"select t::text from {table['name']} as t"
-            await connection.copy_from_query(query, output=rows)
+            await connection.copy_from_table(
+                table["name"], schema_name=table["schema"], output=rows
+            )
         told["ledger"] = rows.getvalue()
     for name, instance in stack.endpoints["instances"].items():
         async with (
