@@ -30,6 +30,14 @@ alert_type not in ('NoTrades', 'ModelDrift')
 and not (alert_type = 'ServiceDegraded' and message like '%excluded: %')
 """
 """The generated market may drift from what the models know at any time: no fault of a process."""
+_OPEN = f"""
+select array(select alert_type || ' ' || component || ': ' || message
+from analytics.alerts where not resolved and {_NOT_OF_THE_MARKET}) as open
+"""  # noqa: S608 - our own words
+_RAISED = f"""
+select * from analytics.alerts where created_at >= to_timestamp($1)
+and component = any($2::text[]) and {_NOT_OF_THE_MARKET} order by created_at
+"""  # noqa: S608 - our own words
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,22 +109,12 @@ async def quiet(stack: Stack) -> bool:
 
 async def unresolved(stack: Stack) -> list[str] | None:
     """What is told and not over; None while the database is away."""
-    found = await rows(
-        stack,
-        "select array(select alert_type || ' ' || component || ': ' || message"
-        f" from analytics.alerts where not resolved and {_NOT_OF_THE_MARKET}) as open",  # noqa: S608 - our own words
-    )
+    found = await rows(stack, _OPEN)
     return list(found[0]["open"]) if found else None
 
 
 async def raised(stack: Stack, fault: Fault, since: float) -> list[asyncpg.Record]:
-    return await rows(
-        stack,
-        "select * from analytics.alerts where created_at >= to_timestamp($1)"
-        f" and component = any($2::text[]) and {_NOT_OF_THE_MARKET} order by created_at",  # noqa: S608 - our own words
-        since,
-        list(fault.about),
-    )
+    return await rows(stack, _RAISED, since, list(fault.about))
 
 
 @pytest.mark.drill
