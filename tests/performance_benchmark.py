@@ -24,6 +24,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from services.kit.garbage import search_seldom
 from tests.benchmarks import (
     candle_to_order,
     candle_to_signal,
@@ -68,6 +69,7 @@ def main(
         if name not in ROWS:
             raise typer.BadParameter(f"{name!r} is none of {', '.join(ROWS)}")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    search_seldom()  # as every process does
     rows = asyncio.run(_measure(chosen))
     Console().print(_table(rows))
     if output is not None:
