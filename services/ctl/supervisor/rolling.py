@@ -11,7 +11,8 @@ import time
 from collections.abc import AsyncIterator, Sequence
 
 from services.catalog.processes import process
-from services.ctl.supervisor.home import Refused
+from services.ctl.supervisor.home import Refused, read_json
+from services.ctl.supervisor.in_rotation import sends_to
 from services.ctl.supervisor.supervisor import READY_SECONDS, Supervisor
 from services.ctl.supervisor.topology import SCALABLE
 from services.ctl.supervisor.unit import Unit
@@ -59,7 +60,7 @@ class Roll:
             await self._supervisor.add([spare])
             await self._until_ready(self._supervisor.watches[spare.name])
             self._supervisor.tell_endpoints(spare)
-            await self._settle()
+            await self._settle(self._supervisor.watches[spare.name])
             yield f"{spare.name} is ready"
         try:
             for watch in watches:
@@ -80,7 +81,7 @@ class Roll:
             self._check(watch)
             await asyncio.sleep(POLL_SECONDS)
         await self._until_ready(watch)
-        await self._settle()
+        await self._settle(watch)
 
     async def _until_ready(self, watch: Watch) -> None:
         deadline = time.monotonic() + READY_SECONDS
@@ -93,7 +94,18 @@ class Roll:
                 )
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _settle(self) -> None:
+    async def _settle(self, watch: Watch) -> None:
+        """Return when the gateway sends calls to it, and other proxies had the time to."""
+        deadline = time.monotonic() + READY_SECONDS
+        endpoints = read_json(self._supervisor.home.endpoints_file)
+        while not await sends_to(endpoints, watch.unit.name):
+            self._check(watch)
+            if time.monotonic() > deadline:
+                raise Refused(
+                    f"the gateway does not find {watch.unit.name} healthy within"
+                    f" {READY_SECONDS:.0f} s: the others were left as they are"
+                )
+            await asyncio.sleep(POLL_SECONDS)
         await asyncio.sleep(SETTLE_SECONDS)
 
     def _check(self, watch: Watch) -> None:

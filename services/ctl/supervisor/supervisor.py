@@ -15,6 +15,7 @@ from services.ctl.servers.command import ServerFailed
 from services.ctl.supervisor import database, schema, streams
 from services.ctl.supervisor.child import Child, end_all, strays
 from services.ctl.supervisor.home import Home, Refused, read_json, write_json
+from services.ctl.supervisor.in_rotation import sends_to
 from services.ctl.supervisor.mesh import Mesh
 from services.ctl.supervisor.recovery import BusPlace, Recoveries
 from services.ctl.supervisor.rotation import rotate
@@ -31,6 +32,8 @@ from services.ctl.supervisor.unit import Unit
 from services.ctl.supervisor.watch import State, Watch
 
 READY_SECONDS = 120.0
+ROTATION_SECONDS = 15.0
+"""Longest wait for the gateway to find replicas that are ready."""
 ROTATE_SECONDS = 5.0
 TEND_SECONDS = 30.0
 DOOR_SECONDS = 0.5
@@ -101,6 +104,7 @@ class Supervisor:
         if self.chosen.whole:
             # a part of the system may be waiting for what was not chosen
             await self._until_ready()
+            await self._until_in_rotation()
         self.phase = "running"
         self._changed()
 
@@ -250,6 +254,14 @@ class Supervisor:
                 return
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.changes.wait(), 1.0)
+
+    async def _until_in_rotation(self) -> None:
+        """Wait for the gateway's health checks, so that what is called running answers."""
+        endpoints = read_json(self.home.endpoints_file)
+        names = [unit.name for unit in self._services()]
+        deadline = time.monotonic() + ROTATION_SECONDS
+        while not await sends_to(endpoints, *names) and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
 
     async def scale(self, key: str, count: int) -> None:
         """Run `count` replicas of a service from now on, also after the next start."""
