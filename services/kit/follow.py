@@ -29,6 +29,9 @@ log = get_logger(__name__)
 _BATCH = 1000
 _HEARTBEAT_SECONDS = 0.5
 _SILENCE_SECONDS = 1.5
+_ANSWER_SECONDS = 2.0
+_OPEN_TRIES = 10
+"""A server that is slow for some seconds is no reason to end a process that has just started."""
 _POLICIES = {
     "all": DeliverPolicy.ALL,
     "new": DeliverPolicy.NEW,
@@ -78,8 +81,15 @@ class Follower:
         return asyncio.get_running_loop().time() - self._heard
 
     async def start(self) -> None:
-        """Open the consumer; raises when the stream does not exist."""
-        await self._open()
+        """Open the consumer; raises when the stream does not exist, or nobody answers for long."""
+        for tries_left in reversed(range(_OPEN_TRIES)):
+            try:
+                await self._open()
+                break
+            except TimeoutError:
+                if not tries_left:
+                    raise
+                log.warning("follow_open_slow", stream=self._stream, tries_left=tries_left)
         self._watchdog = asyncio.create_task(self._watch(), name=f"follow-{self._stream}")
 
     async def wait_for(self, sequence: int, timeout: float) -> bool:
@@ -122,7 +132,7 @@ class Follower:
             config.opt_start_seq = max(1, self._start)
         else:
             config.deliver_policy = _POLICIES[self._start]
-        context = self._client.jetstream(timeout=2)
+        context = self._client.jetstream(timeout=_ANSWER_SECONDS)
         info = await self._denials.guard(
             f"$JS.API.CONSUMER.CREATE.{self._stream}.{config.name}",
             context.add_consumer(self._stream, config),

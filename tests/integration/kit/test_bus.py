@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from services.catalog.subjects import DEADLETTER, HEADER_REASON, Stream
 from services.ctl.servers.free import free_port
 from services.ctl.servers.nats import NatsServer
 from services.kit.bus import Bus, BusUnavailable, Delivery, Message, Outgoing
+from tests.support.eventually import eventually
 
 SAMPLE = Stream("SAMPLE", ("sample.>",), max_age_seconds=600)
 
@@ -49,6 +53,27 @@ async def test_declaring_again_changes_the_limits(bus: Bus) -> None:
     async with asyncio.timeout(5):
         await follower.caught_up.wait()
     assert [m.message_id for m in seen] == ["3", "4"]
+
+
+async def test_a_follower_waits_for_a_server_that_is_slow_at_the_start(
+    bus: Bus, nats_server: NatsServer
+) -> None:
+    """Longer than one question may take: the next one is answered."""
+    await bus.publish_all(numbered(3))
+    assert nats_server.process is not None
+    pid, seen = nats_server.process.pid, list[Message]()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        await eventually(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+        opening = asyncio.create_task(bus.follow("SAMPLE", "sample.>", seen.append))
+        await asyncio.sleep(2.2)
+        assert not opening.done()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    async with asyncio.timeout(10):
+        follower = await opening
+        await follower.caught_up.wait()
+    assert len(seen) == 3
 
 
 async def test_a_follower_has_the_past_and_then_the_present(bus: Bus) -> None:
