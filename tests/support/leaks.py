@@ -53,26 +53,28 @@ def entropy(value: bytes) -> float:
 
 
 def secrets_of(home: Home) -> dict[str, bytes]:
-    """Return every secret of a running system by where it lies."""
-    found = {name: value.encode() for name, value in home.secrets().items()}
-    for file in sorted((home.root / "identities").rglob("*")):
+    """Return every secret of a running system; names begin with where it lies in the home."""
+    root = home.root
+    found = {f"secrets.json {name}": value.encode() for name, value in home.secrets().items()}
+    for file in sorted((root / "identities").rglob("*")):
         if file.suffix in (".nk", ".password", ".token"):
-            found[file.name] = file.read_bytes().strip()
-    found["postgres"] = (home.root / "postgres" / "password").read_bytes().strip()
-    found["supervisor"] = read_json(home.supervisor_file)["token"].encode()
-    found["operator's token"] = (home.root / "token").read_bytes().strip().rpartition(b".")[2]
-    for folder in ("issuer", "run", "mesh", "certs"):
-        for file in sorted((home.root / folder).rglob("*")):
+            found[str(file.relative_to(root))] = file.read_bytes().strip()
+    found["postgres/password"] = (root / "postgres" / "password").read_bytes().strip()
+    found["run/supervisor.json"] = read_json(home.supervisor_file)["token"].encode()
+    found["token"] = (root / "token").read_bytes().strip().rpartition(b".")[2]
+    for folder in ("issuer", "run", "certs", "mesh"):
+        for file in sorted((root / folder).rglob("*")):
             if file.is_file():
-                found |= _key_lines(file)
+                keys = PRIVATE_KEY.findall(file.read_bytes())
+                lines = [line for key in keys for line in _PEM_LINE.findall(key)[:1]]
+                names = (f"{file.relative_to(root)} {number}" for number in range(len(lines)))
+                found |= dict(zip(names, lines, strict=True))
     return found
 
 
-def _key_lines(file: Path) -> dict[str, bytes]:
-    """Return a line of each private key in a file; the first line alone names its algorithm."""
-    keys = PRIVATE_KEY.findall(file.read_bytes())
-    lines = (_PEM_LINE.findall(key) for key in keys)
-    return {f"{file.name} {n}": line[0] for n, line in enumerate(lines) if line}
+def homes_of(home: Home, secrets: Iterable[str]) -> set[Path]:
+    """Return the files in which secrets lie by intention."""
+    return {home.root / name.partition(" ")[0] for name in secrets}
 
 
 def forms(value: bytes) -> frozenset[bytes]:

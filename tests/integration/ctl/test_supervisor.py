@@ -19,6 +19,7 @@ import pytest
 from services.ctl.servers.command import ServerFailed
 from services.ctl.supervisor.child import HOME_MARK, strays
 from services.ctl.supervisor.home import Home, Refused, read_json
+from services.ctl.supervisor.rolling import Roll
 from services.ctl.supervisor.selection import Selection
 from services.ctl.supervisor.supervisor import Supervisor
 from services.ctl.supervisor.watch import State, Watch
@@ -74,6 +75,8 @@ async def test_only_what_was_named_starts_and_more_comes_and_goes(home: Home) ->
         assert pids(made).keys() == {"postgres", "nats"}
         with pytest.raises(Refused, match="ai does not run here: `qt up ai` starts it"):
             await made.scale("ai", 3)
+        with pytest.raises(Refused, match="analytics does not run here: `qt up analytics`"):
+            Roll(made, ["analytics"])
         with pytest.raises(Refused, match="trainer is not there; start the system with TRAINER"):
             await made.include(Selection.of(["trainer"]))
 
