@@ -6,7 +6,6 @@ here is a test: numbers depend on what else runs, and no build fails by them.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
@@ -21,6 +20,7 @@ from typing import Annotated
 
 import structlog
 import typer
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
@@ -69,8 +69,8 @@ def main(
         if name not in ROWS:
             raise typer.BadParameter(f"{name!r} is none of {', '.join(ROWS)}")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    search_seldom()  # as every process does
-    rows = asyncio.run(_measure(chosen))
+    search_seldom()  # this and uvloop as in every process
+    rows: list[Row] = uvloop.run(_measure(chosen))
     Console().print(_table(rows))
     if output is not None:
         output.write_text(json.dumps(_report(rows), indent=2) + "\n", encoding="utf-8")
