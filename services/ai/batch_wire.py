@@ -61,28 +61,32 @@ def batch_to_bytes(batch: Batch) -> bytes:
 
 def _numbers(predictions: list[Prediction]) -> list[bytes]:
     """Return the bytes of each prediction's numbers and votes; none when no model was asked."""
-    asked = [p for p in predictions if p.output is not None]
-    written: dict[int, bytes] = {}
-    for models in {tuple(p.models) for p in asked}:
-        chosen = [p for p in asked if tuple(p.models) == models]
-        written.update(zip(map(id, chosen), _filled(_form(models), chosen), strict=True))
-    return [written.get(id(p), b"") for p in predictions]
+    places: dict[tuple[str, ...], list[int]] = {}
+    for place, prediction in enumerate(predictions):
+        if prediction.output is not None:
+            places.setdefault(tuple(prediction.models), []).append(place)
+    written = [b""] * len(predictions)
+    for models, chosen in places.items():
+        numbered = _filled(_form(models), [predictions[place] for place in chosen])
+        for place, content in zip(chosen, numbered, strict=True):
+            written[place] = content
+    return written
 
 
 def _filled(form: _Form, predictions: list[Prediction]) -> list[bytes]:
-    rows = []
+    flat: list[float] = []
     for prediction in predictions:
         assert prediction.output is not None  # noqa: S101 - chosen so
-        row = [prediction.confidence, *prediction.output.probabilities]
+        flat.append(prediction.confidence)
+        flat += prediction.output.probabilities
         for said, weight in zip(
             prediction.output.model_probabilities, prediction.weights, strict=True
         ):
-            row += said
-            row.append(weight)
-        rows.append(row)
-    values = np.array(rows, dtype="<f8").view(np.uint8).reshape(len(rows), -1)
-    table = np.tile(form.template, (len(rows), 1))
-    table[:, form.places] = values
+            flat += said
+            flat.append(weight)
+    rows = len(predictions)
+    table = np.tile(form.template, (rows, 1))
+    table[:, form.places] = np.array(flat, dtype="<f8").view(np.uint8).reshape(rows, -1)
     whole, size = table.tobytes(), len(form.template)
     return [whole[begin : begin + size] for begin in range(0, len(whole), size)]
 
@@ -118,6 +122,7 @@ def _form(models: tuple[str, ...]) -> _Form:
     return _Form(np.frombuffer(bytes(content), dtype=np.uint8), np.array(places))
 
 
+@lru_cache(maxsize=4096)
 def _varint(number: int) -> bytes:
     found = bytearray()
     while number > 0x7F:

@@ -262,15 +262,16 @@ class CandleAnswerer:
     ) -> list[Answer]:
         """Predict all items in one run and store the answers."""
         manifest = model.manifest
-        policies = [
-            self._slot.policy(manifest, self._fund, item.candle.close_time) for item in items
-        ]
+        closes = [item.candle.close_time for item in items]
+        policies = {
+            time: self._slot.policy(manifest, self._fund, time) for time in dict.fromkeys(closes)
+        }
         questions = [
-            ask(item.candle, self.windows, manifest, policy, self._watch)
-            for item, policy in zip(items, policies, strict=True)
+            ask(item.candle, self.windows, manifest, policies[time], self._watch)
+            for item, time in zip(items, closes, strict=True)
         ]
         asked = now()
-        answers = await self._predict(questions, model, policies[-1])
+        answers = await self._predict(questions, model, policies[closes[-1]])
         predicted = now()
         found = batches(answers, manifest)
         assert self._bus is not None  # noqa: S101 - work comes from the bus

@@ -56,10 +56,14 @@ class GapRequests:
         manifest = self._manifest()
         if manifest is None or candle.timeframe != manifest.timeframe or not self._warm():
             return
-        series, closes = SeriesKey.of(candle), candle.close_time
-        if history and series not in self._book:
+        series = SeriesKey.of(candle)
+        known = series in self._book
+        if history and not known:
             return
         gap = self._windows.gap(series, manifest.window)
+        if gap is None and not known:
+            return
+        closes = candle.close_time
         if history:
             step = self._book.filled(series, gap, closes)
         else:

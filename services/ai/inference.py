@@ -34,6 +34,8 @@ def new_session(content: bytes) -> ort.InferenceSession:
 def padded(windows: Floats) -> Floats:
     """Repeat the last row until the number of rows is a multiple of the padding."""
     missing = -windows.shape[0] % PAD
+    if not missing:
+        return windows
     return np.concatenate([windows, np.repeat(windows[-1:], missing, axis=0)])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -23,15 +23,16 @@ _READ_BACK = 20_000
 """Messages of the live stream that a new replica reads to know the last predictions."""
 _QUEUE = 1000
 """Signals that a slow stream may be behind before it is ended."""
+_PARTS = 3
+"""Numbers of a vote that the watch reads: down, up, weight."""
 
 Key = tuple[str, str, str]
 _Round = tuple[str, int]
 """Timeframe, and close in milliseconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Last:
-    """The last answer of a series."""
+class Last(NamedTuple):
+    """The last answer of a series; a tuple, as one is made of every candle."""
 
     prediction: signal_pb2.Prediction
     signal: signal_pb2.Signal | None
@@ -66,7 +67,7 @@ class LiveAnswers:
             self._refuse(f"{message.subject}: {error}")
             return
         signals = {signal.signal_id: signal for signal in batch.signals}
-        said: dict[_Round, list[list[tuple[float, float, float]]]] = {}
+        said: dict[_Round, list[list[float]]] = {}
         for prediction in batch.predictions:
             time = prediction.candle_close_time
             seconds, nanos, timeframe = time.seconds, time.nanos, prediction.timeframe
@@ -75,7 +76,7 @@ class LiveAnswers:
             self._keep(key, Last(prediction, signal, (seconds, nanos)))
             if votes := prediction.votes:
                 rows = said.setdefault((timeframe, seconds * 1000 + nanos // 1_000_000), [])
-                rows.append([(v.p_down, v.p_up, v.weight) for v in votes])
+                rows.append([x for v in votes for x in (v.p_down, v.p_up, v.weight)])
         if said:
             self._observe(batch, said)
         if message.sequence > self._started_at:
@@ -85,15 +86,15 @@ class LiveAnswers:
     def _observe(
         self,
         batch: signal_pb2.PredictionBatch,
-        said: dict[_Round, list[list[tuple[float, float, float]]]],
+        said: dict[_Round, list[list[float]]],
     ) -> None:
         """Tell the watch what the models said; those of an artifact come in one order."""
         names = next([v.model for v in p.votes] for p in batch.predictions if p.votes)
         for (timeframe, close), rows in said.items():
-            if any(len(row) != len(names) for row in rows):
+            if any(len(row) != len(names) * _PARTS for row in rows):
                 self._refuse(f"{batch.model_version}: {len(names)} models do not fit all votes")
                 return
-            numbers = np.array(rows, dtype=np.float64)
+            numbers = np.array(rows, dtype=np.float64).reshape(len(rows), len(names), _PARTS)
             self._watch.observe(batch.model_version, timeframe, close, names, numbers)
 
     def _refuse(self, reason: str) -> None:

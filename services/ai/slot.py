@@ -122,7 +122,8 @@ class ModelSlot:
     @property
     def manifest(self) -> Manifest | None:
         """Manifest of the artifact that answers the newest candle."""
-        return self.loaded.manifest if self.loaded else None
+        loaded = self.loaded
+        return loaded.manifest if loaded else None
 
     def answers(self, close_time: int) -> LoadedModel | None:
         """Return the artifact that answers a candle that closed at a market time.

@@ -3,7 +3,9 @@
 The measure is the population stability index over ten groups that were equally filled then. A calm
 or a wild market moves the confidence of every model (on recorded months the index of a half day is
 0.7 as a rule), which proves nothing against one of them: an absolute limit would exclude them all.
-So a model drifts when its index exceeds that of the models' middle by `DRIFT`, the one threshold.
+So a model drifts when its index exceeds that of the models' middle by `DRIFT`, the one threshold,
+more than is usual of it: one model answers to calm and wild markets more strongly than others do,
+and did so in the very months that it was trained on.
 """
 
 from __future__ import annotations
@@ -27,9 +29,11 @@ Counts = npt.NDArray[np.int64]
 
 
 def bins_of(confidence: npt.NDArray[np.float64]) -> Counts:
-    """Count confidences, 0 to 1, by step."""
+    """Count the confidences [answers, models], 0 to 1, of each model by step: [models, BINS]."""
+    models = confidence.shape[1]
     places = np.clip((confidence * BINS).astype(np.int64), 0, BINS - 1)
-    return np.bincount(places, minlength=BINS)
+    places += np.arange(models) * BINS
+    return np.bincount(places.ravel(), minlength=models * BINS).reshape(models, BINS)
 
 
 def edges_of(means: Sequence[float]) -> tuple[float, ...]:
@@ -46,12 +50,24 @@ def stability_index(counts: Counts, edges: Sequence[float]) -> float:
     return math.fsum(float(term) for term in (shares - usual) * np.log(shares / usual))
 
 
-def drifting(
+def excess_of(
     counts: Mapping[str, Counts], edges: Mapping[str, Sequence[float]]
 ) -> dict[str, float]:
-    """Return the excess of each model whose usual confidence is known; above `DRIFT` it drifts."""
+    """Return by how much each model's index is above the middle one; unknown models have none."""
     known = {m: stability_index(c, edges[m]) for m, c in counts.items() if edges.get(m)}
     if not known:
         return {}
     middle = median(known.values())
     return {model: index - middle for model, index in known.items()}
+
+
+def drifting(
+    counts: Mapping[str, Counts],
+    edges: Mapping[str, Sequence[float]],
+    usual: Mapping[str, float],
+) -> dict[str, float]:
+    """Return the excess of each model whose usual confidence is known; above `DRIFT` it drifts.
+
+    `usual` is what is taken off it: what one block in a hundred exceeds without any drift.
+    """
+    return {m: excess - usual.get(m, 0.0) for m, excess in excess_of(counts, edges).items()}

@@ -25,6 +25,9 @@ class Action(StrEnum):
     HOLD = "HOLD"
 
 
+_DIRECTIONS = {Action.BUY: 1, Action.SELL: -1, Action.HOLD: 0}
+
+
 class HoldReason(StrEnum):
     """Why a prediction makes no signal."""
 
@@ -213,14 +216,12 @@ def _agreement(
     side: Action, said: Sequence[tuple[float, float, float]], weights: Sequence[float]
 ) -> float:
     """Return the share of the models that vote for a side; one of weight 0 does not vote."""
-    voters = [p for p, weight in zip(said, weights, strict=True) if weight > 0.0]
-    if side is Action.BUY:
-        agreed = [p for p in voters if p[UP] > p[DOWN]]
-    elif side is Action.SELL:
-        agreed = [p for p in voters if p[DOWN] > p[UP]]
-    else:
-        agreed = [p for p in voters if p[DOWN] == p[UP]]
-    return len(agreed) / len(said)
+    wanted = _DIRECTIONS[side]
+    agreed = 0
+    for (down, _, up), weight in zip(said, weights, strict=True):
+        if weight > 0.0 and (up > down) - (down > up) == wanted:
+            agreed += 1
+    return agreed / len(said)
 
 
 def _hold_reason(side: Action, sure: bool, agreed: bool, *, stale: bool) -> HoldReason:

@@ -50,6 +50,10 @@ class Manifest:
     """ATR, as a fraction of price, from which on a window counts as wild."""
     usual_confidence: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """By model: where ten groups of its confidence part that were equally filled out of sample."""
+    usual_drift: Mapping[str, float] = field(default_factory=dict)
+    """By model: excess of its stability index that one block in a hundred shows without drift."""
+    fold_losses: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Walk-forward log-loss by name, one of each fold."""
 
     def in_sample(self, open_time: int, close_time: int) -> bool:
         """Tell whether a candle overlaps the range that training has seen."""
@@ -93,7 +97,18 @@ def _manifest(raw: Mapping[str, Any]) -> Manifest:
             name: edges_of([float(said) for said, _, _ in found["said_seen_rows"]])
             for name, found in raw.get("calibration", {}).items()
         },
+        usual_drift={name: float(much) for name, much in raw.get("usual_drift", {}).items()},
+        fold_losses=_fold_losses(raw["metrics"]),
     )
+
+
+def _fold_losses(metrics: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
+    """Return the losses by name; older artifacts hold them so, newer ones by fold."""
+    found = dict(metrics.get("walk_forward_log_loss_by_fold", {}))
+    folds = list(metrics.get("walk_forward_by_fold", {}).values())
+    for name in sorted(set().union(*folds)):
+        found[name] = [fold[name] for fold in folds]
+    return {name: tuple(float(loss) for loss in losses) for name, losses in found.items()}
 
 
 def _metrics(raw: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
@@ -113,6 +128,8 @@ def _check(manifest: Manifest) -> None:
         raise BadManifest(f"high volatility begins at {manifest.high_volatility_atr}")
     if not all(map(_ascending, manifest.usual_confidence.values())):
         raise BadManifest("groups of usual confidence do not rise within 0 and 1")
+    if not all(0.0 <= much < math.inf for much in manifest.usual_drift.values()):
+        raise BadManifest(f"usual drift {manifest.usual_drift} is not finite and positive")
     if manifest.window <= 0 or manifest.trained_from >= manifest.trained_to:
         raise BadManifest("window or training range is empty")
 

@@ -47,10 +47,12 @@ class _Tally:
     """Of p_down, p_up, and of their squares."""
     confidences: Counts = field(default_factory=lambda: np.zeros(BINS, dtype=np.int64))
 
-    def add(self, p_down: npt.NDArray[np.int64], p_up: npt.NDArray[np.int64]) -> None:
-        self.rows += len(p_down)
-        found = (p_down.sum(), p_up.sum(), p_down @ p_down, p_up @ p_up)
-        self.sums = [have + int(more) for have, more in zip(self.sums, found, strict=True)]
+    def add(self, rows: int, ups: int, downs: int, sums: Sequence[int], counts: Counts) -> None:
+        self.rows += rows
+        self.ups += ups
+        self.downs += downs
+        self.sums = [have + more for have, more in zip(self.sums, sums, strict=True)]
+        self.confidences += counts
 
     @property
     def degenerate(self) -> str:
@@ -93,7 +95,7 @@ class ModelWatch:
         """Last answer, by market time: all candles of a round ask the same."""
         self._told_to: Manifest | None = None
         self.drift: dict[str, float] = {}
-        """Excess of each model's index over the middle one, in the last block that was judged."""
+        """Unusual excess of each model's index over the middle one, in the last judged block."""
 
     def observe(
         self, version: str, timeframe: str, close_time: int, models: Sequence[str], said: Rows
@@ -107,16 +109,17 @@ class ModelWatch:
         self._begun = min(self._begun, close_time)
         self._told = (-1, ())
         tallies = self._tallies.setdefault(self._block(close_time), {})
-        ups = (said[:, :, 1] > said[:, :, 0]).sum(axis=0)
-        downs = (said[:, :, 0] > said[:, :, 1]).sum(axis=0)
-        whole = np.rint(said[:, :, :2] * _ONE).astype(np.int64)
-        for place, model in enumerate(models):
-            tally = tallies.setdefault(model, _Tally())
-            tally.ups += int(ups[place])
-            tally.downs += int(downs[place])
-            tally.add(whole[:, place, 0], whole[:, place, 1])
-            tally.confidences += bins_of(said[:, place, :2].max(axis=1))
-            if self._judged < 0 and not said[:, place, 2].all():
+        sides = said[:, :, :2]
+        ups = np.count_nonzero(sides[:, :, 1] > sides[:, :, 0], axis=0).tolist()
+        downs = np.count_nonzero(sides[:, :, 0] > sides[:, :, 1], axis=0).tolist()
+        whole = np.rint(sides * _ONE).astype(np.int64)
+        sums = np.concatenate((whole.sum(axis=0), (whole * whole).sum(axis=0)), axis=1).tolist()
+        counts = bins_of(sides.max(axis=2))
+        votes = np.count_nonzero(said[:, :, 2], axis=0).tolist()
+        rows = zip(models, ups, downs, sums, counts, votes, strict=True)
+        for model, up, down, summed, counted, voted in rows:
+            tallies.setdefault(model, _Tally()).add(len(said), up, down, summed, counted)
+            if self._judged < 0 and voted < len(said):
                 # Others, who saw the block before, have excluded it.
                 self._excluded.setdefault(model, "excluded_before")
 
@@ -168,7 +171,7 @@ class ModelWatch:
         """Return the reason of each model that is to be excluded."""
         found = {name: tally.degenerate for name, tally in tallies.items() if tally.degenerate}
         counts = {n: t.confidences for n, t in tallies.items() if n not in found}
-        self.drift = drifting(counts, manifest.usual_confidence)
+        self.drift = drifting(counts, manifest.usual_confidence, manifest.usual_drift)
         found.update((name, "drifting") for name, much in self.drift.items() if much > DRIFT)
         return found
 

@@ -31,7 +31,7 @@ class SeriesKey(NamedTuple):
     @classmethod
     def of(cls, candle: Candle) -> SeriesKey:
         """Return the series of a candle."""
-        return cls(candle.venue, candle.symbol, candle.timeframe)
+        return tuple.__new__(cls, (candle.venue, candle.symbol, candle.timeframe))
 
 
 class Insert(StrEnum):
@@ -150,7 +150,7 @@ class Windows:
 
     def insert(self, candle: Candle) -> Insert:
         """Keep a candle; ValueError when its open time is off the timeframe's grid."""
-        key = SeriesKey(candle.venue, candle.symbol, candle.timeframe)
+        key = SeriesKey.of(candle)
         ring = self._rings.get(key)
         if ring is None:
             ring = Ring(timeframe_ms(candle.timeframe), self._capacity)

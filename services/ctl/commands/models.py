@@ -90,9 +90,13 @@ def show(
 
     Example: qt models show four-1m-h15-220544da
     """
+    from services.ai.core.promotion_gate import BASELINES, gains
+
     found = _artifacts([version], home, trained)[0]
     manifest = json.loads(found.files["manifest.json"])
-    answer(manifest, model_tables.shown(manifest), json_)
+    known = gains(found.manifest.fold_losses)
+    named = {BASELINES[name]: gain for name, gain in known.items() if name in BASELINES}
+    answer(manifest, model_tables.shown(manifest, named), json_)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quantum.ai.v1 import registry_pb2
 from quantum.ai.v1.ai_service_pb2 import ListModelsResponse
@@ -11,6 +11,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from services.ctl.gateway_client import word
+
+if TYPE_CHECKING:
+    from services.ai.core.promotion_gate import Gain
 
 _COLOURS = {"ACTIVE": "green", "SHADOW": "cyan", "RETIRED": "dim"}
 _SCORES = ("log_loss", "direction_auc", "calibration_error")
@@ -45,8 +48,8 @@ def told_of(pointer: registry_pb2.ModelPointer) -> str:
     return f"{what} from {since} UTC{before}{taken}, by {pointer.changed_by}: {pointer.reason}"
 
 
-def shown(manifest: Mapping[str, Any]) -> RenderableType:
-    """Return what a manifest says."""
+def shown(manifest: Mapping[str, Any], known: Mapping[str, Gain]) -> RenderableType:
+    """Return what a manifest says; `known` is what its ensemble gains, by baseline."""
     facts = _table(str(manifest["version"]), "", "", header=False)
     training = manifest["training"]
     facts.add_row("SHA-256", str(manifest["sha256"]))
@@ -54,7 +57,18 @@ def shown(manifest: Mapping[str, Any]) -> RenderableType:
     facts.add_row("candles", f"{manifest['timeframe']}, windows of {manifest['window']}")
     facts.add_row("trained on", f"{', '.join(training['symbols'])}: {training['rows']} rows")
     facts.add_row("made by", str(manifest.get("command", "")))
-    return Group(facts, measured("walk forward", manifest["metrics"]["walk_forward"]))
+    walked = measured("walk forward", manifest["metrics"]["walk_forward"])
+    return Group(facts, walked, _gained(known)) if known else Group(facts, walked)
+
+
+def _gained(known: Mapping[str, Gain]) -> Table:
+    """Return what the ensemble gains over each baseline, as the promotion gate looks at it."""
+    title = "log-loss that the ensemble gains over the folds, 95 % interval"
+    table = _table(title, "", "nats", "low", "high", "folds", "sure")
+    for name, gain in known.items():
+        numbers = (f"{number:+.4f}" for number in gain[:3])
+        table.add_row(name, *numbers, str(gain.spans), "yes" if gain.sure else "no")
+    return table
 
 
 def measured(title: str, scores: Mapping[str, Mapping[str, float]]) -> Table:

@@ -59,7 +59,7 @@ def train(
 ) -> None:
     """Train the four models on recorded candles and write a verified artifact with its report.
 
-    The networks need the extra `.[deep]`; without it only the trees are trained, and it says so.
+    The networks need the extra `deep`; without it only the trees are trained, and it says so.
 
     Example: qt models train --quick
     """
@@ -82,7 +82,7 @@ def train(
     if not trees_only and not have_torch():
         trees_only = True
         console.print(
-            "torch is not installed (`pip install '.[deep]'`): the networks are left out.",
+            "torch is not installed (`pip install '.\\[deep]'`): the networks are left out.",
             style="yellow",
         )
     plan = TrainingPlan(

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
+from services.ai.core.promotion_gate import Gain, gains
 from services.lab.training import scores
 from services.lab.training.baselines import BASELINES, baselines
 from services.lab.training.data import Rows
@@ -16,6 +18,8 @@ from services.lab.training.trades import Funding, Trades, trade
 from services.lab.training.walk_forward import ENSEMBLE, Measured
 from services.trade.times import timeframe_ms
 
+HELD_OUT_SPANS = 5
+"""Equal spans of time that held-out rows are cut into: what a market does lasts for days."""
 HIGH_VOLATILITY_SHARE = 0.1
 """The wildest share of rows counts as high volatility."""
 _RELIABLE = 1e-4
@@ -35,8 +39,8 @@ class Evidence:
     """Share of rows to the confidence that this share reached."""
     high_volatility_atr: float
     """ATR, as a fraction of price, that the wildest tenth of rows reached."""
-    beats: dict[str, bool]
-    """By baseline: whether the ensemble's log-loss is below it."""
+    gains: dict[str, Gain]
+    """By baseline: log-loss that the ensemble gains over it, spans of time taken as they come."""
 
 
 SHARES = (0.5, 0.2, 0.1, 0.05, 0.025, 0.02, 0.01, 0.005, 0.001)
@@ -49,7 +53,7 @@ def evidence_of(
     """Judge a walk forward."""
     temperature = {name: _temperature(measured, name) for name in plan.members.models}
     calibrated = _calibrated(measured, temperature, plan.members.weights)
-    return _judge(calibrated, temperature, plan, timeframe, funding)
+    return _judge(calibrated, temperature, plan, timeframe, funding, calibrated.fold)
 
 
 def held_out_evidence(
@@ -63,14 +67,16 @@ def held_out_evidence(
 ) -> Evidence:
     """Judge the final models on candles that training never saw.
 
-    Rows are cut in two equal spans of time, so that the second is traded with the first's gate.
+    Rows are cut in two equal spans of time, so that the second is traded with the first's gate,
+    and in more for the interval of what is gained.
     """
     found = {name: predict(rows.features) for name, predict in baselines(past).items()}
     members = {one.name: predict_graph(one.model, rows.inputs) for one in fitted}
     found |= members | {ENSEMBLE: mean_of(list(members.values()), plan.members.weights)}
     half = (rows.times >= (rows.times.min() + rows.times.max()) // 2).astype(np.int64)
     measured = _calibrated(Measured(rows, half, found), known.temperature, plan.members.weights)
-    return _judge(measured, known.temperature, plan, timeframe, funding)
+    spans = spans_of(rows.times, HELD_OUT_SPANS)
+    return _judge(measured, known.temperature, plan, timeframe, funding, spans)
 
 
 def _judge(
@@ -79,10 +85,10 @@ def _judge(
     plan: TrainingPlan,
     timeframe: str,
     funding: Funding,
+    spans: npt.NDArray[np.int64],
 ) -> Evidence:
     said = scores.confidence(measured.predictions[ENSEMBLE])
     holding = plan.label.horizon * timeframe_ms(timeframe)
-    losses = {n: scores.log_loss(p, measured.rows.labels) for n, p in measured.predictions.items()}
     atr = measured.rows.atr_fraction
     return Evidence(
         measured=measured,
@@ -93,8 +99,24 @@ def _judge(
         temperature=temperature,
         quantiles={share: float(np.quantile(said, 1.0 - share)) for share in SHARES},
         high_volatility_atr=float(np.quantile(atr, 1.0 - HIGH_VOLATILITY_SHARE)),
-        beats={name: losses[ENSEMBLE] < losses[name] for name in BASELINES},
+        gains=_gains(measured, spans),
     )
+
+
+def spans_of(times: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """Return for each time the number of the equal span of time that it lies in."""
+    edges = np.linspace(times.min(), times.max() + 1, count + 1)
+    return np.searchsorted(edges[1:-1], times, side="right").astype(np.int64)
+
+
+def _gains(measured: Measured, spans: npt.NDArray[np.int64]) -> dict[str, Gain]:
+    chosen = [spans == span for span in np.unique(spans)]
+    labels = measured.rows.labels
+    losses = {
+        name: [scores.log_loss(measured.predictions[name][rows], labels[rows]) for rows in chosen]
+        for name in (*BASELINES, ENSEMBLE)
+    }
+    return gains(losses)
 
 
 def _temperature(measured: Measured, name: str) -> float:

@@ -20,7 +20,7 @@ def figure(column: str, row: Scores) -> str:
     if not _said(column, row):
         return NONE
     value = row[column]
-    if column == "trades":
+    if column in ("trades", "spans"):
         return f"{value:,.0f}"
     if column == "total_bp":
         return f"{value:+,.0f}"

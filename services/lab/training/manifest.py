@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from services.ai.core.drift import edges_of
 from services.ai.core.manifest import CLASSES, COLUMNS
 from services.lab.training import artifact, scores
 from services.lab.training.data import Rows, Series
@@ -18,6 +19,7 @@ from services.lab.training.evidence import Evidence
 from services.lab.training.features import FEATURES, WINDOW
 from services.lab.training.members import NETWORKS, TOLERANCE, MemberPlan
 from services.lab.training.plan import TrainingPlan
+from services.lab.training.usual_drift import usual_drift
 from services.lab.training.walk_forward import ENSEMBLE
 from services.trade.ids import digest
 from services.trade.times import timeframe_ms
@@ -79,6 +81,7 @@ def write_manifest(
         "libraries": libraries_of(members),
         "confidence_quantiles": {str(s): round(q, 6) for s, q in evidence.quantiles.items()},
         "reference": _reference(series, rows, evidence),
+        "usual_drift": _usual_drift(evidence, members.models, timeframe),
         "high_volatility_atr": round(evidence.high_volatility_atr, 8),
         "calibration": {name: _calibration(evidence, name) for name in (*members.models, ENSEMBLE)},
         "metrics": {
@@ -108,6 +111,19 @@ def _reference(series: Sequence[Series], rows: Rows, evidence: Evidence) -> dict
         name: [round(float(x), 9) for x in np.quantile(values, places)]
         for name, values in watched.items()
     }
+
+
+def _usual_drift(evidence: Evidence, models: Sequence[str], timeframe: str) -> dict[str, float]:
+    """Return what the walk forward shows of each model: it was not trained on those rows."""
+    measured = evidence.measured
+    labels = measured.rows.labels
+    edges = {
+        name: edges_of([s for s, _, _ in scores.reliability(measured.predictions[name], labels)])
+        for name in models
+    }
+    said = {name: scores.confidence(measured.predictions[name]) for name in models}
+    found = usual_drift(said, measured.rows.times, timeframe_ms(timeframe), edges)
+    return {name: round(much, 4) for name, much in found.items()}
 
 
 def _calibration(evidence: Evidence, name: str) -> dict[str, Any]:

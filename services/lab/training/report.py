@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from services.ai.core.promotion_gate import Gain
 from services.lab.training import charts, figures, scores
 from services.lab.training.baselines import ALWAYS_HOLD, BASELINES
 from services.lab.training.evidence import Evidence
@@ -29,11 +30,8 @@ def verdicts(evidence: Evidence, cost_bp: float) -> list[str]:
     """Return in plain sentences what the models are worth on these rows."""
     table = evidence.measured.table()
     whole, hold = table[ENSEMBLE], table[ALWAYS_HOLD]
-    lost = [name for name in BASELINES if not evidence.beats[name]]
     found = [
-        f"In log-loss the ensemble does not beat {_names(lost)}."
-        if lost
-        else f"In log-loss the ensemble beats every baseline: {_names(BASELINES)}.",
+        *_beaten(evidence, table),
         f"Its most likely class comes in {whole['accuracy']:.1%} of rows; always saying the most"
         f" common class would be right in {hold['accuracy']:.1%}"
         f" ({_more(whole['accuracy'] > hold['accuracy'] + 0.002)}).",
@@ -51,6 +49,23 @@ def verdicts(evidence: Evidence, cost_bp: float) -> list[str]:
         f" interval {earned.low_bp:+.1f} to {earned.high_bp:+.1f}: "
         + ("above zero on these rows, which promises nothing." if sure else "no profit shown."),
     ]
+
+
+def _beaten(evidence: Evidence, table: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Say which baselines the ensemble beats, and of which that is not sure."""
+    own = table[ENSEMBLE]["log_loss"]
+    lost = [name for name in BASELINES if not own < table[name]["log_loss"]]
+    doubtful = [n for n in BASELINES if n not in lost and not evidence.gains[n].sure]
+    found = [f"In log-loss the ensemble does not beat {_names(lost)}."] if lost else []
+    if doubtful:
+        found.append(
+            f"There is no certainty that it beats {_names(doubtful)}: the 95 % interval of what it"
+            f" gains over {evidence.gains[doubtful[0]].spans} spans of time reaches below zero."
+        )
+    if not lost and not doubtful:
+        text = "In log-loss the ensemble beats every baseline, each by more than chance would"
+        found.append(f"{text} (95 % intervals over spans of time): {_names(BASELINES)}.")
+    return found
 
 
 def _more(better: bool) -> str:
@@ -99,6 +114,8 @@ def _section(title: str, evidence: Evidence, manifest: Mapping[str, Any]) -> lis
     ]
     parts += ["</ul>", _table(table), "<h3>Log-loss gained over always holding</h3>"]
     parts.append(charts.bars({n: -v for n, v in gain.items()}, "nats; right is better"))
+    parts.append("<h3>Log-loss that the ensemble gains, with 95 % intervals</h3>")
+    parts.append(_table({name: _interval(gain) for name, gain in evidence.gains.items()}))
     parts.append("<h3>Trades at the gate, after fees and funding</h3>")
     parts.append(_table({n: asdict(t.earned()) for n, t in evidence.trades.items()}))
     parts.append(charts.lines(_earned(evidence), "days", "sum of net returns, bp"))
@@ -109,6 +126,10 @@ def _section(title: str, evidence: Evidence, manifest: Mapping[str, Any]) -> lis
         by_symbol = measured.tables_by(measured.rows.symbols)
         parts += _groups("By symbol", by_symbol, evidence, "symbol")
     return parts
+
+
+def _interval(gain: Gain) -> dict[str, float]:
+    return {"gain_nats": gain.mean, "low": gain.low, "high": gain.high, "spans": gain.spans}
 
 
 def _groups(

@@ -20,11 +20,17 @@ EDGES = edges_of(MEANS)
 USUAL = dict.fromkeys(NAMES, EDGES)
 
 
-def four() -> Manifest:
-    return manifest(models=NAMES, weights=WEIGHTS, version="v1", usual_confidence=USUAL)
+def four(usual_drift: dict[str, float] | None = None) -> Manifest:
+    return manifest(
+        models=NAMES,
+        weights=WEIGHTS,
+        version="v1",
+        usual_confidence=USUAL,
+        usual_drift=usual_drift or {},
+    )
 
 
-def judged(shift: dict[str, float]) -> ModelWatch:
+def judged(shift: dict[str, float], usual_drift: dict[str, float] | None = None) -> ModelWatch:
     """A block in which each model's confidence lay this much below what it was."""
     watch = ModelWatch(block_bars=BLOCK, least_rows=15)
     random = np.random.default_rng(5)
@@ -36,7 +42,7 @@ def judged(shift: dict[str, float]) -> ModelWatch:
             said[np.arange(60), place, side] = confidence
             said[:, place, 2] = WEIGHTS[place]
         watch.observe("v1", "1m", ORIGIN + number * MINUTE, NAMES, said)
-    watch.weights(four(), ORIGIN + (BLOCK + 3) * MINUTE)
+    watch.weights(four(usual_drift), ORIGIN + (BLOCK + 3) * MINUTE)
     return watch
 
 
@@ -55,6 +61,15 @@ def test_one_that_moved_away_from_the_others_is_excluded_and_told() -> None:
     assert (change.model, change.weight, change.reason) == ("d", 0.0, "drifting")
 
 
+def test_what_is_usual_of_a_model_is_no_drift_and_more_than_that_is_one() -> None:
+    """Incident 101: a limit that a quiet market exceeds every day says nothing."""
+    much = judged({"d": 0.4}).drift["d"]
+    assert not judged({"d": 0.4}, {"d": much - DRIFT * 0.9}).excluded
+    usual = {"d": much - DRIFT * 1.1}
+    assert judged({"d": 0.4}, usual).excluded == {"d": "drifting"}
+    assert judged({"d": 0.4}, usual).drift["d"] == pytest.approx(DRIFT * 1.1)
+
+
 @pytest.mark.parametrize("shift", [0.2, 0.4, 0.8])
 def test_a_market_that_moves_all_of_them_silences_none(shift: float) -> None:
     """Incident 101: an index of 0.95 blocked every signal without a word."""
@@ -66,14 +81,14 @@ def test_never_more_than_half_of_the_models_drift(groups: list[list[int]]) -> No
     counts = {}
     for number, sizes in enumerate(groups):
         values = np.repeat(np.array(MEANS), sizes)
-        counts[str(number)] = bins_of(values)
-    found = drifting(counts, dict.fromkeys(counts, EDGES))
+        counts[str(number)] = bins_of(values[:, None])[0]
+    found = drifting(counts, dict.fromkeys(counts, EDGES), {})
     assert sum(excess > DRIFT for excess in found.values()) <= len(groups) // 2
 
 
 def test_the_index_is_that_of_the_books() -> None:
     sizes = np.array([5, 15, 10, 10, 10, 10, 10, 10, 12, 8]) * 1000
-    counts = bins_of(np.repeat(np.array(MEANS), sizes))
+    counts = bins_of(np.repeat(np.array(MEANS), sizes)[:, None])[0]
     shares = sizes / sizes.sum()
     plain = float(((shares - 0.1) * np.log(shares / 0.1)).sum())
     assert stability_index(counts, EDGES) == pytest.approx(plain, abs=1e-3)
@@ -82,7 +97,7 @@ def test_the_index_is_that_of_the_books() -> None:
 
 
 def test_a_model_whose_usual_confidence_is_not_known_is_not_judged() -> None:
-    assert drifting({"a": bins_of(np.array([0.5]))}, {}) == {}
+    assert drifting({"a": bins_of(np.array([[0.5]]))[0]}, {}, {}) == {}
 
 
 def test_the_shipped_artifact_tells_the_usual_confidence_of_its_models() -> None:

@@ -12,6 +12,8 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from services.ai.artifact import load
+from services.ai.core.manifest import parse_manifest
+from services.ai.core.promotion_gate import gains, refusals
 from services.lab.training import artifact, run
 from services.lab.training.boosters import BoosterPlan
 from services.lab.training.command import train
@@ -70,6 +72,7 @@ def test_metrics_stand_beside_their_baselines(trained: run.Trained) -> None:
     assert "ensemble" in walked
     for found in walked.values():
         assert 0.5 < found["log_loss"] < 1.5
+    assert "95 % intervals" in trained.report
     quantiles = trained.manifest["confidence_quantiles"]
     assert {"0.2", "0.1", "0.05", "0.02", "0.01"} <= set(quantiles)
 
@@ -78,6 +81,13 @@ def test_nothing_is_learnt_from_noise(trained: run.Trained) -> None:
     """A random walk has no direction to find: a score that says otherwise looks ahead."""
     walked = trained.manifest["metrics"]["walk_forward"]
     assert 0.42 < walked["ensemble"]["direction_auc"] < 0.58
+    manifest = parse_manifest(json.dumps(trained.manifest))
+    assert not gains(manifest.fold_losses)["volatility_bins"].sure
+    assert any(
+        "volatility bins" in reason for reason in refusals(manifest.metrics, manifest.fold_losses)
+    )
+    (first, *_) = trained.verdicts["walk forward"]
+    assert "does not beat" in first or "no certainty" in first
 
 
 class DependsOnPlace(artifact.Artifact):
