@@ -46,6 +46,7 @@ from services.exec_risk.pace import Pace
 from services.exec_risk.pulse import Pulse
 from services.exec_risk.seams import CandleSink, Exchange, Store, Switches
 from services.exec_risk.sender import Sender
+from services.exec_risk.term_gates import TermGates
 from services.exec_risk.term_limits import TermLimits
 from services.exec_risk.traces import NoTraces, Traces
 from services.exec_risk.without_store import WithoutStore
@@ -83,7 +84,6 @@ class Term:
         self._exchange = exchange
         self._store = store
         self._clock = clock
-        self._gates = gates
         self._told = told
         self._on_effects = on_effects
         self._queue: deque[Event] = deque()
@@ -100,6 +100,9 @@ class Term:
             clock, self._latch_file, carry_out=self._sender.carry_out, report=self.put
         )
         self._core = GuardedCore(policy, store, self._keeper, clock)
+        self._gates = TermGates(
+            gates, keeper=self._keeper, pace=self._pace, exchange=exchange, core=self._core
+        )
         self._letters = Correspondence(store, clock, self._keeper, put=self.put, asked=asked)
         self.direct = Direct(self._letters.take)
         """The way of requests that PostgreSQL does not carry."""
@@ -192,7 +195,7 @@ class Term:
         for event in told:
             if isinstance(event, DirectiveHeard):
                 self.put(event)  # its position is to be compared with the exchange first
-        await self._step([heard, GatesChanged(self._gates_now()), FiltersRead(filters), *policies])
+        await self._step([heard, GatesChanged(self._gates.now()), FiltersRead(filters), *policies])
         await self._latch_again()
         await self._step([SnapshotRead(snapshot, START)])
 
@@ -209,8 +212,9 @@ class Term:
     async def _loop(self) -> None:
         while True:
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), _BATCH))]
-            gates = self._gates_now()
-            if gates != self.trader.book.gates:
+            gates = self._gates.now()
+            known = self.trader.book.gates
+            if gates is not known and gates != known:
                 # what waited while the process was frozen is decided by the gates of now
                 batch.insert(0, GatesChanged(gates))
             if batch:
@@ -253,7 +257,7 @@ class Term:
         point = self._pace.point
         if point is not None and point.time > self.trader.book.last_round:
             self._queue.appendleft(point)
-        self._queue.appendleft(GatesChanged(self._gates_now()))
+        self._queue.appendleft(GatesChanged(self._gates.now()))
         self._sender.carry_out(Reconcile("core exception"), 0)
 
     def _kept(self, switches: Switches | None) -> None:
@@ -311,19 +315,6 @@ class Term:
             return  # the market waits for the first policy as for whoever else is away
         await self._exchange.idle(point.number)
         self._pace.answered(point)
-
-    def _gates_now(self) -> Gates:
-        """The process's switches and our own. In lockstep the market waits for whoever is away."""
-        process = self._gates()
-        return Gates(
-            draining=process.draining,
-            maintenance=process.maintenance,
-            store_away=self._keeper.away and not self._pace.lockstep,
-            # its own word may wait behind events whose rest is asked for in vain
-            exchange_away=not (self._exchange.connected or self._pace.lockstep),
-            policy_away=process.policy_away and not self._pace.lockstep,
-            core_error=self._core.faults.reason,
-        )
 
     def _fills_since(self) -> int:
         return fills_since(self.trader.book, self._clock)

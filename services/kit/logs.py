@@ -68,6 +68,7 @@ def silence() -> None:
     structlog.configure(
         processors=[drop],
         wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL),
+        logger_factory=lambda *_: None,
         cache_logger_on_first_use=False,
     )
 

@@ -10,7 +10,7 @@ CLIENT_ORDER_ID_LENGTH = 36
 
 def digest(*parts: str | int, length: int = 32) -> str:
     """Return the first `length` hexadecimal characters of SHA-256 over the parts."""
-    text = "\x1f".join(str(part) for part in parts)
+    text = "\x1f".join(map(str, parts))
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 

@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from services.ctl.supervisor.control import ask
+from services.ctl.supervisor.asking import ask
 from services.kit.db import TRANSIENT
 from tests.support.eventually import eventually
 from tests.support.stack import Stack

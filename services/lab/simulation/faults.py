@@ -59,13 +59,14 @@ class Faults:
         """True at the end, when everything must settle."""
         self._streams = {kind: random.Random(f"{seed}.{kind}") for kind in KINDS}  # noqa: S311
         self._levels = {kind: self._streams[kind].choice(_LEVELS) for kind in KINDS}
-        self._drawn = {kind: self._streams[kind].random for kind in KINDS}
+        self._drawn = {kind: (self._streams[kind].random, self._levels[kind]) for kind in KINDS}
         self.dice = random.Random(f"{seed}.weather")  # noqa: S311 - seeded on purpose
         """Latencies and other harmless chance."""
 
     def strikes(self, kind: Fault, chance: float) -> bool:
         """Tell whether a fault happens, and count it."""
-        if self._drawn[kind]() >= chance * self._levels[kind]:
+        draw, level = self._drawn[kind]
+        if draw() >= chance * level:
             return False
         if self.quiet or kind in self.off:
             return False

@@ -29,6 +29,9 @@ class Pace(StrEnum):
     """As Binance: no points, orders take effect at once."""
 
 
+_PACES = tuple(Pace)
+
+
 @dataclass(frozen=True, slots=True)
 class RunPlan:
     """One run: the same plan always gives the same story."""
@@ -48,7 +51,7 @@ class RunPlan:
     @property
     def pace(self) -> Pace:
         """How market time goes on."""
-        return tuple(Pace)[self.seed % 3]
+        return _PACES[self.seed % 3]
 
     @property
     def replicas(self) -> int:

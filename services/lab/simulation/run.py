@@ -30,12 +30,12 @@ def simulate_many(plan: RunPlan, seeds: Iterable[int], workers: int) -> Iterator
             yield _told(one)
         return
     with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_collect_seldom
+        workers, mp_context=get_context("spawn"), initializer=_collect_by_hand
     ) as pool:
         under_way: set[Future[Outcome]] = set()
         try:
             for one in plans:
-                under_way.add(pool.submit(_told, one))
+                under_way.add(pool.submit(_worked, one))
                 if len(under_way) >= workers * _WAITING:
                     done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
                     yield from (future.result() for future in done)
@@ -47,10 +47,16 @@ def simulate_many(plan: RunPlan, seeds: Iterable[int], workers: int) -> Iterator
                 future.cancel()
 
 
-def _collect_seldom() -> None:
-    """A run's objects die with it: looking for them more often costs time and finds little."""
+def _collect_by_hand() -> None:
+    """A run's objects die with it: looking for them meanwhile costs time and finds little."""
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.disable()
+
+
+def _worked(plan: RunPlan) -> Outcome:
+    outcome = _told(plan)
+    gc.collect()
+    return outcome
 
 
 def _told(plan: RunPlan) -> Outcome:

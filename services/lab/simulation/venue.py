@@ -22,6 +22,7 @@ from services.venue.core.orders import (
     Conditional,
     ConditionalRequest,
     OrderRequest,
+    PositionSide,
     VenueOrder,
 )
 from services.venue.core.rejections import Rejection
@@ -32,6 +33,7 @@ RECV_WINDOW_MS = 1_500
 AHEAD_MS = 1_000
 """How far a signature may lie ahead of the venue's clock."""
 BALANCE = Decimal(10_000)
+_NOTHING = Decimal(0)
 _FUNDING_RATE = Decimal("0.0003")
 
 
@@ -79,7 +81,8 @@ class Venue:
 
     def held(self, symbol: str) -> Decimal:
         """Return the signed quantity of a position."""
-        return self.engine.state.account.holding(symbol).quantity
+        found = self.engine.state.account.holdings.get((symbol, PositionSide.BOTH))
+        return _NOTHING if found is None else found.quantity
 
     @property
     def wallet(self) -> Decimal:

@@ -48,6 +48,13 @@ class VirtualHandle:
         self.moment = moment
         self.dropped = False
 
+    def run(self) -> None:
+        """Do it."""
+        if self.context is None:
+            self.callback(*self.args)
+        else:
+            self.context.run(self.callback, *self.args)
+
     def cancel(self) -> None:
         """Never run it."""
         self.dropped = True
@@ -64,22 +71,25 @@ class VirtualHandle:
 class Answer(Generic[T]):
     """What one task waits for and will be given at a known time: a value or an exception.
 
-    It does what a future does for its only waiter, with one callback where that takes two: the
-    timer wakes the task itself, as its owner, so that it can be parked and armed at this await.
+    It does what a future does for its only waiter, and it is itself what is due: it wakes the task
+    as its owner, so that it can be parked and armed at this await. Nothing in it points back at
+    it, so that it goes when it was read and not when garbage is searched for.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_callback", "_error", "_loop", "_timer", "_value",
-                 "context", "done")  # fmt: skip
+    __slots__ = ("_asyncio_future_blocking", "_callback", "_context", "_error", "_loop",
+                 "_seconds", "_value", "done", "dropped", "owner")  # fmt: skip
 
-    def __init__(self, loop: VirtualLoop) -> None:
+    def __init__(self, loop: VirtualLoop, seconds: float | None = None) -> None:
+        """`seconds`: it comes so long after somebody began to wait; else `come` says when."""
         self._loop = loop
+        self._seconds = seconds
         self._asyncio_future_blocking = False
         self._callback: Callable[[Answer[T]], object] | None = None
-        self._timer: VirtualHandle | None = None
+        self._context: contextvars.Context | None = None
         self._value: T | None = None
         self._error: BaseException | None = None
-        self.context: contextvars.Context | None = None
-        self.done = False
+        self.owner = ""
+        self.done = self.dropped = False
 
     def __await__(self) -> Generator[Answer[T], None, T]:
         self._asyncio_future_blocking = True
@@ -94,36 +104,49 @@ class Answer(Generic[T]):
         self, callback: Callable[[Answer[T]], object], *, context: contextvars.Context
     ) -> None:
         """Learn who waits."""
-        self._callback, self.context = callback, context
+        self._callback, self._context = callback, context
+        self.owner = context.get(OWNER, "")
+        if self._seconds is not None:
+            self._loop.due(self._seconds, self)
 
     def cancel(self, msg: object = None) -> bool:
         """Stop waiting; what comes then comes to nobody."""
         del msg
         if self.done or self._callback is None:
             return False
-        self.done, self._error = True, asyncio.CancelledError()
-        if self._timer is not None:
-            self._timer.cancel()
-        self._loop.call_soon(self._callback, self, context=self.context)
+        self.done = self.dropped = True
+        self._error = asyncio.CancelledError()
+        self._loop.call_soon(self._callback, self, context=self._context)
         return True
 
     def result(self) -> T:
-        """Return what was given, or raise it."""
-        if self._error is not None:
-            raise self._error
-        return cast("T", self._value)
+        """Return what was given, or raise it; once."""
+        error, self._error = self._error, None
+        if error is None:
+            return cast("T", self._value)
+        try:
+            raise error
+        finally:
+            del error  # its traceback would lead back to it
 
     def come(self, seconds: float, value: T | None, error: BaseException | None = None) -> None:
         """Wake the waiter after virtual seconds with a value, or with an error."""
         if self.done:
             return
         self._value, self._error = value, error
-        self._timer = self._loop.call_later(seconds, self._wake, context=self.context)
+        if self._callback is None:
+            self._seconds = seconds
+        else:
+            self._loop.due(seconds, self)
 
-    def _wake(self) -> None:
+    def run(self) -> None:
+        """Wake the waiter."""
         self.done = True
-        if self._callback is not None:
-            self._callback(self)
+        if self._callback is not None and self._context is not None:
+            self._context.run(self._callback, self)
+
+
+_Due = VirtualHandle | Answer[Any]
 
 
 class VirtualLoop(asyncio.AbstractEventLoop):
@@ -131,13 +154,12 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def __init__(self) -> None:
         self._now = 0.0
-        self._ready: deque[VirtualHandle] = deque()
-        self._timers: list[tuple[float, int, VirtualHandle]] = []
+        self._ready: deque[_Due] = deque()
+        self._timers: list[tuple[float, int, _Due]] = []
         self._place = 0
-        self._parked: dict[str, list[VirtualHandle]] = {}
+        self._parked: dict[str, list[_Due]] = {}
         self._armed: dict[str, tuple[int, Callable[[], None]]] = {}
         self._running = False
-        self.callbacks = 0
         self.broken: Exception | None = None
 
     def time(self) -> float:
@@ -206,15 +228,16 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def post(self, delay: float, callback: Callable[[], object]) -> None:
         """Run a callback of the world after virtual seconds, whoever asks for it."""
+        self.due(delay, VirtualHandle(callback, (), None, self._now + delay))
+
+    def due(self, delay: float, what: _Due) -> None:
+        """Run it after virtual seconds."""
         self._place += 1
-        when = self._now + delay
-        heapq.heappush(self._timers, (when, self._place, VirtualHandle(callback, (), None, when)))
+        heapq.heappush(self._timers, (self._now + delay, self._place, what))
 
     async def pause(self, seconds: float) -> None:
         """Wait virtual seconds."""
-        answer: Answer[None] = Answer(self)
-        answer.context = contextvars.copy_context()
-        answer.come(seconds, None)
+        answer: Answer[None] = Answer(self, seconds)
         await answer
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
@@ -267,25 +290,21 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                 ready.append(heapq.heappop(timers)[2])
         parked, armed, spins = self._parked, self._armed, 0
         while ready:
-            handle = ready.popleft()
-            if handle.dropped:
+            due = ready.popleft()
+            if due.dropped:
                 continue
-            owner, context = handle.owner, handle.context
+            owner = due.owner
             if owner in parked:
-                parked[owner].append(handle)
+                parked[owner].append(due)
                 continue
             spins += 1
             if spins > _SPIN_LIMIT:
                 raise Spinning(f"{spins} callbacks at {self._now}")
-            if context is None:
-                handle.callback(*handle.args)
-            else:
-                context.run(handle.callback, *handle.args)
+            due.run()
             if self.broken is not None:
                 raise self.broken
             if owner in armed:
                 self._count_down(owner)
-        self.callbacks += spins
 
     def _count_down(self, owner: str) -> None:
         left, action = self._armed[owner]

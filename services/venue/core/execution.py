@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 
 from services.trade.order import OrderType, Side, TimeInForce
+from services.trade.values import with_values
 from services.venue.core import checks
 from services.venue.core.account import CENT, ZERO, Holding
 from services.venue.core.chance import identity
@@ -36,10 +36,10 @@ class Execution:
     def symbol(self, point: Point, start: Decimal | None) -> None:
         """Move one symbol's price to its point. `start` is where it stood before."""
         state, symbol = self._state, point.symbol
-        gap = start is None or not point.continuous
-        move = Move(point.price if start is None else start, point.price, gap)
         if not state.has_orders(symbol):
             return
+        gap = start is None or not point.continuous
+        move = Move(point.price if start is None else start, point.price, gap)
         self.fills.open_symbol(point)
         if gap:
             self._cancel_due(symbol)
@@ -99,7 +99,7 @@ class Execution:
                     self.fills.cancel(order, Status.CANCELED)
             for waiting in book.conditionals_of(symbol, effective=effective):
                 if 0 <= waiting.cancel_from <= time:
-                    self.fills.change(replace(waiting, status=AlgoStatus.CANCELED))
+                    self.fills.change(with_values(waiting, status=AlgoStatus.CANCELED))
 
     def _resting(self, symbol: str, move: Move) -> None:
         """Meet the orders on the book in the order in which the price comes by."""
@@ -138,20 +138,20 @@ class Execution:
             if new.decided_time + latency > time:
                 continue
             if isinstance(new, Conditional):
-                waiting = replace(new, effect_step=number, update_time=time)
+                waiting = with_values(new, effect_step=number, update_time=time)
                 waiting = trailed(waiting, (mark,), self._state.symbols[symbol].filters)
                 self.fills.change(waiting)
                 if waiting.reached(mark):
                     self._trigger(waiting, mark)
             else:
-                self._enter(replace(new, effect_step=number, update_time=time), mark)
+                self._enter(with_values(new, effect_step=number, update_time=time), mark)
 
     def _enter(self, order: VenueOrder, mark: Decimal) -> None:
         """Bring a plain order to the book, or let it expire there."""
         state, symbol = self._state, order.symbol
         closable = state.account.holding(symbol, order.position_side).closable(order.side)
         if order.reduce_only and closable:
-            order = replace(order, quantity=min(order.quantity, closable))
+            order = with_values(order, quantity=min(order.quantity, closable))
         state.book.put(order)
         self.fills.events.append(OrderEvent(order, "NEW", self._step.time))
         if order.reduce_only and not closable:
@@ -200,13 +200,13 @@ class Execution:
         state, time = self._state, self._step.time
         price, quantity = order.amended_price, order.amended_quantity
         assert price is not None and quantity is not None  # noqa: S101 - an amendment has both
-        order = replace(order, amended_price=None, amended_quantity=None, amend_from=-1)
+        order = with_values(order, amended_price=None, amended_quantity=None, amend_from=-1)
         mark, takes = state.marks[order.symbol], False
         if order.reduce_only:
             held = state.account.holding(order.symbol, order.position_side)
             quantity = min(quantity, order.executed + held.closable(order.side))
         keeps = price == order.price and quantity <= order.quantity
-        changed = replace(
+        changed = with_values(
             order,
             price=price,
             quantity=quantity,
@@ -246,11 +246,11 @@ class Execution:
         time, account = self._step.time, self._state.account
         closable = account.holding(waiting.symbol, waiting.position_side).closable(waiting.side)
         closing = waiting.reduce_only or waiting.close_position
-        fired = replace(waiting, status=AlgoStatus.TRIGGERING, trigger_time=time)
+        fired = with_values(waiting, status=AlgoStatus.TRIGGERING, trigger_time=time)
         self.fills.change(fired)
         if closing and not closable:
             self.fills.change(
-                replace(fired, status=AlgoStatus.REJECTED, reason="ReduceOnly reject")
+                with_values(fired, status=AlgoStatus.REJECTED, reason="ReduceOnly reject")
             )
             return
         child = VenueOrder(
@@ -274,7 +274,7 @@ class Execution:
         )
         self._state.book.put(child)
         self.fills.events.append(OrderEvent(child, "NEW", time))
-        self.fills.change(replace(fired, status=AlgoStatus.TRIGGERED, order_id=child.order_id))
+        self.fills.change(with_values(fired, status=AlgoStatus.TRIGGERED, order_id=child.order_id))
         if not closing and not self._affordable(child):
             self.fills.cancel(child, Status.EXPIRED, "margin")
             return

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 
 from services.trade.order import Side
+from services.trade.values import with_values
 from services.venue.core.account import CENT, ZERO, Holding
 from services.venue.core.chance import fraction, identity
 from services.venue.core.disturbances import allowed, wear_out
@@ -50,7 +50,7 @@ class Fills:
 
     def cancel(self, order: VenueOrder, status: Status, reason: str = "") -> None:
         """End an open order without a fill."""
-        ended = replace(order, status=status, update_time=self._step.time)
+        ended = with_values(order, status=status, update_time=self._step.time)
         self._state.book.put(ended)
         self.events.append(OrderEvent(ended, status.value, self._step.time, reason=reason))
         self._finish_conditional(ended)
@@ -78,7 +78,7 @@ class Fills:
 
     def change(self, changed: Conditional) -> None:
         """Store a changed conditional order and tell it."""
-        changed = replace(changed, update_time=self._step.time)
+        changed = with_values(changed, update_time=self._step.time)
         self._state.book.put_conditional(changed)
         self.events.append(ConditionalEvent(changed, self._step.time))
 
@@ -88,7 +88,7 @@ class Fills:
             return
         average = child.cost / child.executed if child.executed else ZERO
         self.change(
-            replace(
+            with_values(
                 parent, status=AlgoStatus.FINISHED, average_price=average, executed=child.executed
             )
         )
@@ -107,7 +107,7 @@ class Fills:
         self.available[symbol] -= quantity
         trade = self._book_trade(order, price, quantity, maker=maker)
         executed = order.executed + quantity
-        filled = replace(
+        filled = with_values(
             order,
             executed=executed,
             cost=order.cost + price * quantity,

@@ -33,6 +33,9 @@ class State:
 
     def has_orders(self, symbol: str) -> bool:
         """Tell whether a step can do anything for this symbol."""
-        return any(o.symbol == symbol for o in self.book.orders.values()) or any(
-            c.symbol == symbol for c in self.book.conditionals.values()
+        orders, conditionals = self.book.orders, self.book.conditionals
+        if not orders and not conditionals:
+            return False
+        return any(o.symbol == symbol for o in orders.values()) or any(
+            c.symbol == symbol for c in conditionals.values()
         )
