@@ -13,10 +13,9 @@ from services.lab.simulation.plan import Pace
 from services.lab.simulation.replica import BusCandles, Replica
 from services.lab.simulation.replica_clock import ReplicaClock
 from services.lab.simulation.replicas import Replicas
-from services.lab.simulation.store import LeaseRow, MemoryStore
+from services.lab.simulation.store import LeaseRow, MemoryStore, Witness
 from services.lab.simulation.streams import Streams
 from services.lab.simulation.watch import ProtectionWatch
-from services.lab.simulation.witness import CommitWitness
 from services.trade.order import Order, OrderPurpose
 
 AWAY_SECONDS = 4.0
@@ -33,7 +32,7 @@ class Processes:
         replicas: Replicas,
         *,
         desk: OrderDesk,
-        witness: CommitWitness,
+        witness: Witness,
         bus: SimulatedBus,
         streams: Streams,
         disk: Path,
