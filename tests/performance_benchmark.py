@@ -6,7 +6,6 @@ here is a test: numbers depend on what else runs, and no build fails by them.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
@@ -21,9 +20,11 @@ from typing import Annotated
 
 import structlog
 import typer
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from services.kit.garbage import search_seldom
 from tests.benchmarks import (
     candle_to_order,
     candle_to_signal,
@@ -68,7 +69,8 @@ def main(
         if name not in ROWS:
             raise typer.BadParameter(f"{name!r} is none of {', '.join(ROWS)}")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    rows = asyncio.run(_measure(chosen))
+    search_seldom()  # this and uvloop as in every process
+    rows: list[Row] = uvloop.run(_measure(chosen))
     Console().print(_table(rows))
     if output is not None:
         output.write_text(json.dumps(_report(rows), indent=2) + "\n", encoding="utf-8")

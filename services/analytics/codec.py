@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from decimal import Decimal
-from functools import cache, lru_cache
+from functools import lru_cache
 
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as Protobuf
@@ -44,8 +44,6 @@ _FIRST_TIME = 45 * 365 * DAY_MS
 _LAST_TIME = 130 * 365 * DAY_MS
 """Market times outside of about 2014 to 2099 are errors of the publisher."""
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-_enum = cache(enum_from_pb)
-"""A handful of values that every event holds."""
 
 
 class Unreadable(Exception):
@@ -137,7 +135,7 @@ def _fill(message: facts.FillRecorded, sequence: int) -> list[Fact]:
         BookedFill(
             fill=fill,
             position_id=message.fill.position_id,
-            purpose=_enum(OrderPurpose, purpose),
+            purpose=enum_from_pb(OrderPurpose, purpose),
             sequence=sequence,
         )
     ]
@@ -171,7 +169,7 @@ def _position(
             version=p.version,
             account=_filled(p.account, "account"),
             symbol=_filled(p.symbol, "symbol"),
-            side=_enum(PositionSide, p.side),
+            side=enum_from_pb(PositionSide, p.side),
             closed=p.status == "closed",
             opened_time=time_from_pb(p.opened_time),
             leverage=p.leverage,
@@ -180,7 +178,7 @@ def _position(
             model_version=p.entry_model,
             entry_confidence=_finite(p.entry_confidence, "entry_confidence"),
             in_sample=p.in_sample,
-            exit_reason=_enum(ExitReason, p.exit_reason) if p.exit_reason else None,
+            exit_reason=enum_from_pb(ExitReason, p.exit_reason) if p.exit_reason else None,
             reported_net=_amount(p.realized_pnl) - _amount(p.commission) + _amount(p.funding),
             initial_stop=stop,
             stop_version=0 if stop is None else p.version,
@@ -189,12 +187,13 @@ def _position(
 
 
 def _round(message: facts.RoundDecided, sequence: int) -> list[Fact]:
+    closes = message.closes
     return [
         RoundFact(
             account=_filled(message.account, "account"),
             time=time_from_pb(message.time),
             wallet_balance=optional_decimal(message.wallet_balance, "wallet_balance"),
-            closes=tuple(sorted((s, decimal_from_pb(c, s)) for s, c in message.closes.items())),
+            closes=tuple([(s, decimal_from_pb(closes[s], s)) for s in sorted(closes)]),
             in_sample=message.in_sample,
             sequence=sequence,
             equity=optional_decimal(message.equity, "equity"),

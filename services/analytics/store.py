@@ -75,7 +75,7 @@ class LedgerStore:
         """
         if not events:
             return 0
-        await self.partitions.ensure({event.time for event in events})
+        await self.partitions.ensure(event.time for event in events)
         async with self._database.transaction() as connection:
             fresh = await _insert(connection, events)
             await _project(connection, fresh)

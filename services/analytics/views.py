@@ -14,7 +14,7 @@ from services.analytics.core.alerts import LedgerState, RiskNotice, Severity
 from services.analytics.core.performance import Result
 from services.analytics.core.portfolio import Portfolio, value
 from services.analytics.core.trades import Trade
-from services.analytics.learning.store import Progress
+from services.analytics.learning.progress import Progress
 from services.analytics.learning.views import LearningViews
 from services.analytics.ledger.rows import anchor_from_row, mark_from_row, trade_from_row
 from services.kit.db import Database

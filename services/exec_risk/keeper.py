@@ -160,7 +160,8 @@ class Keeper:
         away = any(now - s >= self._patience for s in since) or (self.away and bool(self._line))
         if away != self.away:
             self.away = away
-            log.error("store_away" if away else "store_back", waiting=len(self._line))
+            tell = log.error if away else log.info
+            tell("store_away" if away else "store_back", waiting=len(self._line))
         if away:
             for step in self._line:
                 step.settle(None)

@@ -9,7 +9,6 @@ opened, last opened first → exit 0. A second signal exits at once.
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -25,6 +24,7 @@ from services.kit import logs
 from services.kit.bus import Bus, BusUnavailable
 from services.kit.bus_login import BusLogin
 from services.kit.clock import Clock, SystemClock
+from services.kit.garbage import search_seldom
 from services.kit.health import Components, Health
 from services.kit.heartbeat import Heartbeats
 from services.kit.interceptors import interceptors
@@ -276,13 +276,13 @@ async def serve(names: Names, settings: ProcessSettings, build: Build) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     try:
-        return await process.run(_frozen(build))
+        return await process.run(_settled(build))
     except Exception:
         log.exception("start_failed")
         return 1
 
 
-def _frozen(build: Build) -> Build:
+def _settled(build: Build) -> Build:
     """Keep what a process is built of out of later searches for garbage.
 
     It lives as long as the process, and with ccxt among it each search is a pause of a tenth of a
@@ -291,7 +291,7 @@ def _frozen(build: Build) -> Build:
 
     async def built(process: Process) -> Servicers:
         servicers = await build(process)
-        gc.freeze()
+        search_seldom()
         return servicers
 
     return built

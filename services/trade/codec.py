@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
+from functools import cache
 from typing import Any, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -66,6 +67,13 @@ def enum_to_pb(value: StrEnum) -> Any:
 
 def enum_from_pb(kind: type[E], number: int) -> E:
     """Return the enum value of a contract's number; CodecError when unspecified or unknown."""
+    value: E = _enum_value(kind, number)
+    return value
+
+
+@cache
+def _enum_value(kind: type[StrEnum], number: int) -> Any:
+    # A handful of values that every message holds; what is refused is not kept.
     enum, prefix = _PREFIXES[kind]
     try:
         return kind(enum.Name(number).removeprefix(prefix))

@@ -35,6 +35,7 @@ def day_start(time_ms: int) -> int:
     return time_ms - time_ms % DAY_MS
 
 
+@lru_cache(maxsize=4096)
 def to_datetime(time_ms: int) -> datetime:
     """Return an aware datetime; exact, no float on the way."""
     return _EPOCH + timedelta(milliseconds=time_ms)

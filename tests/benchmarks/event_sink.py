@@ -62,6 +62,8 @@ class Rates:
     """Median time from publishing one decided round, alone, to hearing its answer."""
     commit_ms: float
     """Median time of one durable commit alone."""
+    sink_cpu_us: float
+    """CPU of the sink's process for an event; the servers' is not in it."""
 
 
 async def measure(home: Path, *, events: int = 10_000, repetitions: int = 3) -> Row:
@@ -71,7 +73,7 @@ async def measure(home: Path, *, events: int = 10_000, repetitions: int = 3) -> 
         for number in range(repetitions):
             rates.append(await _repetition(nats, pg, number, events))
     best = median([r.sink / min(r.consume, r.copy) for r in rates])
-    sink, consume, copy, answer, commit = (
+    sink, consume, copy, answer, commit, cpu = (
         median(column) for column in zip(*map(astuple, rates), strict=True)
     )
     return Row(
@@ -87,6 +89,7 @@ async def measure(home: Path, *, events: int = 10_000, repetitions: int = 3) -> 
             "copy_per_s": copy,
             "round_observed_p50_ms": answer,
             "commit_p50_ms": commit,
+            "sink_cpu_us": cpu,
         },
     )
 
@@ -109,13 +112,15 @@ async def _repetition(nats: NatsServer, pg: PostgresServer, number: int, count: 
     try:
         consume = await _consume(bus, count, f"floor-{number}")
         copy = await _copy(database, [to_event(delivered(s, n)) for n, s in enumerate(sent, 1)])
+        used = time.process_time()
         sink = await _sink(bus, database, count, f"sink-{number}")
+        used = time.process_time() - used
         answer = await _answer_ms(bus, MAY + (number + 1) * count * MINUTE)
         commit = await _commit_ms(database)
     finally:
         await bus.close()
         await database.close()
-    return Rates(sink, consume, copy, answer, commit)
+    return Rates(sink, consume, copy, answer, commit, used * 1e6 / count)
 
 
 def facts(count: int, seed: int) -> list[Outgoing]:

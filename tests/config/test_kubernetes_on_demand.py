@@ -1,4 +1,4 @@
-"""What a cluster has where it is asked for: the trainer, and Alertmanager's way back."""
+"""What a cluster has where it is asked for: the trainer, Alertmanager's way back, backups."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ import yaml
 from services.analytics.alerts.receiver import PATH
 from services.catalog import ports
 from services.catalog.processes import ANALYTICS, TRAINER
-from services.ctl.render.cluster_names import APP, MONITORING, NAMESPACE, NATS
+from services.ctl.render.cluster_names import (
+    APP,
+    MONITORING,
+    NAMESPACE,
+    NATS,
+    POSTGRES,
+    POSTGRES_LABEL,
+)
+from services.ctl.render.roles import DATABASE
 from tests.support.cluster import (
     KUBERNETES,
     ROOT,
@@ -33,8 +41,8 @@ OURS = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": MON
 
 @pytest.fixture(scope="module")
 def documents(tmp_path_factory: pytest.TempPathFactory) -> tuple[Document, ...]:
-    """Production with both components."""
-    wanted = [f"../../components/{name}" for name in ("trainer", "alertmanager")]
+    """Production with all these components."""
+    wanted = [f"../../components/{name}" for name in ("trainer", "alertmanager", "backup")]
     return build_with(tmp_path_factory.mktemp("cluster"), [*wanted, PROCESS])
 
 
@@ -122,10 +130,66 @@ def test_what_alertmanager_tells_comes_back(documents: tuple[Document, ...]) -> 
     ]
 
 
+def backup_pod(documents: tuple[Document, ...]) -> Document:
+    """Return the template of the pods that take backups."""
+    job = of_kind(documents, "CronJob")["backup"]["spec"]["jobTemplate"]
+    found: Document = job["spec"]["template"]
+    return found
+
+
+def test_a_backup_reaches_bus_and_database_and_keeps_its_archives(
+    documents: tuple[Document, ...],
+) -> None:
+    """Nothing else is open to it; both take it; what it calls is a command of `qt`."""
+    template = backup_pod(documents)
+    held, spec = template["metadata"]["labels"], template["spec"]
+    # a job with a proxy beside it never ends
+    assert held["sidecar.istio.io/inject"] == "false"
+    assert spec["securityContext"]["runAsNonRoot"] and not spec["automountServiceAccountToken"]
+    [container] = spec["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert not container["image"].startswith("quantum-trader:"), "the overlay names the registry"
+    qt, backup, to, folder = container["command"]
+    assert (qt, backup, to) == ("qt", "backup", "--to")
+    places = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    claims = {
+        v["name"]: v.get("persistentVolumeClaim", {}).get("claimName") for v in spec["volumes"]
+    }
+    assert claims[places[folder]] in of_kind(documents, "PersistentVolumeClaim")
+
+    database = {"podSelector": {"matchLabels": {POSTGRES_LABEL: POSTGRES}}}
+    bus = {"podSelector": {"matchLabels": {APP: NATS}}}
+    sent = policies(documents, "backup")
+    assert held.items() >= sent["podSelector"]["matchLabels"].items()
+    wanted = {(str(bus), ports.NATS), (str(database), ports.POSTGRES)}
+    assert {(str(r["to"][0]), r["ports"][0]["port"]) for r in sent["egress"]} == wanted
+    taken = [policies(documents, f"backup-reads-{what}") for what in ("bus", "database")]
+    assert {
+        (str({"podSelector": one["podSelector"]}), one["ingress"][0]["ports"][0]["port"])
+        for one in taken
+    } == wanted
+    sender = {"podSelector": sent["podSelector"]}
+    assert all(one["ingress"][0]["from"] == [sender] for one in taken)
+
+
+def test_a_backup_logs_in_where_bus_and_database_are(documents: tuple[Document, ...]) -> None:
+    spec = of_kind(documents, "CronJob")["backup"]["spec"]["jobTemplate"]["spec"]["template"][
+        "spec"
+    ]
+    told = {one["name"]: one["value"] for one in spec["containers"][0]["env"]}
+    address = str(told["BACKUP_POSTGRES_URL"])
+    assert address.endswith(f"@{POSTGRES}-rw:{ports.POSTGRES}/{DATABASE}")
+    roles = of_kind(documents, "Cluster")[POSTGRES]["spec"]["managed"]["roles"]
+    [role] = [r for r in roles if f"//{r['name']}@" in address]
+    volumes = {v["name"]: v for v in spec["volumes"]}
+    assert volumes["postgres"]["secret"]["secretName"] == role["passwordSecret"]["name"]
+    assert told["NATS_URL"] == f"tls://{NATS}:{ports.NATS}"
+
+
 def test_secrets_are_documented_and_nothing_of_it_is_there_unasked() -> None:
     told = (ROOT / "docs" / "deployment.md").read_text()
     assert "`bus-trainer`" in told and "`alert-receiver`" in told
     for overlay in ("dev", "prod"):
         text = (KUBERNETES / "overlays" / overlay / "kustomization.yaml").read_text()
         used = yaml.safe_load(text)["components"]
-        assert not any("trainer" in one or "alertmanager" in one for one in used)
+        assert not any(one.endswith(("trainer", "alertmanager", "backup")) for one in used)

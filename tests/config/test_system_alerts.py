@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.cluster import OVERLAYS, build, of_kind
+
 ROOT = Path(__file__).resolve().parents[2]
 OBSERVABILITY = ROOT / "mesh" / "observability"
 RULES = sorted((OBSERVABILITY / "rules").glob("*.yml"))
@@ -55,6 +57,24 @@ def test_every_alert_is_proven_to_fire_and_to_be_over(path: Path) -> None:
                 over.add(name)
         fired |= last.keys()
     assert fired == over == alerts(path)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_cluster_has_the_same_rules(overlay: str, tmp_path: Path) -> None:
+    """All but the records in which a process stands for a container, which kubelets measure."""
+    [rule] = of_kind(build(overlay), "PrometheusRule").values()
+    here = {g["name"]: g["rules"] for g in read(OBSERVABILITY / "rules" / "system.yml")["groups"]}
+    there = {g["name"]: g["rules"] for g in rule["spec"]["groups"]}
+    left_out = [r for name, rules in here.items() for r in rules if r not in there[name]]
+    assert here.keys() == there.keys()
+    assert {r["record"].partition("_")[0] for r in left_out} == {"container"}
+    assert sum(map(len, there.values())) + len(left_out) == sum(map(len, here.values()))
+    file = tmp_path / "system.yml"
+    file.write_text(yaml.safe_dump(rule["spec"]))
+    if PROMTOOL is not None:
+        command = [PROMTOOL, "check", "rules", str(file)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def seconds(text: str) -> float:

@@ -20,6 +20,7 @@ from services.analytics.core.alerting.kinds import (
     kind_of,
     runbook_of,
 )
+from services.ctl.commands.table import COMMANDS
 from services.exec_risk.core.reconciling.differences import REPORTED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,9 +78,8 @@ def test_every_alert_has_its_heading(kind: str) -> None:
 
 
 def test_every_command_of_the_runbook_exists() -> None:
-    source = "".join(p.read_text() for p in (ROOT / "services" / "ctl").rglob("*.py"))
-    for command in set(re.findall(r"\bqt ([a-z]+)", RUNBOOK)):
-        assert f"def {command}(" in source or f'name="{command}"' in source, command
+    named = set(re.findall(r"\bqt ([a-z]+)", RUNBOOK))
+    assert len(named) > 10 and named <= COMMANDS.keys()
 
 
 def system_sections() -> dict[str, tuple[str, str]]:

@@ -34,7 +34,7 @@ def write(folder: Path, *, calm: int, wild: int, seed: int = 5) -> None:
             (random.normal(0, _CALM, calm), drift + random.normal(0, _WILD, wild))
         )
         volumes = np.concatenate((random.uniform(90, 110, calm), volume))
-        _write(folder, symbol, _bars(random, moves, calm), volumes)
+        save(folder, symbol, _bars(random, moves, calm), volumes)
 
 
 def _moods(
@@ -65,9 +65,10 @@ def _bars(
     return np.round(np.stack((opens, highs, lows, closes), axis=1), 4)
 
 
-def _write(
+def save(
     folder: Path, symbol: str, bars: NDArray[np.float64], volumes: NDArray[np.float64]
 ) -> None:
+    """Write one symbol's candles: open, high, low, close a row, and the volumes."""
     lines = ["symbol,timeframe,open_time_ms,open,high,low,close,volume"]
     for number, (row, volume) in enumerate(zip(bars, volumes, strict=True)):
         prices = ",".join(f"{price:.4f}" for price in row)

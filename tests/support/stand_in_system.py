@@ -10,6 +10,7 @@ from pathlib import Path
 from services.ctl.supervisor.addresses import AUTO, Addresses
 from services.ctl.supervisor.home import Home
 from services.ctl.supervisor.market import Market
+from services.ctl.supervisor.selection import Selection
 from services.ctl.supervisor.supervisor import Supervisor
 from services.ctl.supervisor.topology import Options, Topology
 
@@ -21,8 +22,14 @@ def program(key: str) -> tuple[str, ...]:
     return (sys.executable, str(PROGRAM), key)
 
 
-def supervisor(home: Home, speed: float | None = None, *, mesh: bool = True) -> Supervisor:
-    """Make a supervisor of stand-ins on free ports."""
+def supervisor(
+    home: Home,
+    speed: float | None = None,
+    *,
+    mesh: bool = True,
+    chosen: Selection | None = None,
+) -> Supervisor:
+    """Make a supervisor of stand-ins on free ports, of all parts or of those chosen."""
     home.create()
     topology = Topology(
         home=home,
@@ -30,7 +37,7 @@ def supervisor(home: Home, speed: float | None = None, *, mesh: bool = True) -> 
         options=Options(market=Market("generated"), speed=speed, mesh=mesh),
         program=program,
     )
-    return Supervisor(home=home, topology=topology)
+    return Supervisor(home=home, topology=topology, chosen=chosen)
 
 
 @contextlib.asynccontextmanager

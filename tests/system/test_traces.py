@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import itertools
 import json
 import time
 from collections.abc import AsyncIterator, Iterable
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 import aiohttp
 import grpc
+import psutil
 import pytest
 import pytest_asyncio
 from quantum.exec_risk.v1 import exec_risk_service_pb2 as pb
@@ -22,6 +25,7 @@ from services.ctl import policy
 from services.ctl.traces.span import Span
 from services.ctl.traces.store import SpanStore
 from services.kit.trace_context import TraceContext
+from tests.support import leaks
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
 
@@ -228,3 +232,68 @@ async def test_logs_and_metrics_lead_to_the_trace(stack: Stack) -> None:
         x for x in text.splitlines() if "order_request_seconds_bucket" in x and "trace_id" in x
     ]
     assert lines, "no exemplar"
+
+
+async def test_what_a_run_leaves_behind_holds_no_secret(stack: Stack) -> None:
+    """Logs, traces, ledger, bus, metrics, process list; each is seen to be looked at."""
+    await stack.until_closed(1, 120)
+    secrets = leaks.secrets_of(stack.home)
+    assert {"secrets.json api_secret", "identities/nats/exec_risk.nk", "token"} <= secrets.keys()
+    assert sum(name.startswith("run/mesh/certificates/") for name in secrets) >= 3
+    own = leaks.homes_of(stack.home, secrets)
+    assert [file for file in own if file.stat().st_mode & 0o077] == []
+
+    told = await _left_behind(stack)
+    async with stack.database() as connection:
+        known = await connection.fetchrow("select signal_id, symbol from positions limit 1")
+    wanted = {**secrets, "signal": known["signal_id"].encode(), "symbol": known["symbol"].encode()}
+    found = {place: set(leaks.found_in(content, wanted)) for place, content in told.items()}
+    for file, names in leaks.found_below(_files(stack, own), wanted).items():
+        found[file] = set(names)
+    assert {p: names & secrets.keys() for p, names in found.items() if names & secrets.keys()} == {}
+    logs = [p for p, names in found.items() if p.endswith(".log") and "signal" in names]
+    assert {"ai-1.log", "exec_risk.log"} & set(logs)
+    assert "signal" in found["ledger"]
+    assert any("symbol" in names for p, names in found.items() if p.startswith("spans.sqlite"))
+    assert any("symbol" in names for p, names in found.items() if p.endswith(".blk"))
+
+
+def _files(stack: Stack, own: set[Path]) -> list[Path]:
+    """Where processes write: logs, spans, the bus' streams, the venue's journal, what is told."""
+    home = stack.home
+    folders = [home.logs, home.run, *(home.root / name for name in ("traces", "nats", "venue"))]
+    files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
+    return [file for file in (*files, *home.root.glob("*.json*")) if file not in own]
+
+
+async def _left_behind(stack: Stack) -> dict[str, bytes]:
+    """Return what is read by asking: every row of the services' tables, metrics, process list."""
+    told = {}
+    async with stack.database() as connection:
+        tables = await connection.fetch(
+            "select relnamespace::regnamespace::text as schema, relname as name from pg_class"
+            " where relkind = 'r' and relnamespace::regnamespace::text = any($1)",
+            ["exec_risk", "analytics"],
+        )
+        rows = io.BytesIO()
+        for table in tables:
+            await connection.copy_from_table(
+                table["name"], schema_name=table["schema"], output=rows
+            )
+        told["ledger"] = rows.getvalue()
+    for name, instance in stack.endpoints["instances"].items():
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://{instance['metrics']}/metrics") as answer,
+        ):
+            told[f"metrics of {name}"] = await answer.read()
+    lines = [line for pid in stack.pids().values() for line in _command_lines(pid)]
+    assert len(lines) >= len(stack.pids())
+    told["process list"] = b"\n".join(lines)
+    return told
+
+
+def _command_lines(pid: int) -> list[bytes]:
+    process = psutil.Process(pid)
+    family = [process, *process.children(recursive=True)]
+    return [" ".join(one.cmdline()).encode() for one in family]

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import asyncpg
@@ -29,6 +30,7 @@ from services.trade import ids
 from services.trade.times import from_datetime
 from tests.support import account_history, books, queries
 from tests.support.eventually import eventually
+from tests.support.frozen import frozen
 from tests.support.stack import Stack
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.asyncio(loop_scope="module")]
@@ -279,6 +281,46 @@ async def _set_trading_state(stack: Stack, state: str) -> None:
         session.post(url, json=body, headers=stack.shows_token()) as answer,
     ):
         assert answer.status == 200, await answer.text()
+
+
+async def test_a_real_fault_is_named_by_its_playbook(stack: Stack) -> None:
+    """Playbooks 1 and 3: an executor that was killed; a database that hangs under the others."""
+    await stack.until_closed(1, DEADLINE)
+    stack.kill("exec_risk")
+    told = await _diagnosed(stack, "service-down", "exec_risk")
+    assert told["area"] == "process" and told["cause"].startswith("exec_risk is "), told
+    assert "qt restart exec_risk" in told["commands"]
+    await eventually(lambda: _all_ready(stack), 60, 0.5)
+
+    async with frozen(stack, "postgres"):
+        await eventually(lambda: _postgres_is_down(stack), 60, 0.5)
+        told = await _diagnosed(stack, "service-down", "analytics")
+        assert told["area"] == "postgres" and told["cause"].startswith("postgres is "), told
+        assert told["commands"][-1] == "qt restart postgres" and Path(told["incident"]).is_file()
+        told = await _diagnosed(stack, "errors")
+        assert (told["area"], told["level"]) == ("postgres", 2), told
+    await eventually(lambda: _all_ready(stack), 120, 0.5)
+    await stack.until_closed(await stack.closed_trades() + 1, DEADLINE)
+
+
+async def _diagnosed(stack: Stack, *playbook: str) -> dict[str, Any]:
+    """Run a playbook beside the test, which may have to keep the fault up."""
+    said = await asyncio.to_thread(stack.qt, "diagnose", *playbook, "--json", check=False)
+    told: dict[str, Any] = json.loads(said)
+    return told
+
+
+async def _unready(stack: Stack) -> set[str]:
+    told = await asyncio.to_thread(stack.json, "ps")
+    return {row["name"] for row in told["processes"] if row["state"] != "ready"}
+
+
+async def _all_ready(stack: Stack) -> bool:
+    return not await _unready(stack)
+
+
+async def _postgres_is_down(stack: Stack) -> bool:
+    return "postgres" in await _unready(stack)
 
 
 @pytest.mark.parametrize("command", ["ps", "positions", "pnl", "signals"])

@@ -28,17 +28,20 @@ class Books:
 
     def apply(self, fact: Fact) -> None:
         """Take in one fact; order and repetition do not matter."""
-        if isinstance(fact, RoundFact | WalletFact):
-            self._anchor(fact)
-        if isinstance(fact, RoundFact):
-            changed = merge_marks(self.marks, fact)
-            self.marks.update(changed)
-            self.changed_marks.update(changed)
-            self._equity(fact)
-        if isinstance(fact, SignalFact):
-            known_signal = self.signals.get(fact.signal_id)
-            self.signals[fact.signal_id] = min(fact, known_signal or fact, key=repr)
-        self.trades.apply(fact)
+        match fact:
+            case RoundFact():
+                self._anchor(fact)
+                changed = merge_marks(self.marks, fact)
+                self.marks.update(changed)
+                self.changed_marks.update(changed)
+                self._equity(fact)
+            case WalletFact():
+                self._anchor(fact)
+            case SignalFact():
+                known_signal = self.signals.get(fact.signal_id)
+                self.signals[fact.signal_id] = min(fact, known_signal or fact, key=repr)
+            case _:
+                self.trades.apply(fact)
 
     def _equity(self, fact: RoundFact) -> None:
         hour = hour_of(fact)

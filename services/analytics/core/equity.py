@@ -65,7 +65,8 @@ def merge_hour(one: EquityHour, other: EquityHour | None) -> EquityHour:
     """Return both together: the later round's equity, the extremes of both."""
     if other is None:
         return one
-    last = max(one, other, key=lambda h: (h.time, h.sequence, h.equity))
+    later = (one.time, one.sequence, one.equity) >= (other.time, other.sequence, other.equity)
+    last = one if later else other
     return EquityHour(
         account=last.account,
         hour=last.hour,

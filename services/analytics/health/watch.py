@@ -18,7 +18,7 @@ from services.analytics.health.reads import HealthReads
 from services.analytics.health.recovery import Recovery
 from services.analytics.health.sight import Sight
 from services.analytics.health.store import HealthStore
-from services.analytics.learning.store import Progress
+from services.analytics.learning.progress import Progress
 from services.analytics.metrics import AnalyticsMetrics
 from services.analytics.modes.service_modes import ServiceModes
 from services.analytics.views import Views

@@ -16,8 +16,10 @@ from services.analytics.learning.codec import event_of
 from services.analytics.learning.jobs import Heard, Jobs, NoCandles
 from services.analytics.learning.model_calls import Away, ModelCalls, Refused
 from services.analytics.learning.outcomes import Outcomes
+from services.analytics.learning.progress import Progress
+from services.analytics.learning.samples_store import TallyKey
 from services.analytics.learning.settings import LearningSettings
-from services.analytics.learning.store import LearningStore, Progress, TallyKey
+from services.analytics.learning.store import LearningStore
 from services.analytics.learning.views import LearningViews
 from services.analytics.learning.window_watch import WindowWatch
 from services.analytics.metrics import LearningMetrics

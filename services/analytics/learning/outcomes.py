@@ -18,8 +18,9 @@ from services.analytics.core.learning.samples import (
     judge,
 )
 from services.analytics.learning.codec import answers_of
+from services.analytics.learning.progress import Progress
 from services.analytics.learning.settings import LearningSettings
-from services.analytics.learning.store import LearningStore, Progress
+from services.analytics.learning.store import LearningStore
 from services.analytics.metrics import LearningMetrics
 from services.kit.bus import Message
 from services.kit.logs import get_logger

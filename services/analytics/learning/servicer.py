@@ -12,7 +12,8 @@ from services.analytics.core.learning.samples import ENSEMBLE
 from services.analytics.core.learning.supervisor import verdict
 from services.analytics.core.learning.tally import NOTHING, Tally, interval
 from services.analytics.learning.codec import stage_to_pb
-from services.analytics.learning.store import Progress, TallyKey
+from services.analytics.learning.progress import Progress
+from services.analytics.learning.samples_store import TallyKey
 from services.analytics.learning.views import LearningViews
 from services.analytics.policy.servicer import database_errors
 from services.trade.codec import time_to_pb

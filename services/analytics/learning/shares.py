@@ -8,8 +8,8 @@ from typing import Any
 from services.analytics.core.learning.samples import ENSEMBLE
 from services.analytics.core.learning.supervisor import Proposal, propose_weights
 from services.analytics.core.learning.tally import Tally
+from services.analytics.learning.progress import Progress
 from services.analytics.learning.references import Reference
-from services.analytics.learning.store import Progress
 from services.analytics.policy.store import PolicyStore
 
 CLM = "CLM"

@@ -1,21 +1,24 @@
-"""Samples, sums and the state of learning in PostgreSQL."""
+"""What learning reads and writes in PostgreSQL."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 
 from services.analytics.core.learning.candle_book import Chunk
-from services.analytics.core.learning.samples import ENSEMBLE, Judged, Sample, Stage
-from services.analytics.core.learning.spread import Quantity, Spread, spread
-from services.analytics.core.learning.states import Learning
-from services.analytics.core.learning.tally import NOTHING, Tally, tally
-from services.analytics.learning.codec import state_from_json, state_to_json
+from services.analytics.core.learning.samples import Judged
+from services.analytics.learning.progress import Progress, progress_of, save_progress
+from services.analytics.learning.samples_store import (
+    TallyKey,
+    add_spreads,
+    add_tallies,
+    write_samples,
+)
 from services.kit import outbox
 from services.kit.db import Database
 from services.kit.lease import Lease
@@ -33,35 +36,10 @@ _JUDGED = """
 insert into learning_judged (event_id, timestamp)
 select * from unnest($1::text[], $2::timestamptz[])
 """
-_SAMPLE = """
-insert into learning_samples (timestamp, venue, symbol, timeframe, model_version, model_name, stage,
-    prediction, outcome, prediction_confidence, p_down, p_flat, p_up, actual_pnl_pct,
-    prediction_error, in_sample)
-select * from unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
-    $7::text[], $8::text[], $9::text[], $10::float8[], $11::float8[], $12::float8[], $13::float8[],
-    $14::float8[], $15::float8[], $16::bool[])
-on conflict do nothing
-"""
-_TALLIES = "select * from learning_tallies where bucket = any($1::timestamptz[]) for update"
-_PUT_TALLY = """
-insert into learning_tallies (bucket, stage, model_version, model_name, numbers)
-values ($1, $2, $3, $4, $5)
-on conflict (bucket, stage, model_version, model_name) do update set numbers = excluded.numbers
-"""
-_SPREADS = "select * from learning_spreads where bucket = any($1::timestamptz[]) for update"
-_PUT_SPREAD = """
-insert into learning_spreads (bucket, stage, model_version, quantity, counts)
-values ($1, $2, $3, $4, $5)
-on conflict (bucket, stage, model_version, quantity) do update set counts = excluded.counts
-"""
 _CHUNK = """
 insert into learning_candles (venue, symbol, timeframe, start, bars)
 select * from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::bytea[])
 on conflict do nothing
-"""
-_SAVE = """
-update learning_state set judged_until = $1, window_end = $2, samples = $3, unknown = $4,
-    runs = $5, drifting = $6, state = $7, active_version = $8, shares_of = $9 where id = 1
 """
 _TAKEN = "update learning_requests set taken = true where request_id = any($1)"
 _WAITING = """
@@ -71,28 +49,6 @@ _PERFORMANCE = """
 insert into model_performance (model_name, metric_name, metric_value, sample_size, window_start,
     window_end, metadata) values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing
 """
-
-TallyKey = tuple[str, str, str]
-"""Stage, version, model."""
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far learning is: the one row, as the replica that learns knows it."""
-
-    judged_until: int = 0
-    """Market time up to which all outcomes are known."""
-    window_end: int = 0
-    """End of the window in which drift is looked for next; 0 before the first."""
-    samples: int = 0
-    unknown: int = 0
-    runs: dict[str, int] = field(default_factory=dict)
-    drifting: list[str] = field(default_factory=list)
-    """Keys of findings that are drift now."""
-    state: Learning = field(default_factory=Learning)
-    active_version: str = ""
-    shares_of: str = ""
-    """Artifact for which the policy's shares were made; empty when none were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +100,10 @@ class LearningStore:
             await self._lease.fence(connection)
             times = [to_datetime(time) for _, time in batch.events]
             await connection.execute(_JUDGED, [name for name, _ in batch.events], times)
-            await _write_samples(connection, judged.samples)
-            await self._add_tallies(connection, judged.samples)
-            await self._add_spreads(connection, judged.samples)
-            await _save(connection, progress)
+            await write_samples(connection, judged.samples)
+            await add_tallies(connection, judged.samples, self._bucket_ms)
+            await add_spreads(connection, judged.samples, self._bucket_ms)
+            await save_progress(connection, progress)
 
     async def save(
         self,
@@ -162,7 +118,7 @@ class LearningStore:
         """
         async with self._database.transaction() as connection:
             await self._lease.fence(connection)
-            await _save(connection, progress)
+            await save_progress(connection, progress)
             await connection.execute(_TAKEN, list(taken))
             if also is not None:
                 await also(connection)
@@ -210,10 +166,6 @@ class LearningStore:
         candles = to_datetime(now) - timedelta(days=candle_days)
         await pool.execute("delete from learning_candles where start < $1", candles)
 
-    def bucket(self, time: int) -> datetime:
-        """Return the start of the bucket that holds a market time."""
-        return to_datetime(time - time % self._bucket_ms)
-
     async def _ensure_days(self, days: set[int]) -> None:
         for day in sorted(days - self._days):
             low, high = to_datetime(day * DAY_MS), to_datetime((day + 1) * DAY_MS)
@@ -223,112 +175,3 @@ class LearningStore:
                 f" for values from ('{low:%Y-%m-%d}+00') to ('{high:%Y-%m-%d}+00')"
             )
             self._days.add(day)
-
-    async def _add_tallies(self, connection: Any, samples: Sequence[Sample]) -> None:
-        groups: dict[tuple[datetime, str, str, str], list[Sample]] = {}
-        for s in samples:
-            bucket = self.bucket(s.answer.candle_open)
-            key = (bucket, s.answer.stage.value, s.answer.model_version, s.model)
-            groups.setdefault(key, []).append(s)
-        known = {
-            (r["bucket"], r["stage"], r["model_version"], r["model_name"]): r["numbers"]
-            for r in await connection.fetch(_TALLIES, sorted({k[0] for k in groups}))
-        }
-        rows = []
-        for key, found in groups.items():
-            before = Tally.from_numbers(known[key]) if key in known else NOTHING
-            rows.append((*key, (before + tally(found)).numbers()))
-        await connection.executemany(_PUT_TALLY, rows)
-
-    async def _add_spreads(self, connection: Any, samples: Sequence[Sample]) -> None:
-        groups: dict[tuple[datetime, str, str, str], list[float]] = {}
-        for s in samples:
-            if s.model != ENSEMBLE:
-                continue
-            place = (self.bucket(s.answer.candle_open), s.answer.stage.value)
-            for quantity, value in _watched(s).items():
-                key = (*place, s.answer.model_version, quantity.value)
-                groups.setdefault(key, []).append(value)
-        known = {
-            (r["bucket"], r["stage"], r["model_version"], r["quantity"]): r["counts"]
-            for r in await connection.fetch(_SPREADS, sorted({k[0] for k in groups}))
-        }
-        rows = []
-        for key, values in groups.items():
-            found = spread(Quantity(key[3]), values)
-            if key in known:
-                found = found + Spread(tuple(known[key]))
-            rows.append((*key, list(found.counts)))
-        await connection.executemany(_PUT_SPREAD, rows)
-
-
-def progress_of(row: Any) -> Progress:
-    """Read the one row."""
-    return Progress(
-        judged_until=_time(row["judged_until"]),
-        window_end=_time(row["window_end"]),
-        samples=row["samples"],
-        unknown=row["unknown"],
-        runs=json.loads(row["runs"]),
-        drifting=json.loads(row["drifting"]),
-        state=state_from_json(row["state"]),
-        active_version=row["active_version"],
-        shares_of=row["shares_of"],
-    )
-
-
-def _watched(sample: Sample) -> dict[Quantity, float]:
-    return {
-        Quantity.CONFIDENCE: sample.confidence,
-        Quantity.RETURN: sample.outcome.last_return,
-        Quantity.ATR: sample.outcome.atr,
-    }
-
-
-async def _save(connection: Any, progress: Progress) -> None:
-    await connection.execute(
-        _SAVE,
-        to_datetime(progress.judged_until) if progress.judged_until else None,
-        to_datetime(progress.window_end) if progress.window_end else None,
-        progress.samples,
-        progress.unknown,
-        json.dumps(progress.runs),
-        json.dumps(progress.drifting),
-        state_to_json(progress.state),
-        progress.active_version,
-        progress.shares_of,
-    )
-
-
-async def _write_samples(connection: Any, samples: Sequence[Sample]) -> None:
-    if not samples:
-        return
-    rows = [_row(s) for s in samples]
-    await connection.execute(_SAMPLE, *(list(column) for column in zip(*rows, strict=True)))
-
-
-def _row(s: Sample) -> tuple[Any, ...]:
-    key = s.answer.series
-    return (
-        to_datetime(s.answer.candle_open),
-        key.venue,
-        key.symbol,
-        key.timeframe,
-        s.answer.model_version,
-        s.model,
-        s.answer.stage.value,
-        s.prediction,
-        s.outcome.name,
-        s.confidence,
-        *s.probabilities,
-        s.outcome.move * 100,
-        s.log_loss,
-        s.answer.in_sample,
-    )
-
-
-def _time(value: datetime | None) -> int:
-    return 0 if value is None else from_datetime(value)
-
-
-__all__ = ["Batch", "LearningStore", "Progress", "Stage", "TallyKey", "progress_of"]

@@ -15,7 +15,8 @@ from services.analytics.core.learning.spread import Quantity, Spread
 from services.analytics.core.learning.states import Learning, LearningStage
 from services.analytics.core.learning.tally import NOTHING, Tally
 from services.analytics.core.truth import TradeTruth
-from services.analytics.learning.store import Progress, TallyKey, progress_of
+from services.analytics.learning.progress import Progress, progress_of
+from services.analytics.learning.samples_store import TallyKey
 from services.analytics.ledger.rows import trade_from_row
 from services.kit.db import Database
 from services.trade.times import to_datetime

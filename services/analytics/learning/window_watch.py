@@ -10,10 +10,11 @@ from services.analytics.core.learning.states import Step, Told
 from services.analytics.core.learning.supervisor import Proposal
 from services.analytics.core.learning.tally import NOTHING, Tally
 from services.analytics.learning.codec import drift_of, event_of
+from services.analytics.learning.progress import Progress
 from services.analytics.learning.references import Reference, References
 from services.analytics.learning.settings import LearningSettings
 from services.analytics.learning.shares import ModelShares
-from services.analytics.learning.store import LearningStore, Progress
+from services.analytics.learning.store import LearningStore
 from services.analytics.learning.views import LearningViews
 from services.kit.logs import get_logger
 

@@ -1,8 +1,9 @@
 """Messages as JSON text, the same as protobuf's own writer gives, many times faster.
 
 The sink writes every event as JSON too. protobuf's writer walks descriptors in Python for each
-message; here the walk is done once a type. It leaves a text with gaps, and for each gap the
-function that writes its value.
+message; here the walk is done once a type. It leaves one expression that is the whole text with
+the fields in their places, compiled as dataclasses compile their constructors: half the time of a
+list of functions that are called in turn.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import cache, lru_cache
 from json.encoder import encode_basestring_ascii as _text
-from operator import attrgetter, call
+from keyword import iskeyword
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -46,28 +47,44 @@ def _of_message(descriptor: Descriptor) -> Writer:
         return _time
     if descriptor.full_name.startswith("google.protobuf."):
         return lambda message: json.dumps(MessageToDict(message), separators=(",", ":"))
-    always = [f for f in descriptor.fields if not _present_only(f)]
-    gaps = ",".join(f"{_text(f.name)}:%s" for f in always)
-    writers = [_of_field(f) for f in always]
-    read = _reader([f.name for f in always])
-    optional = [
-        (f.name, f"{_text(f.name)}:", _of_field(f)) for f in descriptor.fields if _present_only(f)
+    known: dict[str, Any] = {"text": _text, "bools": _BOOLS}
+    always = [
+        f"{_text(f.name)}:{_in_text(f, known)}" for f in descriptor.fields if not _present_only(f)
     ]
+    whole = [f"f'{','.join(always)}'"] if always else []
+    for field in descriptor.fields:
+        if _present_only(field):
+            name = _text(field.name)
+            known[f"w{field.number}"] = _of_value(field)
+            value = f"{name}:{{w{field.number}({_read(field)})}}"
+            whole.append(f"(f',{value}' if message.HasField({name}) else '')")
+    text = " + ".join(whole) or "''"
+    body = text if always else f"({text})[1:]"
+    # Only the contracts' own names stand in it.
+    made: Writer = eval(f"lambda message: '{{' + {body} + '}}'", known)  # noqa: S307
+    return made
 
-    def write(message: Any) -> str:
-        parts = [gaps % tuple(map(call, writers, read(message)))] if gaps else []
-        for name, prefix, writer in optional:
-            if message.HasField(name):
-                parts.append(prefix + writer(getattr(message, name)))
-        return "{" + ",".join(parts) + "}"
 
-    return write
+def _in_text(field: FieldDescriptor, known: dict[str, Any]) -> str:
+    """Return what stands for a field in the text; what it needs becomes known by name."""
+    read = _read(field)
+    if not field.is_repeated and field.enum_type is None:
+        if field.type == FieldDescriptor.TYPE_STRING:
+            return f"{{text({read})}}"
+        if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+            return f"{{bools[{read}]}}"
+        if field.cpp_type in _WIDE:
+            return f'"{{{read}}}"'
+        if field.cpp_type in _NARROW:
+            return f"{{{read}}}"
+    known[f"w{field.number}"] = _of_field(field)
+    return f"{{w{field.number}({read})}}"
 
 
-def _reader(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
-    if len(names) > 1:
-        return attrgetter(*names)
-    return lambda message: tuple(getattr(message, name) for name in names)
+def _read(field: FieldDescriptor) -> str:
+    if iskeyword(field.name):
+        return f"getattr(message, {_text(field.name)})"
+    return f"message.{field.name}"
 
 
 def _present_only(field: FieldDescriptor) -> bool:
@@ -77,13 +94,15 @@ def _present_only(field: FieldDescriptor) -> bool:
 def _of_field(field: FieldDescriptor) -> Writer:
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         value = _of_value(field.message_type.fields_by_name["value"])
+        # Pairs of a protobuf map cost twice what its keys and look-ups do.
         return lambda entries: (
-            "{" + ",".join([f"{_text(_key(k))}:{value(v)}" for k, v in entries.items()]) + "}"
+            "{" + ",".join([f"{_text(_key(k))}:{value(entries[k])}" for k in entries]) + "}"
         )
     one = _of_value(field)
     if not field.is_repeated:
         return one
-    return lambda values: "[" + ",".join([one(v) for v in values]) + "]"
+    # A slice is a list, which is walked faster than what protobuf holds.
+    return lambda values: "[" + ",".join([one(v) for v in values[:]]) + "]"
 
 
 def _key(key: Any) -> str:
@@ -97,8 +116,7 @@ def _of_value(field: FieldDescriptor) -> Writer:
         return lambda message: _of_message(descriptor)(message)
     if field.enum_type is not None:
         values = field.enum_type.values_by_number
-        names = {number: _text(value.name) for number, value in values.items()}
-        return lambda number: names.get(number) or str(number)
+        return _Names({number: _text(value.name) for number, value in values.items()}).__getitem__
     if field.cpp_type in _FLOATS:
         return _float
     if field.cpp_type in _WIDE:
@@ -110,6 +128,13 @@ def _of_value(field: FieldDescriptor) -> Writer:
     if field.type == FieldDescriptor.TYPE_STRING:
         return _text
     raise TypeError(f"{field.full_name}: events hold no fields of this kind")
+
+
+class _Names(dict[int, str]):
+    """Names of an enum's numbers; a number that the contract does not know stands for itself."""
+
+    def __missing__(self, number: int) -> str:
+        return str(number)
 
 
 def _float(value: float) -> str:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from services.kit.db import Database
 from services.kit.logs import get_logger
-from services.trade.times import to_datetime
+from services.trade.times import DAY_MS, to_datetime
 
 log = get_logger(__name__)
 
@@ -42,7 +42,8 @@ class Partitions:
 
     async def ensure(self, times_ms: Iterable[int]) -> None:
         """Make the partitions of these market times, and of the month after each."""
-        months = {month_of(time) for time in times_ms}
+        days = {time // DAY_MS for time in times_ms}
+        months = {month_of(day * DAY_MS) for day in days}
         wanted = months | {next_month(month) for month in months}
         missing = [m for m in sorted(wanted) if partition_name(m) not in self._known]
         if missing:

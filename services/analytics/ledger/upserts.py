@@ -11,6 +11,7 @@ from typing import Any
 Columns = dict[str, Any]
 """One row by column name."""
 
+_JSON = json.JSONEncoder(default=str, allow_nan=False, check_circular=False)
 _CHUNK = 2_000
 """Rows of a table in one statement: a rebuild must not send a whole ledger as one value."""
 
@@ -70,7 +71,7 @@ async def upsert(connection: Any, rows: Mapping[Table, Sequence[Columns]]) -> No
 
 def _as_json(rows: Sequence[Columns]) -> str:
     # One text is cheaper than an array a column; as text, decimals and times stay exact.
-    return json.dumps(rows, default=str, allow_nan=False)
+    return _JSON.encode(rows)
 
 
 @cache

@@ -61,7 +61,10 @@ Register-ScheduledTask -TaskName "QuantumTraderBackup" -Action $Action -Trigger 
 """
 
     def cronjob(self) -> str:
-        """Return a CronJob that has the operators' keys and keeps archives on a disk of its own."""
+        """Return a CronJob that has the operators' keys and keeps archives on a disk of its own.
+
+        It opens bus and database to the job; a cluster's component `backup` is this text.
+        """
         return _CRONJOB.format(hour=self.hour)
 
 
@@ -84,13 +87,21 @@ spec:
     spec:
       backoffLimit: 2
       template:
+        metadata:
+          # with a proxy of Istio beside it a job would never end
+          labels: {{app.kubernetes.io/name: backup, sidecar.istio.io/inject: "false"}}
         spec:
           restartPolicy: OnFailure
-          securityContext: {{runAsNonRoot: true, runAsUser: 10001, fsGroup: 10001}}
+          automountServiceAccountToken: false
+          securityContext:
+            runAsNonRoot: true
+            runAsUser: 10001
+            fsGroup: 10001
+            seccompProfile: {{type: RuntimeDefault}}
           containers:
           - name: backup
             image: quantum-trader:3.1.0
-            args: [qt, backup, --to, /backups]
+            command: [qt, backup, --to, /backups]
             env:
             - {{name: NATS_URL, value: "tls://quantum-trader-nats:4222"}}
             - {{name: NATS_NKEY_FILE, value: /secrets/bus/seed}}
@@ -113,6 +124,40 @@ spec:
           volumes:
           - {{name: backups, persistentVolumeClaim: {{claimName: backups}}}}
           - {{name: bus, secret: {{secretName: bus-operator, defaultMode: 288}}}}
-          - {{name: nats, secret: {{secretName: nats-tls, items: [{{key: ca.crt, path: ca.crt}}]}}}}
+          - name: nats
+            secret:
+              {{secretName: nats-tls, defaultMode: 288, items: [{{key: ca.crt, path: ca.crt}}]}}
           - {{name: postgres, secret: {{secretName: postgres-quantum-user, defaultMode: 288}}}}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {{name: backup, namespace: quantum-trader}}
+spec:
+  podSelector: {{matchLabels: {{app.kubernetes.io/name: backup}}}}
+  policyTypes: [Egress]
+  egress:
+  - to: [{{podSelector: {{matchLabels: {{app.kubernetes.io/name: quantum-trader-nats}}}}}}]
+    ports: [{{port: 4222, protocol: TCP}}]
+  - to: [{{podSelector: {{matchLabels: {{cnpg.io/cluster: quantum-trader-postgres}}}}}}]
+    ports: [{{port: 5432, protocol: TCP}}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {{name: backup-reads-bus, namespace: quantum-trader}}
+spec:
+  podSelector: {{matchLabels: {{app.kubernetes.io/name: quantum-trader-nats}}}}
+  policyTypes: [Ingress]
+  ingress:
+  - from: [{{podSelector: {{matchLabels: {{app.kubernetes.io/name: backup}}}}}}]
+    ports: [{{port: 4222, protocol: TCP}}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {{name: backup-reads-database, namespace: quantum-trader}}
+spec:
+  podSelector: {{matchLabels: {{cnpg.io/cluster: quantum-trader-postgres}}}}
+  policyTypes: [Ingress]
+  ingress:
+  - from: [{{podSelector: {{matchLabels: {{app.kubernetes.io/name: backup}}}}}}]
+    ports: [{{port: 5432, protocol: TCP}}]
 """

@@ -137,7 +137,7 @@ def service_down(seen: Outage) -> Diagnosis:
             cause = f"{part} is {ill[0]['state']}: {ill[0]['reason']}".rstrip(": ")
             return say(cause, part, f"qt logs {part} --since 15m", f"qt restart {part}")
     if not own:
-        return say(f"no {seen.service} runs here", "topology", f"qt scale {seen.service}=1")
+        return say(f"no {seen.service} runs here", "topology", f"qt up {seen.service}")
     return _of_its_own(seen, own, say)
 
 

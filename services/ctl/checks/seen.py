@@ -17,7 +17,7 @@ from services.catalog.processes import SERVICES
 from services.ctl.checks.daily import Disk, Seen
 from services.ctl.logbook.causes import Cause, by_cause
 from services.ctl.logbook.files import Logbook
-from services.ctl.supervisor.control import ask
+from services.ctl.supervisor.asking import ask
 from services.ctl.supervisor.home import Home, Refused, read_json
 
 ANSWER_SECONDS = 5.0

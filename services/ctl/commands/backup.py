@@ -142,7 +142,7 @@ def restore(
     home: HomeOption = DEFAULT_HOME,
     json_: JsonOption = False,
 ) -> None:
-    """Verify an archive, stop, put its data in place of what is there, start, reconcile, resume.
+    """Verify an archive, stop, put its data in place, start, compare with the exchange, resume.
 
     Entries stay halted until the exchange and the restored books agree.
 

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from services.catalog.processes import ANALYTICS
+from services.ctl.commands import db_upkeep
 from services.ctl.commands.options import DEFAULT_HOME, HomeOption, JsonOption, answer
 from services.ctl.render.roles import DATABASE
 from services.ctl.supervisor.home import Home, Refused, read_json
@@ -19,6 +20,16 @@ from services.ctl.supervisor.home import Home, Refused, read_json
 app = typer.Typer(
     help="The database: its upkeep, its size, old events into files and back.", no_args_is_help=True
 )
+
+for tending in (
+    db_upkeep.analyze,
+    db_upkeep.vacuum,
+    db_upkeep.reindex,
+    db_upkeep.size,
+    db_upkeep.migrate,
+    db_upkeep.psql,
+):
+    app.command()(tending)
 
 ToOption = Annotated[
     Path | None, typer.Option("--to", help="Folder of the files; HOME/archive without it.")

@@ -24,7 +24,7 @@ def doctor(
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Check versions, ports, disk, limits, settings and keys; ends with 1 if something is wrong.
+    """Check versions, ports, disk, limits, settings and keys; exit 1 if something is wrong.
 
     A key that may withdraw or transfer is refused.
 

@@ -10,7 +10,7 @@ import signal
 from typing import Annotated
 
 import typer
-from rich.console import Group
+from rich.console import Console, Group
 
 from services.ctl.commands.options import (
     DEFAULT_HOME,
@@ -20,9 +20,10 @@ from services.ctl.commands.options import (
     answer,
     confirm,
 )
+from services.ctl.supervisor.asking import ask, until_stopped
 from services.ctl.supervisor.child import Child, end_all, strays
-from services.ctl.supervisor.control import ask, until_stopped
 from services.ctl.supervisor.home import Home, Refused, read_json
+from services.ctl.supervisor.selection import keys
 from services.ctl.terminal import tables
 
 STOP_SECONDS = 40.0
@@ -55,17 +56,24 @@ def scale(
 
 
 def down(
+    services: Annotated[
+        list[str] | None,
+        typer.Argument(help="Parts, for example ai; everything when none is named."),
+    ] = None,
     wipe: Annotated[bool, typer.Option("--wipe", help="Also remove all data.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Kill what does not stop.")] = False,
     yes: YesOption = False,
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Stop everything in order; the data stays unless --wipe is given.
+    """Stop everything in order, or the named parts while the others go on; the data stays.
 
-    Example: qt down --wipe --yes
+    Example: qt down --wipe --yes, or: qt down ai
     """
     place = Home(home)
+    if services:
+        _stop_some(place, services, everything=wipe or force, as_json=as_json)
+        return
     if wipe:
         confirm(f"remove all data of {place.root}", yes=yes)
     stopped = asyncio.run(_stop(place, force))
@@ -73,6 +81,15 @@ def down(
         _wipe(place)
     done = "removed" if wipe else "stopped" if stopped else "nothing was running"
     answer({"result": done, "home": str(place.root)}, f"{done}: {place.root}", as_json)
+
+
+def _stop_some(home: Home, services: list[str], *, everything: bool, as_json: bool) -> None:
+    if everything:
+        raise Refused("--wipe and --force are for the whole system: name no part")
+    keys(services)
+    with Console(stderr=True).status("stopping"):
+        told = asyncio.run(ask(home, "POST", f"/stop/{','.join(services)}"))
+    answer(told, f"stopped {', '.join(told['stopped'])}", as_json)
 
 
 async def _stop(home: Home, force: bool) -> bool:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from services.ctl.commands.options import DEFAULT_HOME, HomeOption, JsonOption, answer
-from services.ctl.supervisor.control import NotRunning, ask, ask_steps
+from services.ctl.supervisor.asking import NotRunning, ask, ask_steps
 from services.ctl.supervisor.home import Home, Refused
 from services.ctl.supervisor.topology import SCALABLE
 

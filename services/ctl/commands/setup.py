@@ -32,7 +32,7 @@ def setup(
     folder: Annotated[Path, typer.Argument(help="Gets a folder for each service and server.")],
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Make keys, passwords and server certificates; what is there is kept, what is old renewed.
+    """Make keys, passwords and server certificates; keep what is there, renew what is old.
 
     Example: qt setup /secrets --home /var/lib/quantum
     """

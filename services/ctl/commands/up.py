@@ -20,9 +20,11 @@ from services.ctl.discovery import discovered
 from services.ctl.servers.command import ServerFailed, last_line
 from services.ctl.settings import GatewaySettings, SystemSettings
 from services.ctl.supervisor.addresses import DEFAULT, Addresses
-from services.ctl.supervisor.control import Control, NotRunning, ask
+from services.ctl.supervisor.asking import NotRunning, ask
+from services.ctl.supervisor.control import Control
 from services.ctl.supervisor.home import Home, Refused, read_json, write_json
 from services.ctl.supervisor.market import claim
+from services.ctl.supervisor.selection import Selection
 from services.ctl.supervisor.supervisor import Supervisor
 from services.ctl.supervisor.topology import Options, Topology
 from services.ctl.terminal import screen
@@ -43,6 +45,8 @@ class Request:
     home: Path
     ports: str
     mesh: bool
+    services: tuple[str, ...] = ()
+    """Parts that were named; none means everything."""
 
     def arguments(self) -> list[str]:
         """Return the command line again, for the detached supervisor."""
@@ -55,6 +59,10 @@ class Request:
 
 
 def up(
+    services: Annotated[
+        list[str] | None,
+        typer.Argument(help="Parts, for example postgres or ai-service; all when none is named."),
+    ] = None,
     market: Annotated[
         str | None,
         typer.Option(help="generated, live, or a folder of recorded candles [default: generated]"),
@@ -73,30 +81,52 @@ def up(
     ] = True,
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready.")] = False,
 ) -> None:
-    """Start the whole system on this machine; starting again resumes it.
+    """Start the system on this machine, or the named parts and what they need.
+
+    Starting again resumes it; where it runs already, what is missing of the parts is added.
 
     Example: qt up --market ../shared/data/perp-1m-2025-05 --speed 60
+
+    Example: qt up --detach postgres nats, then qt up ai, then qt up
     """
     if pace not in PACES:
         raise Refused(f"--pace {pace}: say lockstep or free")
     if speed is not None and speed < 0:
         raise Refused(f"--speed {speed:g}: must not be below 0")
-    request = Request(market, speed, pace, seed, home, ports, mesh)
-    if detach:
+    chosen = Selection.of(services or ())
+    request = Request(market, speed, pace, seed, home, ports, mesh, tuple(services or ()))
+    if Home(home).supervised():
+        _add(request)
+    elif detach:
         _detached(request)
     else:
-        asyncio.run(_foreground(request))
+        asyncio.run(_foreground(request, chosen))
 
 
-async def _foreground(request: Request) -> None:
+def _add(request: Request) -> None:
+    """Have the supervisor that runs start what is missing."""
+    home = Home(request.home)
+    if (request.market, request.speed, request.seed) != (None, None, None):
+        raise Refused(
+            f"{home.root} is already running: its market, speed and seed stay until `qt down`"
+        )
+    with Console(stderr=True).status("starting"):
+        path = f"/start/{','.join(request.services)}" if request.services else "/start"
+        started = asyncio.run(ask(home, "POST", path))["started"]
+    if not started:
+        raise Refused(f"{home.root} is already running: `qt ps` shows it, `qt down` stops it")
+    typer.echo(f"started {', '.join(started)}")
+
+
+async def _foreground(request: Request, chosen: Selection) -> None:
     home = Home(request.home)
     with home.lock():
         addresses = Addresses.load(home, request.ports)
         if not read_json(home.processes_file):
             addresses.require_public_free()
-        chosen = claim(home, request.market, request.seed)
+        market = claim(home, request.market, request.seed)
         options = Options(
-            market=chosen,
+            market=market,
             speed=request.speed,
             pace=request.pace,
             mesh=request.mesh,
@@ -107,7 +137,7 @@ async def _foreground(request: Request) -> None:
         # what a restore starts it with
         write_json(home.root / "up.json", {"arguments": request.arguments()[1:]})
         topology = Topology(home=home, addresses=addresses, options=options)
-        await supervise(Supervisor(home=home, topology=topology), Console())
+        await supervise(Supervisor(home=home, topology=topology, chosen=chosen), Console())
 
 
 async def supervise(supervisor: Supervisor, console: Console) -> None:
@@ -156,14 +186,12 @@ async def _once(supervisor: Supervisor) -> bool:
 
 def _detached(request: Request) -> None:
     home = Home(request.home)
-    if home.supervised():
-        raise Refused(f"{home.root} is already running: `qt ps` shows it, `qt down` stops it")
     home.create()
     log = home.logs / "supervisor.log"
     log.write_text("")
     with log.open("ab") as output:
         running = subprocess.Popen(
-            (sys.executable, "-m", "services.ctl", "up", *request.arguments()),
+            (sys.executable, "-m", "services.ctl", "up", *request.arguments(), *request.services),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

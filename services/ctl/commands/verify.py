@@ -10,7 +10,7 @@ import typer
 
 from services.catalog.processes import SERVICES
 from services.ctl.commands.options import DEFAULT_HOME, HomeOption, JsonOption, answer
-from services.ctl.supervisor.control import ask
+from services.ctl.supervisor.asking import ask
 from services.ctl.supervisor.home import Home, read_json
 
 ANSWER_SECONDS = 5.0

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from services.ctl.backup.schedule import Timer
 from services.ctl.policy import Policy
-from services.ctl.render import istio, network_policies, workload_names
+from services.ctl.render import alert_rules, istio, network_policies, workload_names
 from services.ctl.render.cluster_names import GENERATED
 
 RENDERED = "mesh/kubernetes/base/rendered"
+BACKUP = "mesh/kubernetes/components/backup/backup.yaml"
 
 
 def files(policy: Policy) -> Mapping[str, str]:
@@ -21,6 +24,8 @@ def files(policy: Policy) -> Mapping[str, str]:
         f"{RENDERED}/names.yaml": _documents(workload_names.render()),
         f"{RENDERED}/network-policies.yaml": _documents(network_policies.render(policy)),
         f"{RENDERED}/istio.yaml": _documents(istio.render(policy)),
+        f"{RENDERED}/alert-rules.yaml": _documents(alert_rules.render()),
+        BACKUP: f"# {GENERATED}\n{Timer('qt', Path('.quantum')).cronjob()}",
     }
 
 

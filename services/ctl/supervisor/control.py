@@ -7,24 +7,18 @@ import contextlib
 import json
 import os
 import secrets
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Any
 
-import aiohttp
 from aiohttp import web
 
 from services.ctl.servers.command import ServerFailed
 from services.ctl.servers.free import LOOPBACK
-from services.ctl.supervisor.home import Home, Refused, read_json, write_json
+from services.ctl.supervisor.home import Refused, write_json
 from services.ctl.supervisor.rolling import Roll
+from services.ctl.supervisor.selection import Selection
 from services.ctl.supervisor.supervisor import Supervisor
-
-ANSWER_SECONDS = 5.0
-SCALE_SECONDS = 150.0
-ROLL_SECONDS = 1_800.0
-SLOW = ("/scale", "/restart", "/rebuild")
 
 
 class Control:
@@ -45,6 +39,9 @@ class Control:
         application.router.add_post("/restart", self._again)
         application.router.add_post("/restart/{name}", self._restart)
         application.router.add_post("/rebuild/{names}", self._rebuild)
+        application.router.add_post("/start", self._start)
+        application.router.add_post("/start/{names}", self._start)
+        application.router.add_post("/stop/{names}", self._stop_some)
         application.router.add_post("/roll", self._roll)
         application.router.add_post("/roll/{names}", self._roll)
         application.router.add_post("/scale/{name}/{count}", self._scale)
@@ -69,7 +66,7 @@ class Control:
             return web.json_response({"error": "the token is missing or wrong"}, status=401)
         try:
             answer: web.StreamResponse = await handler(request)
-        except Refused as refusal:
+        except (Refused, ServerFailed) as refusal:
             return web.json_response({"error": str(refusal)}, status=409)
         return answer
 
@@ -81,6 +78,13 @@ class Control:
     async def _stop(self, _: web.Request) -> web.Response:
         self._supervisor.stop_asked.set()
         return web.json_response({"stopping": True})
+
+    async def _start(self, request: web.Request) -> web.Response:
+        more = Selection.of(_names(request))
+        return web.json_response({"started": await self._supervisor.include(more)})
+
+    async def _stop_some(self, request: web.Request) -> web.Response:
+        return web.json_response({"stopped": await self._supervisor.exclude(_names(request))})
 
     async def _restart(self, request: web.Request) -> web.Response:
         return web.json_response(
@@ -95,14 +99,13 @@ class Control:
         return web.json_response({"restarting": list(supervisor.watches)})
 
     async def _rebuild(self, request: web.Request) -> web.Response:
-        names = request.match_info["names"].split(",")
+        names = _names(request)
         await self._supervisor.rebuild(names)
         return web.json_response({"rebuilt": names})
 
     async def _roll(self, request: web.Request) -> web.StreamResponse:
         """Tell each step as a line of JSON; who asked may leave, the restart goes on."""
-        names = [name for name in request.match_info.get("names", "").split(",") if name]
-        roll = Roll(self._supervisor, names)
+        roll = Roll(self._supervisor, _names(request))
         told: asyncio.Queue[dict[str, str] | None] = asyncio.Queue()
         task = asyncio.create_task(_carry_on(roll, told), name="rolling restart")
         self._tasks.add(task)
@@ -120,6 +123,11 @@ class Control:
         return web.json_response({"service": name, "replicas": int(count)})
 
 
+def _names(request: web.Request) -> list[str]:
+    """Return the names in the path; none when the path ends before them."""
+    return [name for name in request.match_info.get("names", "").split(",") if name]
+
+
 async def _carry_on(roll: Roll, told: asyncio.Queue[dict[str, str] | None]) -> None:
     try:
         async for step in roll.run():
@@ -130,61 +138,3 @@ async def _carry_on(roll: Roll, told: asyncio.Queue[dict[str, str] | None]) -> N
         told.put_nowait({"error": str(failure)})
     finally:
         told.put_nowait(None)
-
-
-class NotRunning(Refused):
-    """No supervisor holds the home."""
-
-
-async def ask(home: Home, method: str, path: str) -> dict[str, Any]:
-    """Ask the running supervisor; `NotRunning` when there is none, `Refused` when it refuses."""
-    entry = read_json(home.supervisor_file)
-    if not entry:
-        raise NotRunning(f"nothing runs in {home.root}: start it with `qt up`")
-    seconds = SCALE_SECONDS if path.startswith(SLOW) else ANSWER_SECONDS
-    limit = aiohttp.ClientTimeout(total=seconds)
-    headers = {"Authorization": f"Bearer {entry['token']}"}
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=limit, headers=headers) as session,
-            session.request(method, entry["url"] + path) as told,
-        ):
-            answer: dict[str, Any] = await told.json()
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise NotRunning(
-            f"the supervisor of {home.root} does not answer: `qt up` takes over what still runs,"
-            " `qt down` stops it"
-        ) from error
-    if told.status != web.HTTPOk.status_code:
-        raise Refused(str(answer["error"]))
-    return answer
-
-
-async def ask_steps(home: Home, path: str, on_step: Callable[[str], None]) -> None:
-    """Ask for what takes long, telling each step; `Refused` when it ends early, with why."""
-    entry = read_json(home.supervisor_file)
-    if not entry:
-        raise NotRunning(f"nothing runs in {home.root}: start it with `qt up`")
-    limit = aiohttp.ClientTimeout(total=ROLL_SECONDS)
-    headers = {"Authorization": f"Bearer {entry['token']}"}
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=limit, headers=headers) as session,
-            session.post(entry["url"] + path) as told,
-        ):
-            async for line in told.content:
-                step = json.loads(line)
-                if "error" in step:
-                    raise Refused(str(step["error"]))
-                on_step(str(step["step"]))
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise NotRunning(f"the supervisor of {home.root} went away meanwhile: `qt ps`") from error
-
-
-async def until_stopped(home: Home, seconds: float) -> None:
-    """Return when the supervisor has let go of the home."""
-    deadline = time.monotonic() + seconds
-    while home.supervised():
-        if time.monotonic() > deadline:
-            raise Refused(f"still stopping after {seconds:.0f} s: `qt down --force` kills")
-        await asyncio.sleep(0.1)

@@ -9,16 +9,14 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from services.ctl import policy
-from services.ctl.identities import Identities
+from services.ctl.refused import Refused as Refused
+
+if TYPE_CHECKING:
+    from services.ctl.identities import Identities
 
 DEFAULT = Path(".quantum")
-
-
-class Refused(Exception):
-    """What was asked for cannot be done; the text is one line that says what to do instead."""
 
 
 class Home:
@@ -78,6 +76,10 @@ class Home:
 
     def identities(self) -> Identities:
         """Return the keys and passwords of the bus and the database."""
+        # most commands show something and need no keys: they start without this
+        from services.ctl import policy
+        from services.ctl.identities import Identities
+
         return Identities(self.root / "identities", policy.load())
 
     def remembered(self) -> dict[str, Any]:

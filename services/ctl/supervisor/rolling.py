@@ -28,15 +28,19 @@ class Roll:
     """One rolling restart of some services."""
 
     def __init__(self, supervisor: Supervisor, services: Sequence[str]) -> None:
-        """`services` by key; none means all that can be scaled. Refused for any other."""
+        """`services` by key; none means all that run and can be scaled. Refused for any other."""
         unknown = [key for key in services if key not in SCALABLE]
         if unknown:
             raise Refused(
                 f"{', '.join(unknown)} cannot be restarted one by one;"
                 f" {', '.join(ORDER)} can, `qt restart {unknown[0]}` restarts it at once"
             )
+        absent = [key for key in services if key not in supervisor.chosen]
+        if absent:
+            raise Refused(f"{absent[0]} does not run here: `qt up {absent[0]}` starts it")
+        wanted = services or [key for key in ORDER if key in supervisor.chosen]
         self._supervisor = supervisor
-        self._services = [key for key in ORDER if not services or key in services]
+        self._services = [key for key in ORDER if key in wanted]
 
     async def run(self) -> AsyncIterator[str]:
         """Restart them, telling each step; Refused when one does not come back: the rest stays."""

@@ -5,25 +5,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, SERVICES, Process
+from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, SERVICES, TRAINER, VENUE
 from services.ctl.render import endpoints
-from services.ctl.servers.command import Command, ServerFailed, last_line
-from services.ctl.supervisor import database, streams
+from services.ctl.servers.command import ServerFailed
+from services.ctl.supervisor import database, schema, streams
 from services.ctl.supervisor.child import Child, end_all, strays
 from services.ctl.supervisor.home import Home, Refused, read_json, write_json
 from services.ctl.supervisor.mesh import Mesh
 from services.ctl.supervisor.recovery import BusPlace, Recoveries
 from services.ctl.supervisor.rotation import rotate
-from services.ctl.supervisor.topology import BACKING, DOOR, SCALABLE, SIDECARS, Topology
+from services.ctl.supervisor.selection import GATEWAY, Selection, keys
+from services.ctl.supervisor.topology import (
+    BACKING,
+    DOOR,
+    PARTS,
+    SCALABLE,
+    SIDECARS,
+    Topology,
+)
 from services.ctl.supervisor.unit import Unit
 from services.ctl.supervisor.watch import State, Watch
 
 READY_SECONDS = 120.0
-MIGRATE_SECONDS = 60.0
 ROTATE_SECONDS = 5.0
 TEND_SECONDS = 30.0
 DOOR_SECONDS = 0.5
@@ -51,10 +58,11 @@ class Row:
 class Supervisor:
     """Owns the processes of one home."""
 
-    def __init__(self, *, home: Home, topology: Topology) -> None:
-        """Nothing is started before `start`."""
+    def __init__(self, *, home: Home, topology: Topology, chosen: Selection | None = None) -> None:
+        """Nothing is started before `start`, and then what is chosen; everything by default."""
         self.home = home
         self.topology = topology
+        self.chosen = chosen or Selection()
         self.watches: dict[str, Watch] = {}
         self.phase = "starting"
         self.stop_asked = asyncio.Event()
@@ -78,40 +86,97 @@ class Supervisor:
         self._shut = ""
 
     async def start(self) -> None:
-        """Start everything in order; `ServerFailed` with one line when a part cannot start."""
+        """Start what was chosen, in order; `ServerFailed` with one line when a part cannot."""
+        self._require(self.chosen)
         self._rotation = asyncio.create_task(self._rotate(), name="log rotation")
         self._take_stock()
-        units = self._services()
-        self._write_endpoints(units)
         if self.topology.mesh is not None:
             await asyncio.to_thread(self.topology.mesh.prepare)
             self._tending = asyncio.create_task(self._tend(self.topology.mesh), name="certificates")
-        sidecars = await asyncio.to_thread(self.topology.sidecars, units)
-        venue = self.topology.venue()
-        # Envoy checks the bootstrap while the servers start; endpoints are known from the outset.
-        door = await asyncio.to_thread(self.topology.gateway)
+        units = await self._units()
         self._tending_door = asyncio.create_task(self._tend_door(), name="credentials")
-        wanted = self.topology.on_demand()
-        await self._end_unknown([*self.topology.backing(), venue, *units, *sidecars, door, *wanted])
-        for unit in (*self.topology.backing(), venue, *sidecars, door):
-            self._watch(unit)
-        await self._answered(self.topology.nats.name)
-        await streams.declare(self.topology.nats.url, self.topology.operator)
-        self._recovering = asyncio.create_task(self._recoveries.run(), name="recoveries")
-        for unit in (*units, *wanted):
-            if unit.service not in database.OWNERS:
-                self._watch(unit)
-        await self._answered(self.topology.postgres.name)
-        await self._prepare_database(units)
-        await self._answered(venue.name)
-        for unit in units:
-            if unit.service in database.OWNERS:
-                self._watch(unit)
-        await self._answered(*(unit.name for unit in (*units, *sidecars, door)))
+        await self._end_unknown(units)
+        await self._bring_up(units)
         self.phase = "waiting for readiness"
-        await self._until_ready()
+        if self.chosen.whole:
+            # a part of the system may be waiting for what was not chosen
+            await self._until_ready()
         self.phase = "running"
         self._changed()
+
+    async def include(self, more: Selection) -> list[str]:
+        """Start these parts too; return what was started, when it answers."""
+        self._require(more)
+        async with self.change("a start"):
+            self.chosen = self.chosen.and_also(more)
+            fresh = [unit for unit in await self._units() if unit.name not in self.watches]
+            await self._bring_up(fresh)
+            self.tell_endpoints()
+        self._changed()
+        return [unit.name for unit in fresh]
+
+    async def exclude(self, names: Iterable[str]) -> list[str]:
+        """Stop these parts in order while the others go on; return what was stopped."""
+        async with self.change("a stop"):
+            gone = keys(names)
+            left = self.chosen.without(gone)
+            units = [w.unit for w in self.watches.values() if w.unit.service in gone]
+            if not units:
+                raise Refused(f"{', '.join(sorted(gone))}: nothing of that runs here; see `qt ps`")
+            self.chosen = left
+            self.tell_endpoints()
+            for stage in sorted({unit.stage for unit in units}, reverse=True):
+                here = [unit.name for unit in units if unit.stage == stage]
+                await asyncio.gather(*(self.remove(name) for name in here))
+        self._changed()
+        return [unit.name for unit in units]
+
+    async def _units(self) -> list[Unit]:
+        """Return what shall run; endpoints are known from the outset."""
+        services = self._services()
+        self._write_endpoints(services)
+        sidecars = await asyncio.to_thread(self.topology.sidecars, services)
+        others = [*self.topology.backing(), self.topology.venue(), *self.topology.on_demand()]
+        if GATEWAY in self.chosen:
+            others.append(await asyncio.to_thread(self.topology.gateway))
+        chosen = [unit for unit in others if unit.service in self.chosen]
+        return [*chosen, *sidecars, *services]
+
+    def _require(self, chosen: Selection) -> None:
+        """Refuse parts that were named and that this machine or its settings do not have."""
+        absent = [] if chosen.whole else sorted(chosen.parts & self.topology.absent.keys())
+        if absent:
+            raise Refused(f"{absent[0]} is not there; {self.topology.absent[absent[0]]}")
+
+    async def _bring_up(self, units: Sequence[Unit]) -> None:
+        """Start units, each as soon as what it needs is there, and wait for their answers."""
+        keepers = [unit for unit in units if unit.service in database.OWNERS]
+        for unit in units:
+            if unit.stage != PARTS:
+                self._watch(unit)
+        await self._prepare_bus(units)
+        for unit in units:
+            if unit.stage == PARTS and unit not in keepers:
+                self._watch(unit)
+        if self.topology.postgres.name in self.watches:
+            await self._answered(self.topology.postgres.name)
+            await self._prepare_database(units)
+        if VENUE.key in self.watches:
+            await self._answered(VENUE.key)
+        for unit in keepers:
+            self._watch(unit)
+        awaited = (SIDECARS, DOOR, PARTS)
+        await self._answered(
+            *(unit.name for unit in units if unit.stage in awaited and unit.service != TRAINER.key)
+        )
+
+    async def _prepare_bus(self, units: Iterable[Unit]) -> None:
+        if self.topology.nats.name not in {unit.name for unit in units}:
+            return
+        await self._answered(self.topology.nats.name)
+        await streams.declare(self.topology.nats.url, self.topology.operator)
+        if self._recovering is None:
+            self._recovering = asyncio.create_task(self._recoveries.run(), name="recoveries")
 
     def _take_stock(self) -> None:
         """Find what an earlier supervisor left running."""
@@ -141,6 +206,7 @@ class Supervisor:
         return [
             self.topology.service(process, number, counts[process.key])
             for process in SERVICES
+            if process.key in self.chosen
             for number in range(1, counts[process.key] + 1)
         ]
 
@@ -165,32 +231,16 @@ class Supervisor:
         await asyncio.gather(*waits)
         for watch in self.watches.values():
             if watch.failed:
-                raise ServerFailed(_with_log(watch.reason, watch.unit.command))
+                raise ServerFailed(schema.with_log(watch.reason, watch.unit.command))
 
-    async def _prepare_database(self, units: Iterable[Unit]) -> None:
-        if all(u.name in self._left for u in units if u.service in database.OWNERS):
-            return  # whoever runs with this build has its schema
-        postgres = self.topology.postgres
-        known = self.home.identities()
-        await database.create(
-            postgres.dsn(), postgres.dsn(database.DATABASE), known.policy, known.passwords()
-        )
-        await asyncio.gather(self._migrate(EXEC_RISK), self._migrate(ANALYTICS))
-
-    async def _migrate(self, process: Process) -> None:
-        command = self.topology.migration(process)
-        running = command.spawn()
-        deadline = time.monotonic() + MIGRATE_SECONDS
-        try:
-            while (code := running.poll()) is None and time.monotonic() < deadline:
-                await asyncio.sleep(0.05)
-        finally:
-            running.kill()
-        if code != 0:
-            said = last_line(command.log)
-            raise ServerFailed(
-                _with_log(f"migration of {process.key} failed ({code}): {said}", command)
-            )
+    async def _prepare_database(self, starting: Iterable[Unit]) -> None:
+        """Bring it to what starts; whoever runs with this build already has its schema."""
+        postgres = self.topology.postgres.name
+        units = [unit for unit in starting if unit.name not in self._left]
+        owners = {unit.service for unit in units} & {*database.OWNERS}
+        created = postgres in {u.name for u in units} and not self.watches[postgres].adopted
+        if owners or created:
+            await schema.prepare(self.topology, owners)
 
     async def _until_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS
@@ -207,6 +257,8 @@ class Supervisor:
             raise Refused(f"{key} cannot be scaled; {', '.join(SCALABLE)} can")
         if not 1 <= count <= MOST_REPLICAS:
             raise Refused(f"{key}={count}: between 1 and {MOST_REPLICAS} replicas can run")
+        if key not in self.chosen:
+            raise Refused(f"{key} does not run here: `qt up {key}` starts it")
         async with self.change("a scaling"):
             self.home.remember({"replicas": {**self.replicas(), key: count}})
             wanted = {unit.name: unit for unit in self._services() if unit.service == key}
@@ -262,7 +314,7 @@ class Supervisor:
         self.topology.renew_build()
         for process in SERVICES:
             if process.key in services and process.key in database.OWNERS:
-                await self._migrate(process)
+                await schema.migrate(self.topology, process)
         fresh = {unit.name: unit for unit in self._services()}
         for watch in chosen:
             watch.unit = fresh.get(watch.unit.name, watch.unit)
@@ -282,6 +334,7 @@ class Supervisor:
                 task.cancel()
         if self._recovering is not None:
             await asyncio.gather(self._recovering, return_exceptions=True)
+            self._recovering = None
         hurrying = asyncio.create_task(self._kill_in_a_hurry(), name="hurry")
         stages = sorted({w.unit.stage for w in self.watches.values()}, reverse=True)
         for stage in stages:
@@ -319,8 +372,10 @@ class Supervisor:
 
     def _write_endpoints(self, units: Iterable[Unit]) -> None:
         instances = {unit.name: unit.service for unit in units}
+        if VENUE.key in self.chosen:
+            instances[VENUE.key] = VENUE.key
         found: dict[str, Any] = self.topology.addresses.write(
-            {**instances, self.topology.venue().name: self.topology.venue().service},
+            instances,
             traces=self.topology.traces_told,
             metrics=self.topology.metrics_told,
         )
@@ -363,7 +418,3 @@ class Supervisor:
                 self._uncertified = ""
             except (OSError, ValueError) as error:
                 self._uncertified = f"certificates cannot be renewed: {error}"
-
-
-def _with_log(text: str, command: Command) -> str:
-    return text if "(log:" in text or command.log is None else f"{text} (log: {command.log})"

@@ -162,6 +162,16 @@ class Topology:
         ]
 
     @property
+    def absent(self) -> dict[str, str]:
+        """Parts that do not run here, with what to do about it."""
+        found = {
+            "jaeger": "" if self.jaeger is not None else jaeger.HOW_TO_GET,
+            "prometheus": "" if self.prometheus is not None else prometheus.HOW_TO_GET,
+            TRAINER.key: "" if self._options.trainer else "start the system with TRAINER=true",
+        }
+        return {part: how for part, how in found.items() if how}
+
+    @property
     def traces_told(self) -> str:
         """Where people see traces, in a line."""
         if self.jaeger is not None:

@@ -25,7 +25,7 @@ from services.analytics.core.truth import TradeTruth
 from services.analytics.fund.rebalance_requests import RebalanceRequests
 from services.analytics.health.supervision import supervise
 from services.analytics.health.watch import HealthWatch
-from services.analytics.learning.store import Progress
+from services.analytics.learning.progress import Progress
 from services.analytics.learning.views import LearningViews
 from services.analytics.metrics import AnalyticsMetrics
 from services.analytics.policy.store import PolicyStore

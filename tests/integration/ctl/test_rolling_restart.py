@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from services.ctl.commands.up import supervise
-from services.ctl.supervisor.control import ask, ask_steps
+from services.ctl.supervisor.asking import ask, ask_steps
 from services.ctl.supervisor.home import Home, Refused, read_json
 from services.ctl.supervisor.rolling import Roll
 from services.ctl.supervisor.supervisor import Supervisor

@@ -18,12 +18,14 @@ import pytest
 
 from services.ctl.servers.command import ServerFailed
 from services.ctl.supervisor.child import HOME_MARK, strays
-from services.ctl.supervisor.home import Home, read_json
+from services.ctl.supervisor.home import Home, Refused, read_json
+from services.ctl.supervisor.rolling import Roll
+from services.ctl.supervisor.selection import Selection
 from services.ctl.supervisor.supervisor import Supervisor
 from services.ctl.supervisor.watch import State, Watch
 from services.kit.db_login import Login
 from tests.support.eventually import eventually
-from tests.support.stand_in_system import running
+from tests.support.stand_in_system import running, supervisor
 
 SERVICES = {"ai-1", "ai-2", "exec_risk", "analytics"}
 SIDECARS = {f"{service}.sidecar" for service in SERVICES}
@@ -63,6 +65,49 @@ async def test_everything_starts_answers_and_stops(home: Home) -> None:
         alive = pids(supervisor)
     assert not any(psutil.pid_exists(pid) for pid in alive.values())
     assert strays(home.root, set()) == []
+
+
+async def test_only_what_was_named_starts_and_more_comes_and_goes(home: Home) -> None:
+    """The guide's selective start: servers, then ai, then the rest; and one service stopped."""
+    made = supervisor(home, chosen=Selection.of(["postgres", "nats"]))
+    try:
+        await made.start()
+        assert pids(made).keys() == {"postgres", "nats"}
+        with pytest.raises(Refused, match="ai does not run here: `qt up ai` starts it"):
+            await made.scale("ai", 3)
+        with pytest.raises(Refused, match="analytics does not run here: `qt up analytics`"):
+            Roll(made, ["analytics"])
+        with pytest.raises(Refused, match="trainer is not there; start the system with TRAINER"):
+            await made.include(Selection.of(["trainer"]))
+
+        await made.include(Selection.of(["ai-service"]))
+        with_ai = {"postgres", "nats", "traces", "gateway", "ai-1", "ai-2"}
+        assert pids(made).keys() == with_ai | {"ai-1.sidecar", "ai-2.sidecar"}
+        ports = read_json(home.endpoints_file)["gateway"]
+        await eventually(partial(_answers, ports["ai"], 200), 20)
+        assert (await get(ports["exec_risk"] + "/health"))[0] == 503
+        assert await made.include(Selection.of(["ai", "nats"])) == []
+
+        await made.include(Selection())
+        assert pids(made).keys() == EVERYTHING
+        await eventually(partial(_answers, ports["exec_risk"], 200), 20)
+
+        with pytest.raises(Refused, match="postgres is needed by analytics, exec_risk"):
+            await made.exclude(["postgres"])
+        before = pids(made)
+        assert set(await made.exclude(["ai"])) == {"ai-1", "ai-2"}
+        assert pids(made) == {n: pid for n, pid in before.items() if not n.startswith("ai-")}
+        assert not any(psutil.pid_exists(before[name]) for name in ("ai-1", "ai-2.sidecar"))
+        await eventually(partial(_answers, ports["ai"], 503), 20)
+        with pytest.raises(Refused, match="ai: nothing of that runs here"):
+            await made.exclude(["ai"])
+    finally:
+        await made.stop()
+    assert strays(home.root, set()) == []
+
+
+async def _answers(url: str, status: int) -> bool:
+    return (await get(f"{url}/health"))[0] == status
 
 
 async def test_what_dies_is_started_again_and_what_hangs_is_killed(

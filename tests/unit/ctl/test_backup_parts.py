@@ -76,8 +76,8 @@ def test_a_timer_for_each_who_can_start_it() -> None:
     assert timer.cron() == "0 3 * * * /opt/qt backup --home='/srv/quantum home'\n"
     assert "OnCalendar=*-*-* 03:00:00" in timer.systemd()
     assert "-Daily -At 3am" in timer.windows()
-    claim, job = yaml.safe_load_all(timer.cronjob())
-    for resource in (claim, job):
+    claim, job, *policies = yaml.safe_load_all(timer.cronjob())
+    for resource in (claim, job, *policies):
         kubernetes_validate.validate(resource, "1.32", strict=True)
     assert (claim["kind"], job["spec"]["schedule"]) == ("PersistentVolumeClaim", "0 3 * * *")
     for kind in ("cron", "systemd", "cronjob", "windows"):

@@ -79,7 +79,7 @@ def of(name: str, state: str, **told: str) -> list[Mapping[str, Any]]:
             "qt restart ai",
         ),
         (replace(UP, rows=of("ai-1", "live", reason="windows")), "process", "qt restart ai-1"),
-        (replace(UP, rows=UP.rows[:2]), "topology", "qt scale ai=1"),
+        (replace(UP, rows=UP.rows[:2]), "topology", "qt up ai"),
         (replace(UP, health={"ai": {}, "exec_risk": {}}), "gateway", "qt restart gateway"),
         (replace(UP, health={"ai": {}, "exec_risk": WELL}), "hang", "qt restart ai"),
         (

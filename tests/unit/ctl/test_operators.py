@@ -7,23 +7,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import typer
+from typer.core import TyperGroup
 
-from services.ctl.__main__ import app
-from services.ctl.operators import CHANGES, READS, WAITING, WRITTEN, changing, record
+from services.ctl.changes import CHANGES, READS, changing
+from services.ctl.commands.table import COMMANDS, group
+from services.ctl.operators import WAITING, WRITTEN, record
 
 
-def commands(held: typer.Typer, before: tuple[str, ...] = ()) -> Iterator[str]:
-    for command in held.registered_commands:
-        assert command.callback is not None
-        yield " ".join((*before, command.name or command.callback.__name__))
-    for group in held.registered_groups:
-        assert group.typer_instance is not None
-        yield from commands(group.typer_instance, (*before, str(group.name)))
+def commands(held: TyperGroup, before: tuple[str, ...] = ()) -> Iterator[str]:
+    for name, command in held.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from commands(command, (*before, name))
+        else:
+            yield " ".join((*before, name))
 
 
 def test_every_command_is_known_as_one_that_changes_or_reads() -> None:
-    known = set(commands(app))
+    known = set(commands(group(COMMANDS)))
     assert known <= CHANGES | READS, known - CHANGES - READS
     assert known | {"backup", "reconcile --apply"} >= CHANGES | READS
     assert not CHANGES & READS
