@@ -43,8 +43,6 @@ class CoreFaults:
 
     def isolated(self, event: Event, book: Book) -> list[Alert]:
         """Take the failures that the core kept to one symbol each."""
-        if not book.failed:
-            return []
         failed, book.failed = book.failed, []
         for text in failed:
             log.critical("core_exception", error=text, event_content=repr(event))

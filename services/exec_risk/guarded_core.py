@@ -61,9 +61,9 @@ class GuardedCore:
                 effects.append(self.faults.caught(event, error, self.book))
                 self.book.out.clear()
                 self._stale = True
-            isolated = self.faults.isolated(event, self.book)
-            effects += isolated
-            self._stale = self._stale or bool(isolated)
+            if self.book.failed:
+                effects += self.faults.isolated(event, self.book)
+                self._stale = True
             if self._stale and not self._keeper.away:
                 queue.extendleft(reversed(batch[number + 1 :]))
                 break

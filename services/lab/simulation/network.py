@@ -10,13 +10,15 @@ from services.lab.simulation.virtual_loop import Answer, VirtualLoop
 
 T = TypeVar("T")
 
+_SHORTEST = 0.0005
+
 
 class Network:
     """Carries requests: what was sent arrives whatever becomes of the sender."""
 
     def __init__(self, loop: VirtualLoop, dice: random.Random) -> None:
         self.loop = loop
-        self._dice = dice
+        self._draw = dice.random
 
     def later(self, seconds: float, callback: Callable[[], object]) -> None:
         """Do something in the world, whoever asks for it and whatever becomes of him."""
@@ -24,7 +26,7 @@ class Network:
 
     def hop(self, longest: float = 0.03) -> float:
         """Return the latency of one way in seconds."""
-        return self._dice.uniform(0.0005, longest)
+        return _SHORTEST + (longest - _SHORTEST) * self._draw()
 
     async def ask(self, act: Callable[[], T], *, longest: float = 0.03) -> T:
         """Carry a request there and its answer back."""

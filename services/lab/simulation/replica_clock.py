@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from services.lab.simulation.network import Network
+from services.lab.simulation.virtual_loop import Answer
 
 EPOCH = datetime(2026, 1, 5, tzinfo=UTC)
 """Wall time at the start of a run."""
@@ -27,4 +28,5 @@ class ReplicaClock:
 
     async def sleep(self, seconds: float) -> None:
         """Wait virtual seconds."""
-        await self._network.loop.pause(seconds)
+        answer: Answer[None] = Answer(self._network.loop, seconds)
+        await answer

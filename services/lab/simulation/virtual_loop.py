@@ -12,7 +12,7 @@ import contextvars
 import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -86,15 +86,16 @@ class Answer(Generic[T]):
         self._asyncio_future_blocking = False
         self._callback: Callable[[Answer[T]], object] | None = None
         self._context: contextvars.Context | None = None
-        self._value: T | None = None
+        self._value: Any = None
         self._error: BaseException | None = None
         self.owner = ""
         self.done = self.dropped = False
 
     def __await__(self) -> Generator[Answer[T], None, T]:
         self._asyncio_future_blocking = True
-        yield self
-        return self.result()
+        yield self  # an error is thrown in here: the task asks for the result when it is woken
+        value: T = self._value
+        return value
 
     def get_loop(self) -> VirtualLoop:
         """Return the loop of the task that waits."""
@@ -119,11 +120,11 @@ class Answer(Generic[T]):
         self._loop.call_soon(self._callback, self, context=self._context)
         return True
 
-    def result(self) -> T:
+    def result(self) -> Any:
         """Return what was given, or raise it; once."""
         error, self._error = self._error, None
         if error is None:
-            return cast("T", self._value)
+            return self._value
         try:
             raise error
         finally:
@@ -228,7 +229,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def post(self, delay: float, callback: Callable[[], object]) -> None:
         """Run a callback of the world after virtual seconds, whoever asks for it."""
-        self.due(delay, VirtualHandle(callback, (), None, self._now + delay))
+        self._place += 1
+        when = self._now + delay
+        heapq.heappush(self._timers, (when, self._place, VirtualHandle(callback, (), None, when)))
 
     def due(self, delay: float, what: _Due) -> None:
         """Run it after virtual seconds."""
@@ -294,7 +297,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             if due.dropped:
                 continue
             owner = due.owner
-            if owner in parked:
+            if parked and owner in parked:
                 parked[owner].append(due)
                 continue
             spins += 1
@@ -303,7 +306,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             due.run()
             if self.broken is not None:
                 raise self.broken
-            if owner in armed:
+            if armed and owner in armed:
                 self._count_down(owner)
 
     def _count_down(self, owner: str) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
+import random
 from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 
+from services.lab.simulation.network import Network
 from services.lab.simulation.virtual_loop import OWNER, Spinning, Stopped, VirtualLoop, new_loop
 
 
@@ -101,3 +104,42 @@ def test_waiting_for_nothing_is_noticed() -> None:
 
     with pytest.raises(Stopped):
         new_loop().run_until_complete(wait())
+
+
+def test_who_gives_up_waiting_is_not_woken_again() -> None:
+    loop, woken = new_loop(), list[float]()
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(5):
+                await loop.pause(10)
+        woken.append(loop.time())
+        await loop.pause(20)
+        woken.append(loop.time())
+
+    loop.run_until_complete(main())
+    assert woken == [5, 25]
+
+
+def test_an_error_is_an_answer_and_nothing_that_was_answered_is_left_as_garbage() -> None:
+    """Thousands of runs in one process search for garbage once a run."""
+    loop = new_loop()
+    network = Network(loop, random.Random(1))  # noqa: S311 - seeded on purpose
+
+    def refuse() -> None:
+        raise ConnectionRefusedError("away")
+
+    async def main() -> None:
+        for number in range(300):
+            await loop.pause(1.0)
+            assert await network.ask(lambda n=number: n) == number  # type: ignore[misc]
+            with pytest.raises(ConnectionRefusedError, match="away"):
+                await network.ask(refuse)
+
+    gc.collect()
+    gc.disable()
+    try:
+        loop.run_until_complete(main())
+        assert gc.collect() < 300
+    finally:
+        gc.enable()
