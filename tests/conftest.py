@@ -18,7 +18,7 @@ from hypothesis import settings
 from services.ctl.servers.free import free_port as choose_port
 from services.ctl.servers.nats import NatsServer
 from services.ctl.servers.postgres import PostgresServer
-from services.kit import logs
+from services.kit.observe import logs
 
 _numbers = itertools.count(1)
 

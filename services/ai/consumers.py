@@ -31,12 +31,12 @@ from services.ai.outgoing import change_message, messages
 from services.ai.slot import ModelSlot
 from services.catalog import subjects
 from services.catalog.events import MODEL_WEIGHT_CHANGED, PREDICTION, SIGNAL_GENERATED
-from services.kit.bus import Bus, Delivery, Follower, Message, Outgoing, Worker
+from services.kit.bus.bus import Bus, Delivery, Follower, Message, Outgoing, Worker
 from services.kit.clock import Clock
 from services.kit.health import Components
-from services.kit.logs import get_logger
-from services.kit.telemetry import Telemetry, now
-from services.kit.trace_context import context_of, within
+from services.kit.observe.logs import get_logger
+from services.kit.observe.telemetry import Telemetry, now
+from services.kit.observe.trace_context import context_of, within
 from services.trade.candle import Candle
 from services.trade.codec import CodecError, candle_from_pb
 from services.trade.ids import trace_id

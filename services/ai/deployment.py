@@ -18,9 +18,9 @@ from services.ai.core.promotion_gate import refusals
 from services.ai.pointer_codec import artifact_to_pb, pointer_to_pb, stage_from_pb
 from services.ai.registry import PointerMoved, Registry
 from services.ai.slot import ModelSlot, UnknownArtifact
-from services.kit.bus import BusRefused, BusUnavailable
+from services.kit.bus.bus import BusRefused, BusUnavailable
 from services.kit.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
-from services.kit.logs import get_logger
+from services.kit.observe.logs import get_logger
 from services.trade.times import timeframe_ms
 
 log = get_logger(__name__)

@@ -8,10 +8,10 @@ from quantum.analytics.v1 import policy_pb2
 from services.ai.core import fund
 from services.ai.core.manifest import Manifest
 from services.catalog import subjects
-from services.kit.bus import Bus, Message
+from services.kit.bus.bus import Bus, Message
+from services.kit.bus.followed_key import FollowedKey
 from services.kit.clock import Clock
-from services.kit.followed_key import FollowedKey
-from services.kit.logs import get_logger
+from services.kit.observe.logs import get_logger
 from services.trade.codec import CodecError
 from services.trade.policy_book import PolicyBook
 from services.trade.policy_codec import policy_from_pb

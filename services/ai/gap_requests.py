@@ -15,8 +15,8 @@ from services.ai.measures import Measures
 from services.catalog import subjects
 from services.catalog.events import TYPES
 from services.catalog.processes import AI
-from services.kit.bus import Bus, BusUnavailable, Outgoing
-from services.kit.logs import get_logger
+from services.kit.bus.bus import Bus, BusUnavailable, Outgoing
+from services.kit.observe.logs import get_logger
 from services.trade.candle import Candle
 from services.trade.codec import time_to_pb
 from services.trade.ids import digest

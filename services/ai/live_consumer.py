@@ -14,8 +14,8 @@ from quantum.ai.v1 import signal_pb2
 from services.ai.core.watch import ModelWatch
 from services.ai.measures import Measures
 from services.catalog import subjects
-from services.kit.bus import Bus, Message
-from services.kit.logs import get_logger
+from services.kit.bus.bus import Bus, Message
+from services.kit.observe.logs import get_logger
 
 log = get_logger(__name__)
 

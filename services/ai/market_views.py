@@ -23,9 +23,9 @@ from services.ai.measures import Measures
 from services.catalog import subjects
 from services.catalog.events import REGIME_CHANGED, UNIVERSE_OPPORTUNITY
 from services.catalog.processes import AI
-from services.kit.bus import Bus, BusUnavailable, Message, Outgoing
-from services.kit.logs import get_logger
-from services.kit.trace_context import traceparent
+from services.kit.bus.bus import Bus, BusUnavailable, Message, Outgoing
+from services.kit.observe.logs import get_logger
+from services.kit.observe.trace_context import traceparent
 from services.trade.candle import Candle
 from services.trade.codec import decimal_from_pb, time_from_pb, time_to_pb
 from services.trade.ids import digest, trace_id

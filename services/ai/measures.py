@@ -11,7 +11,7 @@ from services.catalog.events import (
     SIGNAL_GENERATED,
     UNIVERSE_OPPORTUNITY,
 )
-from services.kit.metrics import Metrics
+from services.kit.observe.metrics import Metrics
 
 ERROR_KINDS = (
     "bad_candle",

@@ -10,8 +10,8 @@ from services.ai.core.watch import Change
 from services.catalog import subjects
 from services.catalog.events import MODEL_WEIGHT_CHANGED, PREDICTION, SIGNAL_GENERATED
 from services.catalog.processes import AI
-from services.kit.bus import Outgoing
-from services.kit.trace_context import traceparent
+from services.kit.bus.bus import Outgoing
+from services.kit.observe.trace_context import traceparent
 from services.trade.candle import Candle
 from services.trade.ids import digest, trace_id
 

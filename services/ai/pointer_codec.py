@@ -6,7 +6,7 @@ from quantum.ai.v1 import registry_pb2 as pb
 
 from services.ai.core.artifact_summary import Summary
 from services.ai.core.pointers import Pointer, Stage
-from services.kit.objects import ObjectInfo
+from services.kit.bus.objects import ObjectInfo
 from services.trade.codec import CodecError, time_from_pb, time_to_pb
 
 _STAGES = {

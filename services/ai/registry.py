@@ -16,11 +16,11 @@ from services.ai.slot import ModelSlot
 from services.catalog import subjects
 from services.catalog.events import TYPES
 from services.catalog.processes import AI
-from services.kit.bus import Bus, BusRefused, BusUnavailable, Follower, Message, Outgoing
+from services.kit.bus.bus import Bus, BusRefused, BusUnavailable, Follower, Message, Outgoing
+from services.kit.bus.objects import ObjectDamaged, ObjectInfo, Objects
 from services.kit.clock import Clock
-from services.kit.logs import get_logger
-from services.kit.metrics import Metrics
-from services.kit.objects import ObjectDamaged, ObjectInfo, Objects
+from services.kit.observe.logs import get_logger
+from services.kit.observe.metrics import Metrics
 from services.trade.codec import CodecError
 from services.trade.ids import digest
 

@@ -19,9 +19,9 @@ from services.ai.slot import ModelSlot, Place
 from services.catalog import subjects
 from services.catalog.events import PREDICTION
 from services.catalog.processes import AI
-from services.kit.bus import Bus, BusRefused, BusUnavailable, Outgoing
-from services.kit.logs import get_logger
-from services.kit.metrics import Metrics
+from services.kit.bus.bus import Bus, BusRefused, BusUnavailable, Outgoing
+from services.kit.observe.logs import get_logger
+from services.kit.observe.metrics import Metrics
 from services.trade.candle import Candle
 from services.trade.ids import digest
 

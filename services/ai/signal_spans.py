@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from services.ai.core.answers import Answer
 from services.ai.core.signals import Signal
 from services.catalog import subjects
-from services.kit import span_attributes
-from services.kit.telemetry import SpanKind, Telemetry
-from services.kit.trace_context import TraceContext, span_id_of
+from services.kit.observe import span_attributes
+from services.kit.observe.telemetry import SpanKind, Telemetry
+from services.kit.observe.trace_context import TraceContext, span_id_of
 from services.trade.candle import Candle
 from services.trade.ids import signal_span, trace_id
 

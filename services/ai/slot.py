@@ -22,8 +22,8 @@ from services.ai.core.pointers import SHIPPED, Wanted
 from services.ai.fund_reader import FundReader
 from services.kit.clock import Clock
 from services.kit.health import Components
-from services.kit.logs import get_logger
-from services.kit.metrics import Metrics
+from services.kit.observe.logs import get_logger
+from services.kit.observe.metrics import Metrics
 from services.trade.fund_policy import FundPolicy
 
 log = get_logger(__name__)

@@ -13,8 +13,8 @@ from services.analytics.ledger.archive_command import archive_older, parse_age, 
 from services.analytics.ledger.rebuild import LedgerIncomplete, rebuild
 from services.analytics.settings import AnalyticsSettings
 from services.catalog.processes import ANALYTICS
-from services.kit import logs
-from services.kit.migrate import migrate
+from services.kit.observe import logs
+from services.kit.postgres.migrate import migrate
 from services.kit.process import run
 from services.kit.settings import load
 

@@ -28,12 +28,12 @@ from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import LedgerStore
 from services.analytics.views import Views
 from services.catalog import subjects
-from services.kit.bus import Bus
-from services.kit.db import TRANSIENT, Database
-from services.kit.lease import Lease
-from services.kit.logs import get_logger
-from services.kit.migrate import missing
-from services.kit.outbox import OutboxRelay
+from services.kit.bus.bus import Bus
+from services.kit.observe.logs import get_logger
+from services.kit.postgres.db import TRANSIENT, Database
+from services.kit.postgres.lease import Lease
+from services.kit.postgres.migrate import missing
+from services.kit.postgres.outbox import OutboxRelay
 from services.kit.process import Build, Process
 from services.kit.server import Servicers
 

@@ -28,7 +28,7 @@ from services.analytics.core.ledger import (
 from services.analytics.ledger.codec_json import to_json
 from services.catalog.events import MESSAGES
 from services.catalog.subjects import HEADER_SOURCE, HEADER_TRACE
-from services.kit.message import Message
+from services.kit.bus.message import Message
 from services.trade.codec import (
     decimal_from_pb,
     enum_from_pb,

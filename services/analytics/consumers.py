@@ -18,12 +18,12 @@ from services.analytics.store import LedgerStore, Rejection
 from services.catalog import subjects
 from services.catalog.events import ROUND_DECIDED, ROUND_OBSERVED
 from services.catalog.processes import ANALYTICS
-from services.kit.bus import Bus, BusUnavailable, Delivery, Message, Outgoing, Worker
+from services.kit.bus.bus import Bus, BusUnavailable, Delivery, Message, Outgoing, Worker
 from services.kit.clock import Clock
-from services.kit.db import TRANSIENT
-from services.kit.logs import get_logger
-from services.kit.telemetry import now
-from services.kit.trace_context import traceparent
+from services.kit.observe.logs import get_logger
+from services.kit.observe.telemetry import now
+from services.kit.observe.trace_context import traceparent
+from services.kit.postgres.db import TRANSIENT
 from services.trade.codec import time_to_pb
 from services.trade.ids import digest, trace_id
 

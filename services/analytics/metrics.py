@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.kit.metrics import Metrics
+from services.kit.observe.metrics import Metrics
 
 ERROR_KINDS = ("database", "record", "unreadable", "health", "fund", "learning")
 """Every one is shown from the start, so that rates see its zero."""

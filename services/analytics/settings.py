@@ -8,7 +8,7 @@ from services.analytics.alerts.settings import AlertSettings
 from services.analytics.fund.settings import FundSettings
 from services.analytics.learning.settings import LearningSettings
 from services.catalog.processes import process
-from services.kit.db_login import Login
+from services.kit.postgres.login import Login
 from services.kit.settings import OptionalPath
 
 _BACKLOG = 8

@@ -12,7 +12,7 @@ import asyncpg
 from services.analytics.core.ledger import LedgerEvent, PredictionFact, SignalFact
 from services.analytics.ledger import books_store
 from services.analytics.ledger.partitions import Partitions
-from services.kit.db import Database
+from services.kit.postgres.db import Database
 from services.trade.times import to_datetime
 
 _COLUMNS = (

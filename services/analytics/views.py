@@ -17,7 +17,7 @@ from services.analytics.core.trades import Trade
 from services.analytics.learning.progress import Progress
 from services.analytics.learning.views import LearningViews
 from services.analytics.ledger.rows import anchor_from_row, mark_from_row, trade_from_row
-from services.kit.db import Database
+from services.kit.postgres.db import Database
 from services.trade.times import from_datetime, to_datetime
 
 _FLOWS = """

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from services.ctl.render.bus import OPERATOR
 from services.ctl.supervisor.home import Home, Refused, read_json
-from services.kit.bus import Bus, BusRefused, BusUnavailable
-from services.kit.bus_login import BadLogin, BusLogin
+from services.kit.bus.bus import Bus, BusRefused, BusUnavailable
+from services.kit.bus.login import BadLogin, BusLogin
 
 WAIT_SECONDS = 15.0
 

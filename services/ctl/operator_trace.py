@@ -14,8 +14,8 @@ import grpc
 from services.catalog.processes import VERSION
 from services.catalog.subjects import HEADER_TRACE
 from services.ctl.supervisor.home import Home, read_json
-from services.kit.telemetry import SpanKind, Telemetry, now
-from services.kit.trace_context import TraceContext, outgoing_headers, within
+from services.kit.observe.telemetry import SpanKind, Telemetry, now
+from services.kit.observe.trace_context import TraceContext, outgoing_headers, within
 
 _SERVICE = "qt"
 

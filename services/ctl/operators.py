@@ -26,7 +26,7 @@ from services.catalog.events import OPERATOR_COMMAND
 from services.ctl.changes import changing
 from services.ctl.operator_bus import operator_bus
 from services.ctl.supervisor.home import DEFAULT, Home, Refused, read_json
-from services.kit.bus import Bus
+from services.kit.bus.bus import Bus
 
 WRITTEN = "operators.jsonl"
 WAITING = "operators.waiting.jsonl"

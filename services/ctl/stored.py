@@ -18,8 +18,8 @@ from services.catalog import subjects
 from services.catalog.events import MESSAGES
 from services.catalog.subjects import STREAMS, Stream
 from services.ctl.supervisor.home import Refused
-from services.kit.bus import Bus
-from services.kit.message import Message
+from services.kit.bus.bus import Bus
+from services.kit.bus.message import Message
 
 _ANSWER_SECONDS = 5.0
 _LOOK_SECONDS = 0.05

@@ -9,7 +9,8 @@ import sys
 from services.catalog.processes import EXEC_RISK
 from services.exec_risk.app import MIGRATIONS, SCHEMA, build
 from services.exec_risk.settings import Settings
-from services.kit import migrate, process
+from services.kit import process
+from services.kit.postgres import migrate
 from services.kit.settings import load
 
 USAGE = "usage: python -m services.exec_risk [serve | migrate | settings]\n"

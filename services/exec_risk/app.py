@@ -9,36 +9,37 @@ from quantum.exec_risk.v1.exec_risk_service_pb2_grpc import (
 )
 
 from services.catalog import subjects
-from services.exec_risk import consumers, fault_points
-from services.exec_risk.commit_statement import ANSWERS_CHANNEL
+from services.exec_risk import consumers
 from services.exec_risk.core.effects import Effect
 from services.exec_risk.core.inputs import PredictionsArrived
 from services.exec_risk.core.policy import Gates, Policy
 from services.exec_risk.counters import Counters
+from services.exec_risk.database.commit_statement import ANSWERS_CHANNEL
+from services.exec_risk.database.purge import purge_requests
 from services.exec_risk.exchange.account import ExchangeMisconfigured
 from services.exec_risk.exchange.binance import BinanceExchange
 from services.exec_risk.exchange.meter import PrometheusMeter
 from services.exec_risk.exchange.request_spans import RequestSpans
 from services.exec_risk.exchange.requests import ExchangeRefused
-from services.exec_risk.fund_reader import FundReader
-from services.exec_risk.gap_filler import GapFiller
-from services.exec_risk.leader import Leader
-from services.exec_risk.leader_views import LeaderViews
-from services.exec_risk.pointed import PointedExchange, PointedStore
-from services.exec_risk.purge import purge_requests
-from services.exec_risk.rotation import Rotation
+from services.exec_risk.faults import fault_points
+from services.exec_risk.faults.pointed import PointedExchange, PointedStore
+from services.exec_risk.market.gap_filler import GapFiller
 from services.exec_risk.servicer import ExecRiskServicer
+from services.exec_risk.serving.leader_views import LeaderViews
+from services.exec_risk.serving.updates import Updates
 from services.exec_risk.settings import Settings
-from services.exec_risk.step_spans import StepSpans
 from services.exec_risk.store import PostgresStore
-from services.exec_risk.term import Term
-from services.exec_risk.updates import Updates
-from services.kit.db import Database
-from services.kit.lease import Lease
-from services.kit.logs import get_logger
-from services.kit.migrate import missing
-from services.kit.notify import Notifications
-from services.kit.outbox import OutboxRelay
+from services.exec_risk.term.fund_reader import FundReader
+from services.exec_risk.term.leader import Leader
+from services.exec_risk.term.rotation import Rotation
+from services.exec_risk.term.term import Term
+from services.exec_risk.tracing.step_spans import StepSpans
+from services.kit.observe.logs import get_logger
+from services.kit.postgres.db import Database
+from services.kit.postgres.lease import Lease
+from services.kit.postgres.migrate import missing
+from services.kit.postgres.notify import Notifications
+from services.kit.postgres.outbox import OutboxRelay
 from services.kit.process import Process
 from services.kit.server import Servicers
 

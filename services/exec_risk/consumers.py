@@ -11,10 +11,10 @@ from quantum.analytics.v1 import events_pb2 as analytics_pb2
 from services.catalog import subjects
 from services.catalog.processes import EXEC_RISK
 from services.exec_risk.core.inputs import Prediction, PredictionsArrived, Signal
-from services.kit.bus import Bus, Message, Outgoing
-from services.kit.logs import get_logger
-from services.kit.telemetry import now
-from services.kit.trace_context import traceparent
+from services.kit.bus.bus import Bus, Message, Outgoing
+from services.kit.observe.logs import get_logger
+from services.kit.observe.telemetry import now
+from services.kit.observe.trace_context import traceparent
 from services.trade import ids
 from services.trade.candle import Candle
 from services.trade.codec import CodecError, candle_to_pb, decimal_from_pb, time_from_pb

@@ -8,7 +8,7 @@ from quantum.exec_risk.v1 import exec_risk_service_pb2 as pb
 
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core.rules import APPROVED, RULES
-from services.kit.metrics import Metrics
+from services.kit.observe.metrics import Metrics
 from services.trade.position import ExitReason
 
 _SEVERITIES = ("LOW", "MEDIUM", "HIGH", "CRITICAL")

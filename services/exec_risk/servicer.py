@@ -16,13 +16,13 @@ from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.rules import RULES
 from services.exec_risk.core.rules.fund import SHOWN
 from services.exec_risk.counters import Counters
-from services.exec_risk.servicer_emergency import OPERATOR, EmergencyRpcs
-from services.exec_risk.servicer_orders import OrderRpcs
-from services.exec_risk.servicer_reconcile import ReconcileRpcs
-from services.exec_risk.servicer_updates import UpdateRpcs
-from services.exec_risk.trade_messages import shown
-from services.exec_risk.updates import Updates
-from services.exec_risk.views import Views
+from services.exec_risk.messages.trade import shown
+from services.exec_risk.serving.emergency import OPERATOR, EmergencyRpcs
+from services.exec_risk.serving.orders import OrderRpcs
+from services.exec_risk.serving.reconcile import ReconcileRpcs
+from services.exec_risk.serving.stream_updates import UpdateRpcs
+from services.exec_risk.serving.updates import Updates
+from services.exec_risk.serving.views import Views
 from services.kit.caller import subject_of
 from services.kit.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from services.kit.process import Process

@@ -8,16 +8,16 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from services.exec_risk import fault_points
 from services.exec_risk.core.executions.execution_policy import ExecutionPolicy
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.protection.protection_policy import Partial, ProtectionPolicy
 from services.exec_risk.exchange.settings import ExchangeSettings
+from services.exec_risk.faults import fault_points
 from services.exec_risk.key_settings import KeySettings
 from services.exec_risk.risk_settings import RiskSettings
-from services.exec_risk.sender import SenderLimits
-from services.exec_risk.term import TermLimits
-from services.kit.db_login import Login
+from services.exec_risk.term.sender import SenderLimits
+from services.exec_risk.term.term import TermLimits
+from services.kit.postgres.login import Login
 from services.kit.settings import OptionalPath
 from services.trade.execution import ExecutionStrategy
 from services.trade.times import timeframe_ms

@@ -8,21 +8,21 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from services.exec_risk.book_reader import BookReader
-from services.exec_risk.commit_statement import COMMIT, Changes
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core.inputs import Command, SubmitExecution
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import Book
-from services.exec_risk.fact_messages import encode
-from services.exec_risk.request_commands import command_of
+from services.exec_risk.database.book_reader import BookReader
+from services.exec_risk.database.commit_statement import COMMIT, Changes
+from services.exec_risk.database.request_commands import command_of
+from services.exec_risk.messages.facts import encode
 from services.exec_risk.seams import StoreUnavailable, Switches
-from services.exec_risk.step_spans import StepSpans
-from services.kit import outbox
-from services.kit.db import TRANSIENT, Database
-from services.kit.lease import Lease
-from services.kit.telemetry import now
-from services.kit.trace_context import TraceContext, parse
+from services.exec_risk.tracing.step_spans import StepSpans
+from services.kit.observe.telemetry import now
+from services.kit.observe.trace_context import TraceContext, parse
+from services.kit.postgres import outbox
+from services.kit.postgres.db import TRANSIENT, Database
+from services.kit.postgres.lease import Lease
 from services.trade.position import TradingState
 from services.trade.times import from_datetime
 

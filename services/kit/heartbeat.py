@@ -10,8 +10,8 @@ from quantum.ops.v1 import operations_service_pb2 as pb
 
 from services.catalog import subjects
 from services.catalog.events import SERVICE_HEARTBEAT
-from services.kit.bus import Bus, BusUnavailable
-from services.kit.logs import get_logger
+from services.kit.bus.bus import Bus, BusUnavailable
+from services.kit.observe.logs import get_logger
 
 if TYPE_CHECKING:
     from services.kit.process import Process

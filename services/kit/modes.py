@@ -8,8 +8,8 @@ from google.protobuf.message import DecodeError
 from quantum.ops.v1 import operators_pb2 as pb
 
 from services.catalog import subjects
-from services.kit.bus import Bus, Message
-from services.kit.logs import get_logger
+from services.kit.bus.bus import Bus, Message
+from services.kit.observe.logs import get_logger
 
 log = get_logger(__name__)
 

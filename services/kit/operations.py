@@ -9,7 +9,7 @@ from quantum.ops.v1 import operations_service_pb2 as pb
 from quantum.ops.v1 import operations_service_pb2_grpc as rpc
 
 from services.catalog.processes import VERSION
-from services.kit import logs
+from services.kit.observe import logs
 
 if TYPE_CHECKING:
     from services.kit.process import Process

@@ -20,19 +20,19 @@ from grpc_health.v1 import health_pb2_grpc
 from services.catalog.processes import SERVICES, VERSION
 from services.catalog.processes import Process as Names
 from services.catalog.subjects import STREAMS
-from services.kit import logs
-from services.kit.bus import Bus, BusUnavailable
-from services.kit.bus_login import BusLogin
+from services.kit.bus.bus import Bus, BusUnavailable
+from services.kit.bus.login import BusLogin
 from services.kit.clock import Clock, SystemClock
 from services.kit.garbage import search_seldom
 from services.kit.health import Components, Health
 from services.kit.heartbeat import Heartbeats
 from services.kit.interceptors import interceptors
-from services.kit.metrics import Metrics
 from services.kit.modes import FollowedMode
+from services.kit.observe import logs
+from services.kit.observe.metrics import Metrics
+from services.kit.observe.telemetry import Telemetry
 from services.kit.server import Servicers, add_servicers, bind
 from services.kit.settings import ProcessSettings
-from services.kit.telemetry import Telemetry
 
 log = logs.get_logger(__name__)
 

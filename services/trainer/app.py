@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from services.catalog import subjects
-from services.kit.objects import Objects
+from services.kit.bus.objects import Objects
 from services.kit.process import Build, Process
 from services.kit.server import Servicers
 from services.trainer.consumers import ACK_WAIT, NEVER_GIVE_UP, TrainingWorker

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from services.kit.logs import get_logger
+from services.kit.observe.logs import get_logger
 
 log = get_logger(__name__)
 

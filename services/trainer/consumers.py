@@ -17,12 +17,12 @@ from quantum.analytics.v1 import learning_pb2 as pb
 from services.catalog import subjects
 from services.catalog.events import TRAINING_PROGRESS
 from services.catalog.processes import TRAINER
-from services.kit.bus import Bus, BusUnavailable, Delivery, Message
+from services.kit.bus.bus import Bus, BusUnavailable, Delivery, Message
+from services.kit.bus.objects import ObjectDamaged, ObjectExists, Objects
 from services.kit.clock import Clock
 from services.kit.folders import pack
-from services.kit.logs import get_logger
-from services.kit.metrics import Metrics
-from services.kit.objects import ObjectDamaged, ObjectExists, Objects
+from services.kit.observe.logs import get_logger
+from services.kit.observe.metrics import Metrics
 from services.trainer.child import ChildFailed, TrainingChild
 
 log = get_logger(__name__)

@@ -12,10 +12,10 @@ from pathlib import Path
 from aiohttp import web
 
 from services.kit.clock import Clock, SystemClock
-from services.kit.logs import get_logger
+from services.kit.observe.logs import get_logger
+from services.kit.observe.telemetry import Telemetry
 from services.kit.process import Process
 from services.kit.server import Servicers
-from services.kit.telemetry import Telemetry
 from services.trade.times import from_datetime, timeframe_ms
 from services.venue.core.engine import Engine
 from services.venue.core.rules import VenueRules

@@ -6,7 +6,7 @@ import asyncio
 from typing import Literal, Protocol
 
 from services.kit.clock import Clock
-from services.kit.logs import get_logger
+from services.kit.observe.logs import get_logger
 from services.trade.times import MINUTE_MS, timeframe_ms
 from services.venue.core.steps import POINTS
 from services.venue.exchange import Advance, PaperExchange

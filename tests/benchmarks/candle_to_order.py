@@ -23,7 +23,7 @@ from services.exec_risk.consumers import BusCandles
 from services.exec_risk.core.exchange_events import Accepted
 from services.exec_risk.exchange.binance import BinanceExchange
 from services.exec_risk.exchange.settings import ExchangeSettings
-from services.kit.bus import Bus, Outgoing
+from services.kit.bus.bus import Bus, Outgoing
 from services.kit.clock import SystemClock
 from services.trade.candle import Candle
 from services.trade.ids import digest

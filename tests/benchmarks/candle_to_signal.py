@@ -28,7 +28,7 @@ from services.catalog import subjects
 from services.catalog.processes import AI
 from services.ctl.servers.nats import NatsServer
 from services.exec_risk.consumers import BusCandles
-from services.kit.bus import Bus, Message, Outgoing
+from services.kit.bus.bus import Bus, Message, Outgoing
 from services.trade.candle import Candle
 from tests.benchmarks.processes import service
 from tests.benchmarks.rows import Row, median

@@ -18,11 +18,11 @@ from services.analytics.store import LedgerStore
 from services.catalog import subjects
 from services.ctl.servers.nats import NatsServer
 from services.ctl.servers.postgres import PostgresServer
-from services.kit.bus import Bus, Delivery, Message, Outgoing
+from services.kit.bus.bus import Bus, Delivery, Message, Outgoing
 from services.kit.clock import SystemClock
-from services.kit.db import Database
-from services.kit.metrics import Metrics
-from services.kit.migrate import migrate
+from services.kit.observe.metrics import Metrics
+from services.kit.postgres.db import Database
+from services.kit.postgres.migrate import migrate
 from services.trade.times import to_datetime
 from tests.benchmarks.rows import Row, median
 from tests.integration.analytics.ledger_samples import (

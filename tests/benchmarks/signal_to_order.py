@@ -15,7 +15,7 @@ from quantum.market.v1 import market_pb2
 
 from services.catalog import subjects
 from services.exec_risk.core.exchange_events import Accepted
-from services.kit.bus import Bus, Message, Outgoing
+from services.kit.bus.bus import Bus, Message, Outgoing
 from services.trade.candle import Candle
 from services.trade.codec import candle_from_pb, time_to_pb
 from tests.benchmarks.candle_to_order import (

@@ -24,10 +24,10 @@ from services.ctl.servers.postgres import PostgresServer
 from services.exec_risk.app import MIGRATIONS, SCHEMA
 from services.exec_risk.exchange.binance import BinanceExchange
 from services.exec_risk.exchange.settings import ExchangeSettings
-from services.kit.bus import Bus
+from services.kit.bus.bus import Bus
 from services.kit.clock import SystemClock
-from services.kit.db import TRANSIENT
-from services.kit.migrate import migrate
+from services.kit.postgres.db import TRANSIENT
+from services.kit.postgres.migrate import migrate
 from services.trade.candle import Candle
 from services.venue.app import RunningVenue, start_venue
 from services.venue.settings import VenueSettings

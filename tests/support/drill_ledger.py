@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from services.analytics.app import MIGRATIONS, SCHEMA
 from services.ctl.servers.command import Command
-from services.kit.migrate import migrate
+from services.kit.postgres.migrate import migrate
 from tests.integration.exec_risk.two_replicas import ROOT
 from tests.support.drill_desk import DrillDesk
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.exec_risk.core import effects as fx
-from services.exec_risk.fact_messages import encode
-from services.kit.logs import silence
-from services.kit.message import Outgoing
+from services.exec_risk.messages.facts import encode
+from services.kit.bus.message import Outgoing
+from services.kit.observe.logs import silence
 from services.lab.simulation.market import START, VENUE
 from services.lab.simulation.plan import Outcome, RunPlan
 from services.lab.simulation.processes import Processes

@@ -35,19 +35,19 @@ SIMULATED = (
     ),
     Mutation(
         "what is not found at once was never sent",
-        "services/exec_risk/sender.py",
+        "services/exec_risk/term/sender.py",
         "                if report is not None or (settled and not again):\n",
         "                if True:\n",
     ),
     Mutation(
         "a request is sent before its intent is committed",
-        "services/exec_risk/term.py",
+        "services/exec_risk/term/term.py",
         "            signed_at = await step.settled\n",
         "            signed_at = int(self._clock.now().timestamp() * 1000)\n",
     ),
     Mutation(
         "who was deposed does not notice",
-        "services/kit/lease.py",
+        "services/kit/postgres/lease.py",
         "        if not held:\n",
         "        if held is None:\n",
     ),
@@ -69,7 +69,7 @@ SIMULATED = (
     ),
     Mutation(
         "a position may stay without a stop",
-        "services/exec_risk/overdue.py",
+        "services/exec_risk/term/overdue.py",
         "        return [ProtectionOverdue(p) for p in late]\n",
         "        return [ProtectionOverdue(p) for p in late[:0]]\n",
     ),
@@ -147,7 +147,7 @@ TESTED = (
     ),
     Mutation(
         "what waited is decided by the gates of before",
-        "services/exec_risk/term.py",
+        "services/exec_risk/term/term.py",
         "                batch.insert(0, GatesChanged(gates))\n",
         "                batch.append(GatesChanged(gates))\n",
         (UNIT + "test_exec_gates.py",),
@@ -168,28 +168,28 @@ TESTED = (
     ),
     Mutation(
         "a request is signed with the time of its sending",
-        "services/exec_risk/sender.py",
+        "services/exec_risk/term/sender.py",
         "self._exchange.place(order, signed_at=signed_at)",
         "self._exchange.place(order, signed_at=int(self._clock.now().timestamp() * 1000))",
         (UNIT + "test_exec_sender.py",),
     ),
     Mutation(
         "a time-out counts as a refusal",
-        "services/exec_risk/sender.py",
+        "services/exec_risk/term/sender.py",
         '            outcome = Unknown(f"no answer within {self._limits.timeout_seconds} s")\n',
         '            outcome = Refused("timeout", "no answer", retryable=True)\n',
         (UNIT + "test_exec_sender.py",),
     ),
     Mutation(
         "the fence takes any token",
-        "services/kit/lease.py",
+        "services/kit/postgres/lease.py",
         '"select true from lease where resource = $1 and token = $2 for share"',
         '"select true from lease where resource = $1 and token >= $2 for share"',
         ("tests/integration/exec_risk/test_exec_store.py::test_an_old_token_writes_nothing",),
     ),
     Mutation(
         "the emergency latch is not read back",
-        "services/exec_risk/book_reader.py",
+        "services/exec_risk/database/book_reader.py",
         "        if latch is not None:\n",
         "        if latch is not None and not latch:\n",
         (
@@ -199,7 +199,7 @@ TESTED = (
     ),
     Mutation(
         "a message is acknowledged before its work is done",
-        "services/kit/work.py",
+        "services/kit/bus/work.py",
         "        try:\n            await self._handler(fresh)\n",
         "        for delivery in fresh:\n            await delivery.ack()\n"
         "        try:\n            await self._handler(fresh)\n",

@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from services.ctl.supervisor.asking import ask
-from services.kit.db import TRANSIENT
+from services.kit.postgres.db import TRANSIENT
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
 

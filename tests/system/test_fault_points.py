@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from services.exec_risk.fault_points import STEPS
+from services.exec_risk.faults.fault_points import STEPS
 from services.exec_risk.settings import Settings
 from tests.support.advice import batch_of
 from tests.support.drill_desk import DrillDesk, drill_desk

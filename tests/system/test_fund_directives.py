@@ -15,7 +15,7 @@ from quantum.analytics.v1 import policy_pb2
 from services.analytics.policy.facts import fact
 from services.catalog.events import DIRECTIVE_ISSUED
 from services.ctl.servers.free import free_port
-from services.kit.bus import Bus
+from services.kit.bus.bus import Bus
 from services.trade.fund_policy import Directive, DirectiveAction, Layer
 from services.trade.policy_codec import directive_to_pb
 from services.trade.times import DAY_MS, from_datetime

@@ -18,9 +18,9 @@ import pytest_asyncio
 from services.catalog import subjects
 from services.ctl.render.bus import OPERATOR
 from services.ctl.supervisor.home import read_json
-from services.kit.bus import Bus
-from services.kit.bus_login import BusLogin
-from services.kit.db import TRANSIENT
+from services.kit.bus.bus import Bus
+from services.kit.bus.login import BusLogin
+from services.kit.postgres.db import TRANSIENT
 from tests.support import books
 from tests.support.eventually import eventually
 from tests.support.stack import Stack

@@ -93,7 +93,9 @@ def short() -> list[Mutation]:
 
 
 def test_a_defect_whose_place_is_gone_is_told() -> None:
-    gone = Mutation("nothing happens", "services/kit/lease.py", "if not there:", "if there:")
+    gone = Mutation(
+        "nothing happens", "services/kit/postgres/lease.py", "if not there:", "if there:"
+    )
     with pytest.raises(AssertionError, match=r"lease\.py has changed.*must follow"):
         mutated((ROOT / gone.file).read_text(), gone)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from services.kit.db import TRANSIENT
+from services.kit.postgres.db import TRANSIENT
 from tests.support import books
 from tests.support.eventually import eventually
 from tests.support.stack import Stack

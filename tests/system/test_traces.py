@@ -24,7 +24,7 @@ from services.catalog.subjects import HEADER_TRACE
 from services.ctl import policy
 from services.ctl.traces.span import Span
 from services.ctl.traces.store import SpanStore
-from services.kit.trace_context import TraceContext
+from services.kit.observe.trace_context import TraceContext
 from tests.support import leaks
 from tests.support.eventually import eventually
 from tests.support.stack import Stack

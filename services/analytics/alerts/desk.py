@@ -14,9 +14,9 @@ from services.analytics.alerts.store import AlertStore, Change
 from services.analytics.core.alerting.book import Key, OpenAlert, Step, adopt, step
 from services.analytics.core.alerting.message import Notice, State, notice
 from services.analytics.core.alerts import Alert, plain
-from services.kit.db import TRANSIENT
-from services.kit.lease import Fenced
-from services.kit.logs import get_logger
+from services.kit.observe.logs import get_logger
+from services.kit.postgres.db import TRANSIENT
+from services.kit.postgres.lease import Fenced
 
 log = get_logger(__name__)
 

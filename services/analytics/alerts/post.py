@@ -12,7 +12,7 @@ from services.analytics.core.alerting.kinds import Severity
 from services.analytics.core.alerting.message import Notice, State, pause_after
 from services.analytics.metrics import AnalyticsMetrics
 from services.kit.clock import Clock
-from services.kit.logs import get_logger
+from services.kit.observe.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -17,8 +17,8 @@ from services.analytics.core.alerting.book import OpenAlert, alert_id
 from services.analytics.core.alerting.kinds import Severity, kind_of
 from services.analytics.core.alerts import Alert
 from services.kit.clock import Clock
-from services.kit.db import TRANSIENT
-from services.kit.logs import get_logger
+from services.kit.observe.logs import get_logger
+from services.kit.postgres.db import TRANSIENT
 
 log = get_logger(__name__)
 

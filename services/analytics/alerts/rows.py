@@ -16,8 +16,8 @@ from services.analytics.health.facts import SYSTEM
 from services.catalog import subjects
 from services.catalog.events import SYSTEM_ALERT
 from services.catalog.processes import ANALYTICS
-from services.kit.message import Outgoing
-from services.kit.trace_context import traceparent
+from services.kit.bus.message import Outgoing
+from services.kit.observe.trace_context import traceparent
 from services.trade.ids import digest
 
 

@@ -10,8 +10,8 @@ from quantum.analytics.v1 import alerts_pb2 as pb
 from services.analytics.alerts.store import AlertStore
 from services.analytics.core.alerting.kinds import RESPONSE_MINUTES, Severity, level_of
 from services.analytics.views import BadToken, Cursor, read_token
-from services.kit.db import TRANSIENT
 from services.kit.errors import InvalidArgument, NotFound, Unavailable
+from services.kit.postgres.db import TRANSIENT
 from services.kit.process import Process
 
 _DEFAULT_PAGE = 50

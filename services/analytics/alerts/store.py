@@ -11,9 +11,9 @@ from services.analytics.core.alerting.book import OpenAlert
 from services.analytics.core.alerting.kinds import runbook_of
 from services.analytics.core.alerting.message import Notice, State, notice
 from services.analytics.views import Cursor
-from services.kit import outbox
-from services.kit.db import Database
-from services.kit.lease import Lease
+from services.kit.postgres import outbox
+from services.kit.postgres.db import Database
+from services.kit.postgres.lease import Lease
 
 OWN = "analytics"
 FOREIGN = "alertmanager"

@@ -15,9 +15,9 @@ from services.analytics.fund import store as fund_store
 from services.analytics.metrics import AnalyticsMetrics
 from services.analytics.policy.store import PolicyStore
 from services.kit.clock import Clock
-from services.kit.db import TRANSIENT, Database
-from services.kit.lease import Fenced, Lease
-from services.kit.logs import get_logger
+from services.kit.observe.logs import get_logger
+from services.kit.postgres.db import TRANSIENT, Database
+from services.kit.postgres.lease import Fenced, Lease
 
 log = get_logger(__name__)
 

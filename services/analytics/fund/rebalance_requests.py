@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.kit.db import Database
 from services.kit.errors import AlreadyExists, FailedPrecondition
+from services.kit.postgres.db import Database
 from services.trade.times import from_datetime, to_datetime
 
 _ASK = """

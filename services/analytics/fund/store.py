@@ -16,8 +16,8 @@ from services.analytics.core.fund.view import HOUR_MS, FundView, Holding
 from services.analytics.ledger.rows import trade_from_row
 from services.analytics.policy.facts import fact
 from services.catalog.events import DIRECTIVE_ISSUED, PORTFOLIO_BALANCE, PROFIT_AMPLIFICATION
-from services.kit import outbox
-from services.kit.message import Outgoing
+from services.kit.bus.message import Outgoing
+from services.kit.postgres import outbox
 from services.trade.codec import decimal_to_pb, enum_to_pb, time_to_pb
 from services.trade.fund_policy import Directive
 from services.trade.policy_codec import directive_to_pb

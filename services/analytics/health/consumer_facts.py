@@ -10,7 +10,7 @@ from nats.js.errors import NotFoundError
 from services.analytics.core.health import Part
 from services.analytics.core.work import Consumer
 from services.catalog.subjects import DURABLE_CONSUMERS, STREAMS
-from services.kit.bus import Bus, BusDenied
+from services.kit.bus.bus import Bus, BusDenied
 
 ANSWER_SECONDS = 2.0
 FULL_SHARE = 0.8

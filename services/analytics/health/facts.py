@@ -10,8 +10,8 @@ from services.analytics.core.health import Status
 from services.catalog import subjects
 from services.catalog.events import HEALTH_STATUS
 from services.catalog.processes import ANALYTICS
-from services.kit.message import Outgoing
-from services.kit.trace_context import traceparent
+from services.kit.bus.message import Outgoing
+from services.kit.observe.trace_context import traceparent
 from services.trade.codec import time_to_pb
 from services.trade.ids import digest
 from services.trade.times import from_datetime

@@ -10,8 +10,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.catalog.subjects import HEADER_TRACE
-from services.kit.telemetry import SpanKind, Telemetry, now
-from services.kit.trace_context import TraceContext
+from services.kit.observe.telemetry import SpanKind, Telemetry, now
+from services.kit.observe.trace_context import TraceContext
 
 ANSWER_SECONDS = 2.0
 MISSES = 2

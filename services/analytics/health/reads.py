@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from services.analytics.core.standing import Trading
-from services.kit.db import Database
+from services.kit.postgres.db import Database
 
 _TRADING = """
 with clock as (select greatest(

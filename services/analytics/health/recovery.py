@@ -34,10 +34,10 @@ from services.analytics.metrics import AnalyticsMetrics
 from services.catalog import subjects
 from services.catalog.events import RECOVERY_ASKED
 from services.catalog.processes import ANALYTICS
-from services.kit.bus import Bus, BusRefused, BusUnavailable, Message
-from services.kit.db import TRANSIENT
-from services.kit.lease import Fenced
-from services.kit.logs import get_logger
+from services.kit.bus.bus import Bus, BusRefused, BusUnavailable, Message
+from services.kit.observe.logs import get_logger
+from services.kit.postgres.db import TRANSIENT
+from services.kit.postgres.lease import Fenced
 from services.trade.ids import digest
 
 log = get_logger(__name__)

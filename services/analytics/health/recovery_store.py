@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services.analytics.core.healing.rules import Histories, History, Who
-from services.kit.db import Database
-from services.kit.lease import Lease
+from services.kit.postgres.db import Database
+from services.kit.postgres.lease import Lease
 
 _HISTORY = """
 insert into recovery_histories (service, instance, asked, touched_at, given_up, reason, drained,

@@ -22,7 +22,7 @@ from services.analytics.core.work import Consumer, Tracks, Trouble, WorkLimits, 
 from services.analytics.health.consumer_facts import consumers, filling, jetstream
 from services.analytics.health.part_probes import MISSES, GatewayProbe, exchange
 from services.analytics.health.peers import Peers
-from services.kit.bus import Bus
+from services.kit.bus.bus import Bus
 from services.kit.process import Process
 
 _BACKING = ("postgres", "nats")

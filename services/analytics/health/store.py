@@ -9,9 +9,9 @@ from typing import Any
 
 from services.analytics.core.health import Heartbeat, Status, SystemView
 from services.analytics.health.facts import status_changed
-from services.kit import outbox
-from services.kit.db import Database
-from services.kit.lease import Lease
+from services.kit.postgres import outbox
+from services.kit.postgres.db import Database
+from services.kit.postgres.lease import Lease
 
 _HEARTBEAT = """
 insert into heartbeats (service, instance, status, reason, seen_at, uptime_seconds, cpu_percent,

@@ -27,8 +27,8 @@ from services.analytics.settings import AnalyticsSettings
 from services.analytics.views import Views
 from services.catalog.processes import SERVICES
 from services.catalog.processes import process as process_names
-from services.kit.db import Database
-from services.kit.lease import Lease
+from services.kit.postgres.db import Database
+from services.kit.postgres.lease import Lease
 from services.kit.process import Process
 
 

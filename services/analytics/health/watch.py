@@ -23,9 +23,9 @@ from services.analytics.metrics import AnalyticsMetrics
 from services.analytics.modes.service_modes import ServiceModes
 from services.analytics.views import Views
 from services.catalog.processes import SERVICES
-from services.kit.db import TRANSIENT, Database
-from services.kit.lease import Fenced
-from services.kit.logs import get_logger
+from services.kit.observe.logs import get_logger
+from services.kit.postgres.db import TRANSIENT, Database
+from services.kit.postgres.lease import Fenced
 from services.kit.process import Process
 
 log = get_logger(__name__)

@@ -17,8 +17,8 @@ from services.analytics.core.learning.tally import Tally
 from services.catalog import subjects
 from services.catalog.events import LEARNING_EVENT, MODEL_DRIFT_DETECTED
 from services.catalog.processes import ANALYTICS
-from services.kit.message import Outgoing
-from services.kit.trace_context import traceparent
+from services.kit.bus.message import Outgoing
+from services.kit.observe.trace_context import traceparent
 from services.trade.codec import time_from_pb, time_to_pb
 from services.trade.ids import digest, trace_id
 

@@ -19,9 +19,9 @@ from services.analytics.learning.settings import LearningSettings
 from services.analytics.learning.views import LearningViews
 from services.catalog import subjects
 from services.catalog.processes import ANALYTICS
-from services.kit.bus import Bus, Follower, Message
-from services.kit.logs import get_logger
-from services.kit.objects import Objects
+from services.kit.bus.bus import Bus, Follower, Message
+from services.kit.bus.objects import Objects
+from services.kit.observe.logs import get_logger
 from services.trade.barrier_label import LabelRule
 from services.trade.times import DAY_MS, from_datetime, timeframe_ms
 

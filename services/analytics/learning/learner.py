@@ -24,11 +24,11 @@ from services.analytics.learning.views import LearningViews
 from services.analytics.learning.window_watch import WindowWatch
 from services.analytics.metrics import LearningMetrics
 from services.catalog import subjects
-from services.kit.bus import Bus, BusRefused, BusUnavailable, Follower, Message
+from services.kit.bus.bus import Bus, BusRefused, BusUnavailable, Follower, Message
 from services.kit.clock import Clock
-from services.kit.db import TRANSIENT
-from services.kit.lease import Fenced, Lease
-from services.kit.logs import get_logger
+from services.kit.observe.logs import get_logger
+from services.kit.postgres.db import TRANSIENT
+from services.kit.postgres.lease import Fenced, Lease
 
 log = get_logger(__name__)
 

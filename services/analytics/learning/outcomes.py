@@ -22,8 +22,8 @@ from services.analytics.learning.progress import Progress
 from services.analytics.learning.settings import LearningSettings
 from services.analytics.learning.store import LearningStore
 from services.analytics.metrics import LearningMetrics
-from services.kit.bus import Message
-from services.kit.logs import get_logger
+from services.kit.bus.bus import Message
+from services.kit.observe.logs import get_logger
 from services.trade.barrier_label import LabelRule
 from services.trade.times import DAY_MS, timeframe_ms
 

@@ -10,10 +10,10 @@ from services.analytics.core.learning.drift import Expected
 from services.analytics.core.learning.spread import Quantity, Spread, from_quantiles
 from services.analytics.core.learning.tally import Tally
 from services.analytics.learning.views import LearningViews
-from services.kit.bus import BusUnavailable
+from services.kit.bus.bus import BusUnavailable
+from services.kit.bus.objects import ObjectDamaged, Objects
 from services.kit.folders import BadFolder, unpack
-from services.kit.logs import get_logger
-from services.kit.objects import ObjectDamaged, Objects
+from services.kit.observe.logs import get_logger
 
 log = get_logger(__name__)
 

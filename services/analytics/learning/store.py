@@ -19,10 +19,10 @@ from services.analytics.learning.samples_store import (
     add_tallies,
     write_samples,
 )
-from services.kit import outbox
-from services.kit.db import Database
-from services.kit.lease import Lease
-from services.kit.message import Outgoing
+from services.kit.bus.message import Outgoing
+from services.kit.postgres import outbox
+from services.kit.postgres.db import Database
+from services.kit.postgres.lease import Lease
 from services.trade.times import DAY_MS, from_datetime, to_datetime
 
 KEEP_SUMS_DAYS = 31

@@ -18,7 +18,7 @@ from services.analytics.core.truth import TradeTruth
 from services.analytics.learning.progress import Progress, progress_of
 from services.analytics.learning.samples_store import TallyKey
 from services.analytics.ledger.rows import trade_from_row
-from services.kit.db import Database
+from services.kit.postgres.db import Database
 from services.trade.times import to_datetime
 
 _TALLIES = """

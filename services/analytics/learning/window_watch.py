@@ -16,7 +16,7 @@ from services.analytics.learning.settings import LearningSettings
 from services.analytics.learning.shares import ModelShares
 from services.analytics.learning.store import LearningStore
 from services.analytics.learning.views import LearningViews
-from services.kit.logs import get_logger
+from services.kit.observe.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -17,10 +17,10 @@ from services.analytics.metrics import AnalyticsMetrics, LearningMetrics
 from services.analytics.policy.store import PolicyStore
 from services.analytics.settings import AnalyticsSettings
 from services.catalog import subjects
-from services.kit.bus import Bus
-from services.kit.db import Database
-from services.kit.lease import Lease
-from services.kit.objects import Objects
+from services.kit.bus.bus import Bus
+from services.kit.bus.objects import Objects
+from services.kit.postgres.db import Database
+from services.kit.postgres.lease import Lease
 from services.kit.process import Process
 from services.trade.barrier_label import LabelRule
 

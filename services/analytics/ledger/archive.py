@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from services.analytics.ledger.partitions import Partitions
-from services.kit.db import Database
+from services.kit.postgres.db import Database
 from services.trade.times import from_datetime
 
 COLUMNS = (

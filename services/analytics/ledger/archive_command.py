@@ -14,8 +14,8 @@ from services.analytics.ledger.archive import (
     archive,
     restore,
 )
-from services.kit.db import Database
-from services.kit.db_login import Where
+from services.kit.postgres.db import Database
+from services.kit.postgres.login import Where
 
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1)}
 

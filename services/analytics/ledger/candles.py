@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from google.protobuf.message import DecodeError
 from quantum.market.v1 import market_pb2
 
-from services.kit.bus import Delivery
-from services.kit.db import Database
-from services.kit.logs import get_logger
+from services.kit.bus.bus import Delivery
+from services.kit.observe.logs import get_logger
+from services.kit.postgres.db import Database
 from services.trade.candle import Candle
 from services.trade.codec import CodecError, candle_from_pb
 from services.trade.times import DAY_MS, timeframe_ms, to_datetime

@@ -10,8 +10,8 @@ from services.analytics.core.equity import HOUR_MS
 from services.analytics.core.ledger_check import LedgerCheck, Wallet, comparable
 from services.analytics.metrics import AnalyticsMetrics
 from services.kit.clock import Clock
-from services.kit.db import TRANSIENT, Database
-from services.kit.logs import get_logger
+from services.kit.observe.logs import get_logger
+from services.kit.postgres.db import TRANSIENT, Database
 from services.trade.times import from_datetime, to_datetime
 
 log = get_logger(__name__)

@@ -34,8 +34,8 @@ from services.analytics.ledger.upserts import (
     Columns,
     Table,
 )
-from services.kit.db import Database
-from services.kit.db_login import Where
+from services.kit.postgres.db import Database
+from services.kit.postgres.login import Where
 
 _PROJECTED = (
     "fill.recorded",

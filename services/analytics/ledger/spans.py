@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.kit import span_attributes
-from services.kit.message import Message
-from services.kit.telemetry import SpanKind, Telemetry, now
-from services.kit.trace_context import TraceContext, sampled_context_of, span_id_of
+from services.kit.bus.message import Message
+from services.kit.observe import span_attributes
+from services.kit.observe.telemetry import SpanKind, Telemetry, now
+from services.kit.observe.trace_context import TraceContext, sampled_context_of, span_id_of
 
 
 class LedgerSpans:

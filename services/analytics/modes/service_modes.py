@@ -11,10 +11,10 @@ from quantum.ops.v1 import operators_pb2 as ops
 from services.analytics.core.alerts import Alert, plain
 from services.catalog import subjects
 from services.catalog.processes import SERVICES
-from services.kit.bus import Bus, BusUnavailable, Message
+from services.kit.bus.bus import Bus, BusUnavailable, Message
 from services.kit.clock import Clock
 from services.kit.errors import Unavailable
-from services.kit.logs import get_logger
+from services.kit.observe.logs import get_logger
 
 log = get_logger(__name__)
 

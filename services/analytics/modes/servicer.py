@@ -8,7 +8,7 @@ from quantum.analytics.v1 import modes_pb2 as pb
 
 from services.analytics.modes.service_modes import ServiceModes, Switch
 from services.analytics.policy.servicer import OPERATOR
-from services.kit.bus import BusRefused
+from services.kit.bus.bus import BusRefused
 from services.kit.caller import subject_of
 from services.kit.errors import InvalidArgument, Unavailable
 

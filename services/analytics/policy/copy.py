@@ -10,9 +10,9 @@ from quantum.analytics.v1 import policy_pb2
 from services.analytics.policy.facts import copy_of
 from services.analytics.policy.store import PolicyStore
 from services.catalog import subjects
-from services.kit.bus import Bus, BusRefused, BusUnavailable
-from services.kit.db import TRANSIENT
-from services.kit.logs import get_logger
+from services.kit.bus.bus import Bus, BusRefused, BusUnavailable
+from services.kit.observe.logs import get_logger
+from services.kit.postgres.db import TRANSIENT
 
 log = get_logger(__name__)
 

@@ -10,8 +10,8 @@ from services.analytics.core.fund.versions import Version
 from services.catalog import subjects
 from services.catalog.events import POLICY_UPDATED, SYSTEM_MODE_CHANGED
 from services.catalog.processes import ANALYTICS
-from services.kit.message import Outgoing
-from services.kit.trace_context import traceparent
+from services.kit.bus.message import Outgoing
+from services.kit.observe.trace_context import traceparent
 from services.trade.codec import enum_to_pb, time_to_pb
 from services.trade.fund_policy import FundPolicy
 from services.trade.ids import digest

@@ -12,8 +12,8 @@ from services.analytics.policy.changes import fields_of
 from services.analytics.policy.facts import version_to_pb
 from services.analytics.policy.store import PolicyStore
 from services.kit.caller import subject_of
-from services.kit.db import TRANSIENT
 from services.kit.errors import InvalidArgument, Unavailable
+from services.kit.postgres.db import TRANSIENT
 from services.trade.codec import time_to_pb
 
 OPERATOR = "operator"

@@ -15,10 +15,10 @@ from services.analytics.core.fund.versions import (
     values_of,
 )
 from services.analytics.policy.facts import facts_of, from_json, to_json
-from services.kit import outbox
 from services.kit.clock import Clock
-from services.kit.db import Database
 from services.kit.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable, Violation
+from services.kit.postgres import outbox
+from services.kit.postgres.db import Database
 from services.trade.fund_modes import ModeLimits, limits_in
 from services.trade.fund_policy import FundMode, FundPolicy, SystemMode
 from services.trade.times import from_datetime, to_datetime

@@ -15,7 +15,7 @@ from services.analytics.core.service_history import HealthChange, ServiceHistory
 from services.analytics.core.spans import Span
 from services.analytics.core.truth import Extremes, TradeTruth, candles_between
 from services.analytics.ledger.rows import equity_from_row, fill_from_row, trade_from_row
-from services.kit.db import Database
+from services.kit.postgres.db import Database
 from services.trade.times import from_datetime, to_datetime
 
 # The points of a candle's path are those of `Candle.path`; the smallest timeframe knows best.

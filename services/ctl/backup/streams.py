@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from services.kit.bus import Bus, BusUnavailable
+from services.kit.bus.bus import Bus, BusUnavailable
 
 _CHUNK = 512 << 10
 _BEGIN_SECONDS = 60.0

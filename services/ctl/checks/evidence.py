@@ -24,7 +24,7 @@ from services.ctl.home_database import superuser
 from services.ctl.operator_bus import operator_bus
 from services.ctl.stored import StoredMessages
 from services.ctl.supervisor.home import Home, Refused, read_json
-from services.kit.bus import BusUnavailable
+from services.kit.bus.bus import BusUnavailable
 
 MEASURE_SECONDS = 1.0
 RECENT_HOURS = 1 / 6

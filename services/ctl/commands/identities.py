@@ -13,7 +13,7 @@ from services.ctl.identities import Identities
 from services.ctl.render.bus import OPERATOR
 from services.ctl.supervisor.home import Refused
 from services.ctl.supervisor.streams import declare
-from services.kit.bus_login import BadLogin, BusLogin
+from services.kit.bus.login import BadLogin, BusLogin
 
 WAIT_SECONDS = 60.0
 

@@ -21,8 +21,8 @@ from services.ctl.gateway_client import as_json, connected
 from services.ctl.operator_bus import operator_bus
 from services.ctl.supervisor.home import Home, Refused, read_json
 from services.ctl.terminal import model_tables
+from services.kit.bus.objects import ObjectDamaged, ObjectExists
 from services.kit.clock import SystemClock
-from services.kit.objects import ObjectDamaged, ObjectExists
 from services.lab.training.command import train
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from services.ctl.supervisor.topology import ROOT, python_program
 from services.ctl.supervisor.unit import Unit
 from services.ctl.supervisor.watch import Watch, untold
 from services.kit import settings
-from services.kit.bus_login import BusLogin
+from services.kit.bus.login import BusLogin
 
 TEND_SECONDS = 1.0
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from services.catalog.events import MESSAGES
 from services.catalog.subjects import STREAMS, deadletter
 from services.ctl.policy import BusUser, Policy
-from services.kit.bus_login import inbox_prefix
+from services.kit.bus.login import inbox_prefix
 
 OPERATOR = "operator"
 """User of the supervisor and of `qt streams`: it declares streams and may do everything."""

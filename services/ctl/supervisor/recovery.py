@@ -23,9 +23,9 @@ from services.catalog.events import RECOVERY_DONE
 from services.catalog.processes import process
 from services.ctl.supervisor.unit import Unit
 from services.ctl.supervisor.watch import State, Watch
-from services.kit.bus import Bus, BusRefused, BusUnavailable, Message
-from services.kit.bus_login import BusLogin
-from services.kit.logs import get_logger
+from services.kit.bus.bus import Bus, BusRefused, BusUnavailable, Message
+from services.kit.bus.login import BusLogin
+from services.kit.observe.logs import get_logger
 from services.trade.ids import digest
 
 log = get_logger(__name__)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from services.catalog.subjects import STREAMS
-from services.kit.bus import Bus
-from services.kit.bus_login import BusLogin
+from services.kit.bus.bus import Bus
+from services.kit.bus.login import BusLogin
 
 
 async def declare(url: str, login: BusLogin, replicas: int = 1) -> None:

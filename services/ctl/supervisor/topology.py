@@ -35,7 +35,7 @@ from services.ctl.supervisor.market import LIVE, Market
 from services.ctl.supervisor.mesh import Mesh
 from services.ctl.supervisor.probes import HealthProbe
 from services.ctl.supervisor.unit import Unit, digest
-from services.kit.bus_login import BusLogin
+from services.kit.bus.login import BusLogin
 
 ROOT = Path(__file__).resolve().parents[3]
 BACKING, VENUE_STAGE, DOOR, SIDECARS, PARTS = range(5)

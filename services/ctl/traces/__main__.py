@@ -9,7 +9,7 @@ from pathlib import Path
 
 from services.ctl.traces.receiver import Receiver
 from services.ctl.traces.store import SpanStore
-from services.kit import logs
+from services.kit.observe import logs
 
 log = logs.get_logger(__name__)
 

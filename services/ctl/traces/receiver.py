@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as rpc
 
 from services.ctl.traces.span import spans_of
 from services.ctl.traces.store import SpanStore
-from services.kit.logs import get_logger
+from services.kit.observe.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -14,7 +14,7 @@ from services.exec_risk.exchange.requests import (
     Requests,
 )
 from services.exec_risk.exchange.settings import ExchangeSettings
-from services.kit.logs import get_logger
+from services.kit.observe.logs import get_logger
 from services.trade.order import Order, OrderPurpose
 
 log = get_logger(__name__)

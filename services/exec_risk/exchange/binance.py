@@ -37,7 +37,7 @@ from services.exec_risk.exchange.steps import Listed, Missing
 from services.exec_risk.exchange.stream_parse import FundingSettled
 from services.exec_risk.exchange.streams import Streams
 from services.kit.clock import Clock
-from services.kit.logs import get_logger
+from services.kit.observe.logs import get_logger
 from services.trade.candle import Candle
 from services.trade.filters import SymbolFilters
 from services.trade.order import Order

@@ -19,8 +19,8 @@ from services.exec_risk.exchange.endpoints import Endpoint
 from services.exec_risk.exchange.http_spans import HttpSpans
 from services.exec_risk.exchange.secrets import Redactor
 from services.exec_risk.exchange.settings import ExchangeSettings
-from services.kit.logs import get_logger
-from services.kit.telemetry import Telemetry
+from services.kit.observe.logs import get_logger
+from services.kit.observe.telemetry import Telemetry
 
 log = get_logger(__name__)
 

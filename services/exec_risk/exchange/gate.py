@@ -18,7 +18,7 @@ from services.exec_risk.exchange.limits import (
 )
 from services.exec_risk.exchange.meter import LimitMeter
 from services.kit.clock import Clock
-from services.kit.logs import get_logger
+from services.kit.observe.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from services.kit.telemetry import SpanKind, Telemetry
-from services.kit.trace_context import outgoing_headers
+from services.kit.observe.telemetry import SpanKind, Telemetry
+from services.kit.observe.trace_context import outgoing_headers
 
 
 class HttpSpans:

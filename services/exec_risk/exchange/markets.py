@@ -10,7 +10,7 @@ from services.exec_risk.exchange.gate import Gate
 from services.exec_risk.exchange.limits import rate_limits
 from services.exec_risk.exchange.requests import Params, Requests
 from services.exec_risk.exchange.settings import ExchangeSettings
-from services.kit.logs import get_logger
+from services.kit.observe.logs import get_logger
 from services.trade.candle import Candle
 from services.trade.filters import SymbolFilters
 

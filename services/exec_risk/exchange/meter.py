@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from services.exec_risk.exchange.limits import Use
-from services.kit.metrics import Metrics
+from services.kit.observe.metrics import Metrics
 
 
 class LimitMeter(Protocol):

@@ -11,7 +11,7 @@ import aiohttp
 from services.exec_risk.core.exchange_events import PointReached, PriceReport
 from services.exec_risk.exchange.parse import decimal
 from services.kit.clock import Clock
-from services.kit.logs import get_logger
+from services.kit.observe.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -14,7 +14,7 @@ from services.exec_risk.exchange.requests import ExchangeRefused, ExchangeUnavai
 from services.exec_risk.exchange.steps import Missing
 from services.exec_risk.exchange.stream_parse import FundingSettled
 from services.kit.clock import Clock
-from services.kit.logs import get_logger
+from services.kit.observe.logs import get_logger
 from services.trade.candle import Candle
 
 log = get_logger(__name__)

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from prometheus_client import Histogram
 
 from services.exec_risk.core.exchange_events import Accepted, Refused, RequestOutcome
-from services.kit.telemetry import Attributes, Telemetry
-from services.kit.trace_context import exemplar
+from services.kit.observe.telemetry import Attributes, Telemetry
+from services.kit.observe.trace_context import exemplar
 from services.trade.order import Order
 
 

@@ -24,7 +24,7 @@ from services.exec_risk.exchange.health import ExchangeHealth
 from services.exec_risk.exchange.limits import Cost, Use
 from services.exec_risk.exchange.settings import ExchangeSettings
 from services.kit.clock import Clock
-from services.kit.logs import get_logger
+from services.kit.observe.logs import get_logger
 
 log = get_logger(__name__)
 

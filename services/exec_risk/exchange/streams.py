@@ -22,7 +22,7 @@ from services.exec_risk.exchange.settings import ExchangeSettings
 from services.exec_risk.exchange.steps import Item, Listed, StepSequencer
 from services.exec_risk.exchange.stream_parse import PriceBoard, closed_candle, user_events
 from services.kit.clock import Clock
-from services.kit.logs import get_logger
+from services.kit.observe.logs import get_logger
 from services.trade.times import timeframe_ms
 
 log = get_logger(__name__)

@@ -11,8 +11,8 @@ from services.kit.interceptors.errors import ErrorInterceptor
 from services.kit.interceptors.metrics import MetricsInterceptor
 from services.kit.interceptors.tracing import TracingInterceptor
 from services.kit.interceptors.validation import ValidationInterceptor
-from services.kit.metrics import Metrics
-from services.kit.telemetry import Telemetry
+from services.kit.observe.metrics import Metrics
+from services.kit.observe.telemetry import Telemetry
 
 
 def interceptors(

@@ -13,8 +13,8 @@ from grpc_status import rpc_status
 
 from services.kit.errors import DOMAIN, ServiceError
 from services.kit.interceptors.wrap import Call, WrappingInterceptor
-from services.kit.logs import get_logger
-from services.kit.trace_context import current_trace_id
+from services.kit.observe.logs import get_logger
+from services.kit.observe.trace_context import current_trace_id
 
 log = get_logger(__name__)
 

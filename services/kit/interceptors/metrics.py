@@ -9,8 +9,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import grpc
 
 from services.kit.interceptors.wrap import Call, WrappingInterceptor
-from services.kit.metrics import Metrics
-from services.kit.trace_context import exemplar
+from services.kit.observe.metrics import Metrics
+from services.kit.observe.trace_context import exemplar
 
 
 class MetricsInterceptor(WrappingInterceptor):

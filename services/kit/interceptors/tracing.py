@@ -9,8 +9,8 @@ from typing import Any
 from services.catalog.subjects import HEADER_TRACE
 from services.kit.interceptors.metrics import code_name, code_number
 from services.kit.interceptors.wrap import Call, WrappingInterceptor
-from services.kit.telemetry import SpanKind, Telemetry, now
-from services.kit.trace_context import TraceContext, parse, within
+from services.kit.observe.telemetry import SpanKind, Telemetry, now
+from services.kit.observe.trace_context import TraceContext, parse, within
 
 _SERVER_FAULTS = frozenset(
     ("UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS")

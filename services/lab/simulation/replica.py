@@ -11,12 +11,12 @@ from typing import Any, cast
 
 from services.exec_risk.core.effects import Effect
 from services.exec_risk.core.policy import Gates, Policy
-from services.exec_risk.leader import Leader
-from services.exec_risk.sender import SenderLimits
-from services.exec_risk.term import Term, TermLimits
-from services.kit.db import Database
-from services.kit.lease import Lease
-from services.kit.notify import Bell
+from services.exec_risk.term.leader import Leader
+from services.exec_risk.term.sender import SenderLimits
+from services.exec_risk.term.term import Term, TermLimits
+from services.kit.postgres.db import Database
+from services.kit.postgres.lease import Lease
+from services.kit.postgres.notify import Bell
 from services.lab.simulation.exchange import SimulatedExchange
 from services.lab.simulation.replica_clock import ReplicaClock
 from services.lab.simulation.store import LeaseRow, MemoryStore

@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import replace
 from multiprocessing import get_context
 
-from services.kit.logs import silence
+from services.kit.observe.logs import silence
 from services.lab.simulation.plan import Outcome, RunPlan
 from services.lab.simulation.world import World
 

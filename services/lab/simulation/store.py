@@ -11,7 +11,7 @@ from services.exec_risk.core.inputs import Command
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import Book
 from services.exec_risk.seams import StoreUnavailable, Switches
-from services.kit import lease as leases
+from services.kit.postgres import lease as leases
 from services.lab.simulation.faults import Fault, Faults
 from services.lab.simulation.network import Network
 from services.lab.simulation.rows import Rows, Status, apply, read

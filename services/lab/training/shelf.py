@@ -13,9 +13,9 @@ from pathlib import Path
 from services.ai.core.artifact_summary import summary_of, write_summary
 from services.ai.core.manifest import BadManifest, Manifest, parse_manifest
 from services.catalog.subjects import MODELS_BUCKET
-from services.kit.bus import Bus
+from services.kit.bus.bus import Bus
+from services.kit.bus.objects import Objects
 from services.kit.folders import BadFolder, pack, unpack
-from services.kit.objects import Objects
 from services.lab.training.artifact import (
     LARGEST_BATCH,
     Artifact,

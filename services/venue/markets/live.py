@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from services.kit.clock import Clock
-from services.kit.logs import get_logger
+from services.kit.observe.logs import get_logger
 from services.trade.candle import Candle
 from services.venue.core.rules import SymbolRules
 from services.venue.markets.feed import Moment, pack_moment, unpack_moment

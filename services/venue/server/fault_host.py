@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from services.kit.clock import Clock
-from services.kit.logs import get_logger
+from services.kit.observe.logs import get_logger
 from services.trade.ids import digest
 from services.trade.times import from_datetime
 from services.venue.core.faults import Fault, FaultKind, FaultRegistry, Subject

@@ -8,9 +8,9 @@ from urllib.parse import parse_qsl
 
 from aiohttp import WSMsgType, web
 
-from services.kit.logs import get_logger
-from services.kit.telemetry import SpanKind, Telemetry
-from services.kit.trace_context import sampled_context_of
+from services.kit.observe.logs import get_logger
+from services.kit.observe.telemetry import SpanKind, Telemetry
+from services.kit.observe.trace_context import sampled_context_of
 from services.venue.core.faults import PAPER_POINT
 from services.venue.core.rejections import Rejection
 from services.venue.server.calls import Call, Routes, Security

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from services.kit.logs import get_logger
+from services.kit.observe.logs import get_logger
 from services.trade.ids import digest
 
 log = get_logger(__name__)

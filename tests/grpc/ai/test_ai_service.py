@@ -23,7 +23,7 @@ from services.ai.settings import SHIPPED_MODELS, Settings
 from services.catalog import subjects
 from services.catalog.processes import AI
 from services.ctl.servers.free import free_port as find_port
-from services.kit.bus import Bus
+from services.kit.bus.bus import Bus
 from services.kit.clock import SystemClock
 from services.kit.process import Process
 from services.trade.candle import Candle

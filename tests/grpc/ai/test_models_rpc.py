@@ -23,10 +23,10 @@ from services.ai.settings import SHIPPED_MODELS, Settings
 from services.catalog import subjects
 from services.catalog.processes import AI
 from services.ctl.servers.free import free_port as choose_port
-from services.kit.bus import Bus, Message
+from services.kit.bus.bus import Bus, Message
+from services.kit.bus.objects import Objects
 from services.kit.clock import SystemClock
 from services.kit.folders import pack
-from services.kit.objects import Objects
 from services.kit.process import Process
 from services.trade.candle import Candle
 from tests.integration.ai.candle_bus import Answers, market, outgoing, publish_history

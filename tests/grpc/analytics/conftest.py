@@ -36,7 +36,7 @@ from services.analytics.settings import AnalyticsSettings
 from services.analytics.views import Cursor, RecordedEvent, Views
 from services.catalog.processes import ANALYTICS
 from services.kit.clock import SystemClock
-from services.kit.db import Database
+from services.kit.postgres.db import Database
 from services.kit.process import Process
 from services.kit.server import Servicers
 from services.trade.position import ExitReason, Position, PositionSide

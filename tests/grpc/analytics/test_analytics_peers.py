@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from services.analytics.health.peers import CHECK, Peers
 from services.catalog.subjects import HEADER_TRACE
 from services.kit.interceptors.tracing import TracingInterceptor
-from services.kit.telemetry import Telemetry
+from services.kit.observe.telemetry import Telemetry
 
 
 def telemetry(name: str = "analytics") -> tuple[Telemetry, InMemorySpanExporter]:

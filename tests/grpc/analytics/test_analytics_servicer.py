@@ -17,7 +17,7 @@ from quantum.ops.v1 import operations_service_pb2 as ops
 
 from services.analytics.health.watch import HealthWatch
 from services.catalog.processes import AI, ANALYTICS, EXEC_RISK
-from services.kit.message import Message
+from services.kit.bus.message import Message
 from tests.grpc.analytics.conftest import NOON, Running
 
 

@@ -16,21 +16,21 @@ from quantum.exec_risk.v1 import exec_risk_service_pb2_grpc as rpc
 
 from services.catalog.processes import EXEC_RISK
 from services.exec_risk.app import MIGRATIONS, SCHEMA
-from services.exec_risk.commit_statement import ANSWERS_CHANNEL
 from services.exec_risk.core.inputs import Prediction, PredictionsArrived
 from services.exec_risk.core.policy import Gates, Policy
 from services.exec_risk.counters import Counters
-from services.exec_risk.leader import Leader
+from services.exec_risk.database.commit_statement import ANSWERS_CHANNEL
 from services.exec_risk.servicer import ExecRiskServicer
+from services.exec_risk.serving.updates import Updates
+from services.exec_risk.serving.views import Views
 from services.exec_risk.store import PostgresStore
-from services.exec_risk.term import Term, TermLimits
-from services.exec_risk.updates import Updates
-from services.exec_risk.views import Views
+from services.exec_risk.term.leader import Leader
+from services.exec_risk.term.term import Term, TermLimits
 from services.kit.clock import SystemClock
-from services.kit.db import Database
-from services.kit.lease import Lease
-from services.kit.migrate import migrate
-from services.kit.notify import Notifications
+from services.kit.postgres.db import Database
+from services.kit.postgres.lease import Lease
+from services.kit.postgres.migrate import migrate
+from services.kit.postgres.notify import Notifications
 from services.kit.process import Process
 from services.kit.server import Servicers
 from services.kit.settings import ProcessSettings

@@ -22,9 +22,9 @@ from services.exec_risk.core.facts import (
     RiskDecided,
     TradingStateChanged,
 )
-from services.exec_risk.fact_messages import encode
-from services.exec_risk.updates import FIELDS
-from services.kit.bus import Bus
+from services.exec_risk.messages.facts import encode
+from services.exec_risk.serving.updates import FIELDS
+from services.kit.bus.bus import Bus
 from services.trade.position import TradingState
 from tests.grpc.exec_risk.conftest import WAITING, World
 from tests.grpc.exec_risk.test_exec_risk_service import detail, refused

@@ -14,9 +14,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from services.catalog.subjects import HEADER_TRACE
 from services.kit.errors import NotFound
 from services.kit.interceptors import interceptors
-from services.kit.metrics import Metrics, MetricsServer
-from services.kit.telemetry import Telemetry
-from services.kit.trace_context import TraceContext
+from services.kit.observe.metrics import Metrics, MetricsServer
+from services.kit.observe.telemetry import Telemetry
+from services.kit.observe.trace_context import TraceContext
 
 OPENMETRICS = "application/openmetrics-text"
 

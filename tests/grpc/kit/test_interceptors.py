@@ -13,9 +13,9 @@ from grpc_status import rpc_status
 
 from services.kit.errors import InvalidArgument, NotFound, Unavailable
 from services.kit.interceptors import interceptors
-from services.kit.metrics import Metrics
-from services.kit.telemetry import Telemetry
-from services.kit.trace_context import current_trace_id, traceparent
+from services.kit.observe.metrics import Metrics
+from services.kit.observe.telemetry import Telemetry
+from services.kit.observe.trace_context import current_trace_id, traceparent
 from tests.support.eventually import eventually
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"

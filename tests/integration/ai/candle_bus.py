@@ -10,8 +10,8 @@ import numpy as np
 from quantum.ai.v1 import signal_pb2
 
 from services.catalog import subjects
-from services.kit.bus import Bus, Message, Outgoing
-from services.kit.trace_context import traceparent
+from services.kit.bus.bus import Bus, Message, Outgoing
+from services.kit.observe.trace_context import traceparent
 from services.trade.candle import Candle
 from services.trade.codec import candle_to_pb
 from services.trade.ids import trace_id

@@ -12,7 +12,7 @@ import pytest
 
 from services.catalog import subjects
 from services.ctl.servers.free import free_port
-from services.kit.bus import Bus
+from services.kit.bus.bus import Bus
 from tests.integration.ai.candle_bus import Answers
 from tests.integration.ai.replicas import Replica, StartReplica
 

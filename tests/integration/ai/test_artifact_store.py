@@ -11,9 +11,9 @@ from services.ai.artifact import active_folder
 from services.ai.core.artifact_summary import read_summary, summary_of
 from services.ai.settings import SHIPPED_MODELS
 from services.catalog.subjects import MODELS_BUCKET
-from services.kit.bus import Bus
+from services.kit.bus.bus import Bus
+from services.kit.bus.objects import ObjectExists, Objects
 from services.kit.folders import pack
-from services.kit.objects import ObjectExists, Objects
 from services.lab.training import shelf
 from services.lab.training.shelf import BadArtifact, Shelved
 

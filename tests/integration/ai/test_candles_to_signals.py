@@ -16,7 +16,7 @@ from services.ai.core.windows import Windows
 from services.ai.inference import predict
 from services.ai.settings import SHIPPED_MODELS
 from services.catalog import subjects
-from services.kit.bus import Bus
+from services.kit.bus.bus import Bus
 from services.trade.candle import Candle
 from services.trade.ids import signal_id, trace_id
 from services.trade.times import DAY_MS

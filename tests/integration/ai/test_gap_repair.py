@@ -11,9 +11,9 @@ from quantum.market.v1 import market_pb2
 
 from services.catalog import subjects
 from services.exec_risk.consumers import BusCandles
-from services.exec_risk.gap_filler import GapFiller
-from services.kit.bus import Bus, Message
-from services.kit.metrics import Metrics
+from services.exec_risk.market.gap_filler import GapFiller
+from services.kit.bus.bus import Bus, Message
+from services.kit.observe.metrics import Metrics
 from services.trade.candle import Candle
 from tests.integration.ai.candle_bus import VENUE, Answers, market, outgoing, publish_history
 from tests.integration.ai.replicas import StartReplica

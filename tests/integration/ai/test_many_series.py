@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from services.catalog import subjects
-from services.kit.bus import Bus, Outgoing
+from services.kit.bus.bus import Bus, Outgoing
 from services.trade.candle import Candle
 from tests.integration.ai.candle_bus import VENUE, Answers, market, outgoing
 from tests.integration.ai.replicas import StartReplica

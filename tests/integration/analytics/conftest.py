@@ -19,10 +19,10 @@ from services.analytics.app import MIGRATIONS, SCHEMA, build_with
 from services.analytics.settings import AnalyticsSettings
 from services.catalog.processes import ANALYTICS
 from services.catalog.subjects import STREAMS
-from services.kit.bus import Bus
+from services.kit.bus.bus import Bus
 from services.kit.clock import SystemClock
-from services.kit.db import Database
-from services.kit.migrate import migrate
+from services.kit.postgres.db import Database
+from services.kit.postgres.migrate import migrate
 from services.kit.process import Process
 from tests.support.eventually import eventually
 

@@ -18,7 +18,7 @@ from quantum.analytics.v1 import learning_pb2 as pb
 
 from services.catalog import subjects
 from services.catalog.events import PREDICTION, TRAINING_PROGRESS
-from services.kit.bus import Bus, Delivery, Outgoing, Worker
+from services.kit.bus.bus import Bus, Delivery, Outgoing, Worker
 from services.trade.candle import Candle
 from services.trade.codec import candle_to_pb, time_to_pb
 from services.trade.ids import digest

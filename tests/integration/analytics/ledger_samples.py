@@ -14,8 +14,8 @@ from quantum.exec_risk.v1 import trading_pb2 as trading
 
 from services.catalog import subjects
 from services.catalog.events import TYPES
-from services.kit.message import Message, Outgoing
-from services.kit.trace_context import traceparent
+from services.kit.bus.message import Message, Outgoing
+from services.kit.observe.trace_context import traceparent
 from services.trade.codec import time_to_pb
 from services.trade.ids import digest
 

@@ -10,10 +10,10 @@ from services.analytics.core.alerting.kinds import RUNBOOK, Severity
 from services.analytics.core.alerts import plain
 from services.analytics.metrics import AnalyticsMetrics
 from services.kit.clock import SystemClock
-from services.kit.db import Database
-from services.kit.lease import Lease
-from services.kit.metrics import Metrics
-from services.kit.migrate import migrate
+from services.kit.observe.metrics import Metrics
+from services.kit.postgres.db import Database
+from services.kit.postgres.lease import Lease
+from services.kit.postgres.migrate import migrate
 
 DOWN = plain("PartDown", "nats", "does not answer", 100.0)
 FOUND = {DOWN.key: DOWN}

@@ -24,9 +24,9 @@ from services.catalog.processes import AI, EXEC_RISK
 from services.catalog.subjects import STREAMS
 from services.ctl.servers.free import free_port as choose_port
 from services.ctl.servers.postgres import PostgresServer
-from services.kit.bus import Bus
-from services.kit.db import Database
-from services.kit.migrate import migrate
+from services.kit.bus.bus import Bus
+from services.kit.postgres.db import Database
+from services.kit.postgres.migrate import migrate
 from tests.integration.analytics.conftest import ready, running, settings_for, soon
 from tests.integration.analytics.test_health_of_parts import beat
 from tests.support.alert_sinks import Letterbox, Mailbox, http_sink, smtp_sink

@@ -26,7 +26,7 @@ from services.analytics.ledger.archive import (
 )
 from services.analytics.ledger.rebuild import LedgerIncomplete, rebuild
 from services.analytics.store import LedgerStore
-from services.kit.db import Database
+from services.kit.postgres.db import Database
 from services.trade.times import DAY_MS
 from tests.integration.analytics.conftest import ROOT, count
 from tests.integration.analytics.ledger_samples import (

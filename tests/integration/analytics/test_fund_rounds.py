@@ -21,10 +21,10 @@ from services.analytics.policy.store import PolicyStore
 from services.analytics.store import LedgerStore
 from services.analytics.views import Views
 from services.kit.clock import SystemClock
-from services.kit.db import Database
 from services.kit.errors import FailedPrecondition
-from services.kit.lease import Lease
-from services.kit.metrics import Metrics
+from services.kit.observe.metrics import Metrics
+from services.kit.postgres.db import Database
+from services.kit.postgres.lease import Lease
 from services.trade.codec import time_to_pb
 from services.trade.fund_policy import FundMode, FundPolicy
 from tests.integration.analytics.ledger_samples import (

@@ -24,9 +24,9 @@ from services.catalog.processes import AI
 from services.catalog.subjects import STREAMS
 from services.ctl.servers.nats import NatsServer
 from services.ctl.servers.postgres import PostgresServer
-from services.kit.bus import Bus
-from services.kit.db import Database
-from services.kit.migrate import migrate
+from services.kit.bus.bus import Bus
+from services.kit.postgres.db import Database
+from services.kit.postgres.migrate import migrate
 from tests.integration.analytics.conftest import count, ready, running, settings_for, soon
 from tests.integration.analytics.ledger_samples import MAY, closed_trade, outgoing
 from tests.support.eventually import eventually

@@ -22,9 +22,9 @@ from services.analytics.codec import to_event
 from services.analytics.learning.views import LearningViews
 from services.analytics.store import LedgerStore
 from services.ctl.servers.free import free_port as choose_port
-from services.kit.bus import Bus
-from services.kit.db import Database
-from services.kit.objects import Objects
+from services.kit.bus.bus import Bus
+from services.kit.bus.objects import Objects
+from services.kit.postgres.db import Database
 from tests.integration.analytics.conftest import ready, running, settings_for, soon
 from tests.integration.analytics.learning_market import (
     NEW,

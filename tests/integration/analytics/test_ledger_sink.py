@@ -26,9 +26,9 @@ from services.catalog.events import (
     PREDICTION,
     SIGNAL_GENERATED,
 )
-from services.kit.bus import Bus, Message
-from services.kit.db import Database
-from services.kit.message import Outgoing
+from services.kit.bus.bus import Bus, Message
+from services.kit.bus.message import Outgoing
+from services.kit.postgres.db import Database
 from services.trade.codec import time_from_pb
 from tests.integration.analytics.conftest import (
     KilledProcess,

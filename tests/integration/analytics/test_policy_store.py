@@ -21,11 +21,11 @@ from services.analytics.policy.copy import PolicyCopy
 from services.analytics.policy.store import PolicyStore
 from services.catalog import subjects
 from services.catalog.events import POLICY_UPDATED, SYSTEM_MODE_CHANGED
-from services.kit.bus import Bus, Message
+from services.kit.bus.bus import Bus, Message
+from services.kit.bus.followed_key import FollowedKey
 from services.kit.clock import SystemClock
-from services.kit.db import Database
 from services.kit.errors import AlreadyExists, InvalidArgument, NotFound
-from services.kit.followed_key import FollowedKey
+from services.kit.postgres.db import Database
 from services.trade.fund_policy import FundMode, FundPolicy, SystemMode
 from services.trade.policy_book import PolicyBook
 from services.trade.policy_codec import policy_from_pb

@@ -13,7 +13,7 @@ from services.analytics.ledger.rebuild import rebuild
 from services.analytics.ledger.upserts import TABLES
 from services.analytics.store import LedgerStore
 from services.analytics.views import Views
-from services.kit.db import Database
+from services.kit.postgres.db import Database
 from services.trade.codec import time_to_pb
 from tests.integration.analytics.ledger_samples import (
     MAY,

@@ -17,8 +17,8 @@ from services.analytics.metrics import AnalyticsMetrics
 from services.analytics.reports.views import ReportViews
 from services.analytics.store import LedgerStore
 from services.kit.clock import SystemClock
-from services.kit.db import Database
-from services.kit.metrics import Metrics
+from services.kit.observe.metrics import Metrics
+from services.kit.postgres.db import Database
 from services.lab.simulation import books
 from services.lab.simulation.faults import KINDS, Fault
 from services.lab.simulation.plan import RunPlan

@@ -22,8 +22,8 @@ from services.analytics.reports.views import ReportViews
 from services.analytics.store import LedgerStore
 from services.analytics.views import Views
 from services.kit.clock import SystemClock
-from services.kit.db import Database
-from services.kit.metrics import Metrics
+from services.kit.observe.metrics import Metrics
+from services.kit.postgres.db import Database
 from services.trade.candle import Candle
 from services.trade.codec import time_to_pb
 from services.trade.times import DAY_MS, to_datetime

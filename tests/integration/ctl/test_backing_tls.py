@@ -18,10 +18,10 @@ from services.ctl.servers.certificate import NAME, Certificate
 from services.ctl.servers.child import running
 from services.ctl.servers.nats import NatsServer
 from services.ctl.servers.postgres import SUPERUSER, PostgresServer
-from services.kit.bus import Bus
-from services.kit.bus_login import BusLogin
-from services.kit.db_login import Login
-from services.kit.migrate import missing
+from services.kit.bus.bus import Bus
+from services.kit.bus.login import BusLogin
+from services.kit.postgres.login import Login
+from services.kit.postgres.migrate import missing
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -27,7 +27,7 @@ from services.ctl.servers.postgres import PostgresServer, wheel
 from services.ctl.supervisor import database
 from services.ctl.supervisor.database import DATABASE
 from services.ctl.supervisor.home import Home, Refused, write_json
-from services.kit.bus import Bus, Outgoing
+from services.kit.bus.bus import Bus, Outgoing
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

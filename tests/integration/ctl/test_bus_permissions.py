@@ -21,8 +21,8 @@ from services.ctl import policy
 from services.ctl.identities import Identities
 from services.ctl.render.bus import OPERATOR
 from services.ctl.servers.nats import NatsServer
-from services.kit.bus import Bus, BusDenied, BusUnavailable, Delivery, Message
-from services.kit.bus_login import BadLogin, BusLogin, inbox_prefix
+from services.kit.bus.bus import Bus, BusDenied, BusUnavailable, Delivery, Message
+from services.kit.bus.login import BadLogin, BusLogin, inbox_prefix
 from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -17,9 +17,9 @@ from services.ctl.render import roles
 from services.ctl.servers.free import LOOPBACK
 from services.ctl.servers.postgres import PostgresServer
 from services.ctl.supervisor import database
-from services.kit.db import Database
-from services.kit.db_login import Login
-from services.kit.migrate import migrate, missing
+from services.kit.postgres.db import Database
+from services.kit.postgres.login import Login
+from services.kit.postgres.migrate import migrate, missing
 from services.trade.times import to_datetime
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

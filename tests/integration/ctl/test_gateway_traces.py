@@ -12,7 +12,7 @@ import pytest_asyncio
 from services.ctl.render.tracing import Tracing
 from services.ctl.traces.receiver import Receiver
 from services.ctl.traces.store import SpanStore
-from services.kit.trace_context import TraceContext
+from services.kit.observe.trace_context import TraceContext
 from tests.support.eventually import eventually
 from tests.support.front_door import FrontDoor, opened
 

@@ -22,8 +22,8 @@ from services.ctl.commands.setup import NAMES, Setup
 from services.ctl.servers.free import LOOPBACK, free_port
 from services.ctl.servers.postgres import wheel
 from services.ctl.supervisor.home import Home
-from services.kit.bus import Bus, BusDenied
-from services.kit.bus_login import BusLogin
+from services.kit.bus.bus import Bus, BusDenied
+from services.kit.bus.login import BusLogin
 from tests.support.eventually import eventually
 
 MESH = Path(__file__).resolve().parents[3] / "mesh"

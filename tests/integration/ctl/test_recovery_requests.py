@@ -15,7 +15,7 @@ from services.catalog import subjects
 from services.catalog.events import RECOVERY_ASKED
 from services.ctl.supervisor.home import Home
 from services.ctl.supervisor.supervisor import Supervisor
-from services.kit.bus import Bus, Message
+from services.kit.bus.bus import Bus, Message
 from tests.support.eventually import eventually
 from tests.support.stand_in_system import running
 

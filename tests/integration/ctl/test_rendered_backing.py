@@ -19,8 +19,8 @@ from services.ctl.render import bus, roles
 from services.ctl.servers.free import LOOPBACK
 from services.ctl.servers.nats import NatsServer
 from services.ctl.servers.postgres import PostgresServer, wheel
-from services.kit.bus import Bus, BusDenied
-from services.kit.bus_login import BusLogin
+from services.kit.bus.bus import Bus, BusDenied
+from services.kit.bus.login import BusLogin
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -23,8 +23,8 @@ from services.ctl.render.bus import OPERATOR
 from services.ctl.servers.nats import NatsServer
 from services.ctl.stored import StoredMessages
 from services.ctl.supervisor.home import Refused
-from services.kit.bus import Bus, Delivery
-from services.kit.bus_login import BusLogin
+from services.kit.bus.bus import Bus, Delivery
+from services.kit.bus.login import BusLogin
 from services.trade.codec import time_to_pb
 from tests.support.eventually import eventually
 

@@ -23,7 +23,7 @@ from services.ctl.supervisor.rolling import Roll
 from services.ctl.supervisor.selection import Selection
 from services.ctl.supervisor.supervisor import Supervisor
 from services.ctl.supervisor.watch import State, Watch
-from services.kit.db_login import Login
+from services.kit.postgres.login import Login
 from tests.support.eventually import eventually
 from tests.support.stand_in_system import running, supervisor
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from services.ctl.traces.receiver import Receiver
 from services.ctl.traces.store import SpanStore
-from services.kit.telemetry import Telemetry, now
-from services.kit.trace_context import TraceContext
+from services.kit.observe.telemetry import Telemetry, now
+from services.kit.observe.trace_context import TraceContext
 from tests.support.eventually import eventually
 
 

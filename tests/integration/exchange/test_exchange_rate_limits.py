@@ -15,7 +15,7 @@ from services.exec_risk.exchange.binance import BinanceExchange
 from services.exec_risk.exchange.meter import PrometheusMeter
 from services.exec_risk.exchange.requests import ExchangeUnavailable
 from services.kit.clock import SystemClock
-from services.kit.metrics import Metrics
+from services.kit.observe.metrics import Metrics
 from services.trade.order import OrderPurpose, OrderType, Side
 from tests.integration.exchange.scripted_exchange import Handler, scripted
 from tests.integration.exchange.test_exchange_outcomes import ENTRY, client, now_ms, settings

@@ -22,9 +22,9 @@ from services.exec_risk.core.rules import blocked_by
 from services.exec_risk.core.state import KEEP_MS, Book
 from services.exec_risk.store import PostgresStore
 from services.kit.clock import SystemClock
-from services.kit.db import Database
-from services.kit.lease import Lease
-from services.kit.migrate import migrate
+from services.kit.postgres.db import Database
+from services.kit.postgres.lease import Lease
+from services.kit.postgres.migrate import migrate
 from services.trade.order import OrderPurpose, OrderState, Side
 from services.trade.position import SafetyLevel, TradingState
 from tests.unit.exec_risk.account_desk import MINUTE, SYMBOLS, Desk, report, signal_of

@@ -13,8 +13,8 @@ from services.exec_risk.core.inputs import Prediction, PredictionsArrived
 from services.exec_risk.core.policy import Gates, Policy
 from services.exec_risk.exchange.binance import BinanceExchange
 from services.exec_risk.exchange.settings import ExchangeSettings
-from services.exec_risk.leader import Leader
-from services.exec_risk.term import Term, TermLimits
+from services.exec_risk.term.leader import Leader
+from services.exec_risk.term.term import Term, TermLimits
 from services.kit.clock import SystemClock
 from services.trade.candle import Candle
 from services.trade.order import OrderPurpose, Side

@@ -10,18 +10,18 @@ from typing import Any
 import pytest_asyncio
 
 from services.exec_risk.app import MIGRATIONS, SCHEMA
-from services.exec_risk.commit_statement import ANSWERS_CHANNEL
 from services.exec_risk.core.effects import Answer
 from services.exec_risk.core.inputs import Command
-from services.exec_risk.correspondence import Correspondence
-from services.exec_risk.keeper import Keeper
+from services.exec_risk.database.commit_statement import ANSWERS_CHANNEL
+from services.exec_risk.serving.views import Views
 from services.exec_risk.store import PostgresStore
-from services.exec_risk.views import Views
+from services.exec_risk.term.correspondence import Correspondence
+from services.exec_risk.term.keeper import Keeper
 from services.kit.clock import SystemClock
-from services.kit.db import Database
-from services.kit.lease import Lease
-from services.kit.migrate import migrate
-from services.kit.notify import Notifications
+from services.kit.postgres.db import Database
+from services.kit.postgres.lease import Lease
+from services.kit.postgres.migrate import migrate
+from services.kit.postgres.notify import Notifications
 from tests.support.eventually import eventually
 
 WAIT = 15.0

@@ -12,7 +12,6 @@ import pytest
 import pytest_asyncio
 
 from services.exec_risk.app import MIGRATIONS, SCHEMA
-from services.exec_risk.commit_statement import ANSWERS_CHANNEL
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
@@ -21,15 +20,16 @@ from services.exec_risk.core.inputs import Tick
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.protection.trailing import Stage
 from services.exec_risk.core.trader import Trader
-from services.exec_risk.purge import purge_once
+from services.exec_risk.database.commit_statement import ANSWERS_CHANNEL
+from services.exec_risk.database.purge import purge_once
+from services.exec_risk.serving.views import Views
 from services.exec_risk.store import PostgresStore
-from services.exec_risk.views import Views
 from services.kit.clock import SystemClock
-from services.kit.db import Database
 from services.kit.errors import AlreadyExists, Unavailable
-from services.kit.lease import Fenced, Lease
-from services.kit.migrate import migrate
-from services.kit.notify import Notifications
+from services.kit.postgres.db import Database
+from services.kit.postgres.lease import Fenced, Lease
+from services.kit.postgres.migrate import migrate
+from services.kit.postgres.notify import Notifications
 from services.trade.execution import ExecutionStrategy
 from services.trade.order import OrderPurpose, OrderState, Side
 from services.trade.position import TradingState

@@ -18,9 +18,9 @@ from services.catalog.subjects import STREAMS
 from services.exec_risk.app import MIGRATIONS, SCHEMA
 from services.exec_risk.exchange.binance import BinanceExchange
 from services.exec_risk.exchange.settings import ExchangeSettings
-from services.kit.bus import Bus
+from services.kit.bus.bus import Bus
 from services.kit.clock import SystemClock
-from services.kit.migrate import migrate
+from services.kit.postgres.migrate import migrate
 from services.venue.app import start_venue
 from services.venue.settings import VenueSettings
 from tests.integration.exec_risk.two_replicas import SYMBOLS, Adviser, Book, Replica

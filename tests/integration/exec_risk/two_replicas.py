@@ -20,7 +20,7 @@ from quantum.market.v1 import market_pb2
 
 from services.catalog import subjects
 from services.ctl.servers.command import Command
-from services.kit.bus import Bus, BusUnavailable, Message, Outgoing
+from services.kit.bus.bus import Bus, BusUnavailable, Message, Outgoing
 from services.trade.candle import Candle
 from services.trade.codec import candle_from_pb, time_to_pb
 from tests.support.advice import batch_of

@@ -16,7 +16,7 @@ import pytest
 from services.catalog.subjects import DEADLETTER, HEADER_REASON, Stream
 from services.ctl.servers.free import free_port
 from services.ctl.servers.nats import NatsServer
-from services.kit.bus import Bus, BusUnavailable, Delivery, Message, Outgoing
+from services.kit.bus.bus import Bus, BusUnavailable, Delivery, Message, Outgoing
 from tests.support.eventually import eventually
 
 SAMPLE = Stream("SAMPLE", ("sample.>",), max_age_seconds=600)

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from services.catalog import subjects
-from services.kit.bus import Bus, BusRefused, Outgoing
-from services.kit.objects import ObjectDamaged, ObjectExists, Objects
+from services.kit.bus.bus import Bus, BusRefused, Outgoing
+from services.kit.bus.objects import ObjectDamaged, ObjectExists, Objects
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 CONTENT = bytes(range(256)) * 2_000

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from services.catalog.subjects import DEADLETTER, Stream
-from services.kit import logs
-from services.kit.bus import Bus, Delivery, Message, Outgoing
+from services.kit.bus.bus import Bus, Delivery, Message, Outgoing
+from services.kit.observe import logs
 from tests.support.eventually import eventually
 
 SAMPLE = Stream("SAMPLE", ("sample.>",), max_age_seconds=600)

@@ -10,7 +10,7 @@ import pytest_asyncio
 from services.analytics.modes.service_modes import ANNOUNCED, ServiceModes, Switch
 from services.catalog.subjects import MODES, STREAMS, service_mode
 from services.ctl.servers.nats import NatsServer
-from services.kit.bus import Bus
+from services.kit.bus.bus import Bus
 from services.kit.clock import SystemClock
 from services.kit.modes import FollowedMode
 from tests.support.eventually import eventually

@@ -10,12 +10,12 @@ import asyncpg
 import pytest
 
 from services.catalog.subjects import DEADLETTER, Stream
-from services.kit import inbox, outbox
-from services.kit.bus import Bus, Message, Outgoing
+from services.kit.bus.bus import Bus, Message, Outgoing
 from services.kit.clock import SystemClock
-from services.kit.db import Database
-from services.kit.lease import _TAKE, Fenced, Lease
-from services.kit.migrate import MigrationError, migrate, missing
+from services.kit.postgres import inbox, outbox
+from services.kit.postgres.db import Database
+from services.kit.postgres.lease import _TAKE, Fenced, Lease
+from services.kit.postgres.migrate import MigrationError, migrate, missing
 
 SAMPLE = Stream("SAMPLE", ("sample.>",), max_age_seconds=600)
 KIT_ONLY = "services.kit.migrations"

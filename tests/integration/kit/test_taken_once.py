@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.kit import inbox
 from services.kit.clock import SystemClock
-from services.kit.db import Database
-from services.kit.lease import Lease
-from services.kit.migrate import migrate
+from services.kit.postgres import inbox
+from services.kit.postgres.db import Database
+from services.kit.postgres.lease import Lease
+from services.kit.postgres.migrate import migrate
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ from quantum.analytics.v1 import learning_pb2 as pb
 
 from services.analytics.learning.references import read_reference
 from services.catalog import subjects
-from services.kit.bus import Bus, Message
+from services.kit.bus.bus import Bus, Message
+from services.kit.bus.objects import Objects
 from services.kit.clock import SystemClock
 from services.kit.folders import unpack
-from services.kit.metrics import Metrics
-from services.kit.objects import Objects
+from services.kit.observe.metrics import Metrics
 from services.trainer.consumers import ACK_WAIT, NEVER_GIVE_UP, TrainingWorker
 from tests.support.eventually import eventually
 from tests.unit.lab.generated_series import generated_series

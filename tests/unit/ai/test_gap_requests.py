@@ -10,8 +10,8 @@ from quantum.market.v1 import market_pb2
 from services.ai.core.windows import Windows
 from services.ai.gap_requests import GapRequests
 from services.ai.measures import Measures
-from services.kit.bus import BusUnavailable, Outgoing
-from services.kit.metrics import Metrics
+from services.kit.bus.bus import BusUnavailable, Outgoing
+from services.kit.observe.metrics import Metrics
 from tests.support.eventually import eventually
 from tests.unit.ai.candle_samples import candle, manifest
 

@@ -9,8 +9,8 @@ from quantum.ai.v1 import signal_pb2
 from services.ai.core.watch import ModelWatch
 from services.ai.live_consumer import LiveAnswers
 from services.ai.measures import Measures
-from services.kit.message import Message
-from services.kit.metrics import Metrics
+from services.kit.bus.message import Message
+from services.kit.observe.metrics import Metrics
 from services.trade.codec import time_to_pb
 from tests.unit.ai.candle_samples import MINUTE, START
 

@@ -17,7 +17,7 @@ from services.ai.slot import GateSettings, ModelSlot, UnknownArtifact, tell_excl
 from services.kit.clock import SystemClock
 from services.kit.folders import pack
 from services.kit.health import Components
-from services.kit.metrics import Metrics
+from services.kit.observe.metrics import Metrics
 
 FILES = ("manifest.json", "model.onnx", "golden.npz")
 FIRST = active_folder(SHIPPED_MODELS).name

@@ -12,7 +12,7 @@ from services.analytics.alerts.post import Post
 from services.analytics.core.alerting.kinds import Severity
 from services.analytics.core.alerting.message import MOST_ATTEMPTS, Notice, State
 from services.analytics.metrics import AnalyticsMetrics
-from services.kit.metrics import Metrics
+from services.kit.observe.metrics import Metrics
 
 
 class QuickClock:

@@ -19,7 +19,7 @@ from services.analytics.core.ledger import BookedFill, PositionFact, PredictionF
 from services.analytics.ledger.codec_json import to_json
 from services.catalog import subjects
 from services.catalog.events import MESSAGES
-from services.kit.message import Message, Outgoing
+from services.kit.bus.message import Message, Outgoing
 from services.trade.order import OrderPurpose
 from tests.integration.analytics.ledger_samples import (
     MAY,

@@ -11,9 +11,9 @@ from services.analytics.consumers import Sink
 from services.analytics.core.ledger import LedgerEvent
 from services.analytics.metrics import AnalyticsMetrics
 from services.analytics.store import LedgerStore, Rejection
-from services.kit.bus import Bus, Delivery, Outgoing
+from services.kit.bus.bus import Bus, Delivery, Outgoing
 from services.kit.clock import SystemClock
-from services.kit.metrics import Metrics
+from services.kit.observe.metrics import Metrics
 from services.trade.codec import time_from_pb
 from tests.integration.analytics.ledger_samples import (
     MAY,

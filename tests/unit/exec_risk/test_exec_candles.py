@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from services.exec_risk.candles import CandlePublisher
 from services.exec_risk.core.exchange_events import PointReached
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import Book
+from services.exec_risk.market.candles import CandlePublisher
 from services.kit.clock import SystemClock
 from services.trade.candle import Candle
 

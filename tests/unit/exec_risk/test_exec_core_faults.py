@@ -17,8 +17,8 @@ from services.exec_risk.core.executions.execution_policy import ExecutionPolicy
 from services.exec_risk.core.inputs import SetTradingState
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.rules import blocked_by
-from services.exec_risk.core_faults import CoreBroken, carry_over
-from services.exec_risk.term import Term
+from services.exec_risk.term.core_faults import CoreBroken, carry_over
+from services.exec_risk.term.term import Term
 from services.trade.execution import ExecutionStrategy
 from services.trade.order import OrderPurpose, Side
 from services.trade.position import ExitReason, TradingState

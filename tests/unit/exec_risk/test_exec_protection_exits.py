@@ -15,7 +15,7 @@ from services.exec_risk.core.policy import Gates, Policy
 from services.exec_risk.core.protection.protection import AbsurdDistance, check_stop
 from services.exec_risk.core.protection.protection_policy import Partial, ProtectionPolicy
 from services.exec_risk.core.risk.risk_policy import RiskPolicy
-from services.exec_risk.overdue import Overdue
+from services.exec_risk.term.overdue import Overdue
 from services.trade.order import OrderPurpose, OrderState, Side
 from services.trade.position import ExitReason, PositionSide, TradingState
 from tests.unit.exec_risk.account_desk import MINUTE, Desk, report, signal_of

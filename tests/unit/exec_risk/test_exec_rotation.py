@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.exec_risk.rotation import STANDBY_SECONDS, TAKE_OVER_SECONDS, Rotation
+from services.exec_risk.term.rotation import STANDBY_SECONDS, TAKE_OVER_SECONDS, Rotation
 
 
 @dataclass

@@ -11,7 +11,7 @@ import pytest
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core.inputs import Input, OrderFound, PlaceAnswered
-from services.exec_risk.sender import Sender, SenderLimits
+from services.exec_risk.term.sender import Sender, SenderLimits
 from services.trade.order import Order, OrderPurpose, Side
 from tests.unit.exec_risk.account_desk import Desk, signal_of
 from tests.unit.exec_risk.simulated_world import SimulatedExchange

@@ -13,9 +13,9 @@ import pytest
 from services.exec_risk.core.inputs import Prediction, PredictionsArrived
 from services.exec_risk.core.policy import Gates, Policy
 from services.exec_risk.core.protection.protection_policy import ProtectionPolicy
-from services.exec_risk.leader import Leader
-from services.exec_risk.sender import SenderLimits
-from services.exec_risk.term import Term, TermLimits
+from services.exec_risk.term.leader import Leader
+from services.exec_risk.term.sender import SenderLimits
+from services.exec_risk.term.term import Term, TermLimits
 from services.trade.order import OrderPurpose, Side
 from tests.unit.exec_risk.account_desk import SYMBOLS, signal_of
 from tests.unit.exec_risk.memory_truth import MemoryStore, MemoryTruth

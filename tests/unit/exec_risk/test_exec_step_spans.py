@@ -14,10 +14,10 @@ from services.exec_risk.core.effects import Place, RiskDecided, TradingStateChan
 from services.exec_risk.core.inputs import RoundTimedOut, SetTradingState, Tick
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import Book
-from services.exec_risk.fact_messages import encode
-from services.exec_risk.step_spans import StepSpans
-from services.kit.telemetry import Telemetry
-from services.kit.trace_context import TraceContext, current, parse, within
+from services.exec_risk.messages.facts import encode
+from services.exec_risk.tracing.step_spans import StepSpans
+from services.kit.observe.telemetry import Telemetry
+from services.kit.observe.trace_context import TraceContext, current, parse, within
 from services.trade import ids
 from services.trade.candle import Candle
 from services.trade.order import Order, OrderPurpose, OrderType, Side

@@ -19,7 +19,7 @@ from services.exec_risk.core.inputs import (
     PredictionsArrived,
 )
 from services.exec_risk.core.rules import blocked_by
-from services.exec_risk.latch_file import LatchFile
+from services.exec_risk.term.latch_file import LatchFile
 from services.trade.order import Order, OrderPurpose, OrderState, Side
 from services.trade.position import ExitReason, TradingState
 from tests.support.eventually import eventually

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from services.exec_risk.core.exchange_events import PriceReport
-from services.exec_risk.leader import Leader
+from services.exec_risk.term.leader import Leader
 from tests.support.eventually import eventually
 from tests.unit.exec_risk.account_desk import SYMBOLS
 from tests.unit.exec_risk.simulated_world import SoleLease

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantum.market.v1 import market_pb2
 
-from services.exec_risk.gap_filler import GapFiller
-from services.kit.message import Message
-from services.kit.metrics import Metrics
+from services.exec_risk.market.gap_filler import GapFiller
+from services.kit.bus.message import Message
+from services.kit.observe.metrics import Metrics
 from services.trade.candle import Candle
 from services.trade.codec import time_to_pb
 from tests.support.eventually import eventually

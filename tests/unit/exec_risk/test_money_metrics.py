@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from services.exec_risk.core import effects as fx
 from services.exec_risk.counters import Counters
-from services.kit.metrics import Metrics
+from services.kit.observe.metrics import Metrics
 from services.trade.position import ExitReason, Position, PositionSide, TradingState
 
 D = Decimal

@@ -14,7 +14,6 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from services.exec_risk import execution_rows, rows
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
@@ -22,6 +21,7 @@ from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.reconciling.reconcile import START
 from services.exec_risk.core.state import Book
 from services.exec_risk.core.trader import Event, Trader
+from services.exec_risk.database import execution_rows, rows
 from services.lab.simulation.rows import Rows, apply, read
 from services.trade.candle import Candle
 from services.trade.order import Side

@@ -8,8 +8,8 @@ import psutil
 import pytest
 from prometheus_client import generate_latest
 
-from services.kit.machine_metrics import memory_limit
-from services.kit.metrics import Metrics
+from services.kit.observe.machine_metrics import memory_limit
+from services.kit.observe.metrics import Metrics
 
 TOTAL = psutil.virtual_memory().total
 

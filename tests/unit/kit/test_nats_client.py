@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from services.kit.nats_client import HeaderClient
+from services.kit.bus.nats_client import HeaderClient
 
 PIECES = st.sampled_from(
     ["Nats-Msg-Id", "ce-time", "a", ":", ": ", " ", "\t", "\r\n", "\n", "\x00", "ü", "1", "x y"]

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from nats.errors import ProtocolError
 from nats.protocol.parser import Parser
 
-from services.kit.headers import Headers
-from services.kit.nats_client import HeaderClient
-from services.kit.nats_commands import publish_command, publish_with_headers, pull_command
-from services.kit.nats_wire import WireParser
+from services.kit.bus.headers import Headers
+from services.kit.bus.nats_client import HeaderClient
+from services.kit.bus.nats_commands import publish_command, publish_with_headers, pull_command
+from services.kit.bus.nats_wire import WireParser
 
 WORD = st.text("abcXYZ09._-$", min_size=1, max_size=12)
 HEADER_NAMES = st.sampled_from(["Nats-Msg-Id", "ce-time", "qt-history", "traceparent", "Status"])

@@ -7,8 +7,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from services.kit.telemetry import SpanKind, Telemetry
-from services.kit.trace_context import TraceContext, current, within
+from services.kit.observe.telemetry import SpanKind, Telemetry
+from services.kit.observe.trace_context import TraceContext, current, within
 
 PLACE = TraceContext("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", sampled=True)
 

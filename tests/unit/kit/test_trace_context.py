@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.catalog.subjects import HEADER_TRACE
-from services.kit.trace_context import (
+from services.kit.observe.trace_context import (
     TraceContext,
     context_of,
     current,

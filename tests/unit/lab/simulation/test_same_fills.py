@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from services.kit.logs import silence
+from services.kit.observe.logs import silence
 from services.lab.simulation.faults import KINDS
 from services.lab.simulation.plan import Pace, RunPlan
 from services.lab.simulation.world import World

@@ -1,0 +1,1 @@
+"""Rows of the schema, written and read back."""

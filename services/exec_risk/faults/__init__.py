@@ -1,0 +1,1 @@
+"""Steps at which a drill ends or freezes the process."""

@@ -1,0 +1,1 @@
+"""Closed candles, published once."""

@@ -1,0 +1,1 @@
+"""What callers over gRPC are told, and what they ask of the leader."""

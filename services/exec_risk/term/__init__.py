@@ -1,0 +1,1 @@
+"""One term of leadership: from the lease to the last order sent."""

@@ -1,0 +1,1 @@
+"""Spans of an account's steps."""

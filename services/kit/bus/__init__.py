@@ -1,0 +1,1 @@
+"""Messages on NATS JetStream."""

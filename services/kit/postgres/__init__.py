@@ -1,0 +1,1 @@
+"""State in PostgreSQL, and the facts that leave with it."""
