@@ -31,6 +31,7 @@ SETTINGS = {
     "CLM_INTERVAL": "0.5",
     "CLM_BUCKET_MINUTES": "15",
     "CLM_WINDOW_HOURS": "1",
+    "CLM_USUAL_WINDOWS": "2",
     "CLM_SHADOW_HOURS": "1",
     "CLM_WATCH_HOURS": "1",
     "CLM_PAUSE_HOURS": "0.25",

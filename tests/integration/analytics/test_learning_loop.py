@@ -51,6 +51,7 @@ QUICK: dict[str, object] = {
     "clm_interval": 0.05,
     "clm_bucket_minutes": 15,
     "clm_window_hours": 1,
+    "clm_usual_windows": 2,
     "clm_shadow_hours": 0.5,
     "clm_watch_hours": 0.5,
     "clm_pause_hours": 0.25,
