@@ -224,12 +224,16 @@ async def test_a_regime_change_leads_to_a_new_model_without_a_person(
         await _is_the_market(content, market)
         drifts = await system.rows("select data from events where type = 'model.drift_detected'")
         assert "atr" in {json.loads(row["data"])["quantity"] for row in drifts}
-        health = MessageToDict(
-            await system.stub.GetHealth(pb.GetHealthRequest()), preserving_proto_field_name=True
-        )
-        assert health["learning_state"]["stage"] == "IDLE"
-        assert "last_retrain_time" in health["learning_state"]
-        assert health["metrics"]["retrainings_triggered"] == 1
+
+        async def at_rest() -> bool:
+            health = MessageToDict(
+                await system.stub.GetHealth(pb.GetHealthRequest()), preserving_proto_field_name=True
+            )
+            assert "last_retrain_time" in health["learning_state"]
+            assert health["metrics"]["retrainings_triggered"] == 1
+            return bool(health["learning_state"]["stage"] == "IDLE")
+
+        await soon(at_rest)
         told = await system.rows("select distinct metric_name from model_performance")
         assert "hit_rate" in {row["metric_name"] for row in told}
 
