@@ -23,7 +23,7 @@ from services.kit.observe.logs import get_logger
 
 log = get_logger(__name__)
 
-_RETIRE_SECONDS = 2.0
+_RETIRE_SECONDS = 1.0
 _KEPT_ANSWERS = 64
 """Batches of answers that a term which begins is told: those of the round in progress."""
 

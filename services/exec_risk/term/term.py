@@ -59,7 +59,7 @@ log = get_logger(__name__)
 __all__ = ["Term", "TermLimits"]
 
 _BATCH = 256
-_FINISH_SECONDS, _FINISH_POLL_SECONDS = 1.5, 0.01
+_FINISH_SECONDS, _FINISH_POLL_SECONDS = 1.0, 0.01
 
 
 class Term:
