@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 from services.exec_risk.core.exchange_events import (
     CandleClosed,
@@ -45,6 +44,7 @@ class Leader:
         self._observed = 0
         self._retired, self._ended = asyncio.Event(), asyncio.Event()
         self._ended.set()
+        self._standby: asyncio.Task[None] | None = None
         self.term: Term | None = None
         """The term that is being led; None on standby."""
 
@@ -81,6 +81,8 @@ class Leader:
         if self.term is not None:
             await self.term.finish()
         self._retired.set()
+        if self._standby is not None:
+            self._standby.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_RETIRE_SECONDS):
                 await self._ended.wait()
@@ -89,8 +91,14 @@ class Leader:
         """Wait for the lease and lead, until `retire`."""
         self._ended.clear()
         try:
-            while await self._unless_retired(self._may_lead()):
-                await self._lead()
+            while not self._retired.is_set():
+                self._standby = asyncio.create_task(self._may_lead())
+                await self._standby
+                if not self._retired.is_set():
+                    await self._lead()
+        except asyncio.CancelledError:
+            if not self._retired.is_set():
+                raise
         finally:
             self._ended.set()
 
@@ -129,20 +137,6 @@ class Leader:
             await asyncio.gather(*tasks, return_exceptions=True)
             await term.close()
         log.warning("term_ended")
-
-    async def _unless_retired(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Return True when the work is done, False when it was ended by `retire`."""
-        working = asyncio.create_task(work)
-        retiring = asyncio.create_task(self._retired.wait())
-        try:
-            await asyncio.wait({working, retiring}, return_when=asyncio.FIRST_COMPLETED)
-            if working.done():
-                working.result()
-            return not self._retired.is_set()
-        finally:
-            for task in (working, retiring):
-                task.cancel()
-            await asyncio.gather(working, retiring, return_exceptions=True)
 
     def _remember(self, event: ExchangeEvent) -> None:
         """Keep what a term that begins now must know of the current point."""
