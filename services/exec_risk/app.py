@@ -134,6 +134,9 @@ async def build(process: Process, settings: Settings) -> Servicers:
         )
 
     leader = Leader(exchange=exchange, lease=lease, new_term=new_term)
+    # the next leader begins while this replica still ends the calls that it serves
+    process.on_drain(leader.retire)
+    process.on_drain(lease.release)
     fund = FundReader(
         account=settings.account,
         clock=clock,

@@ -300,6 +300,13 @@ TESTED = (
         (UNIT + "test_exec_found_in_stops.py",),
     ),
     Mutation(
+        "a cancel is asked for again before it is known what became of the one before",
+        CORE + "orders/orders.py",
+        " or name in book.unanswered:\n",
+        ":\n",
+        (UNIT + "test_exec_cancels_once.py",),
+    ),
+    Mutation(
         "a restart forgets which cancels are on their way",
         CORE + "orders/orders.py",
         "    book.emit(StoreCancel(order.client_order_id))\n",

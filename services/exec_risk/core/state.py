@@ -89,6 +89,9 @@ class Book:
     announced_ticks: int = 0
     cancelling: set[str] = field(default_factory=set)
     """Client order ids whose cancel is on its way."""
+    unanswered: set[str] = field(default_factory=set)
+    """Client order ids whose cancel was sent and has no answer, or one that leads to asking for the
+    order: no other cancel is sent before that question is answered too."""
     leaving: set[str] = field(default_factory=set)
     """Client order ids whose cancel has no answer: it may still arrive, until they have ended.
     After a restart that is every live order whose cancel was ever asked for."""

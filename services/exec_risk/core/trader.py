@@ -196,6 +196,7 @@ class Trader:
         order = self.book.orders.get(event.client_order_id)
         if order is None or order.state.final:
             return
+        orders.asked_for(self.book, order)
         if event.report is not None:
             if event.report.state is OrderState.REJECTED:
                 self._refused(order, Refused("rejected", event.report.reason), "found")
@@ -223,15 +224,15 @@ class Trader:
         outcome: RequestOutcome = event.outcome
         if isinstance(outcome, Accepted):
             # it may rest until the next step of the market: its final report ends the cancel
+            book.unanswered.discard(event.client_order_id)
             self._after(orders.apply_report(book, order, outcome.report, "canceled"))
-            return
-        book.cancelling.discard(event.client_order_id)
-        if isinstance(outcome, Refused):
-            if outcome.retryable:
-                return  # the next tick asks for the cancel again
+        elif isinstance(outcome, Refused) and outcome.retryable:
+            # the next tick asks for the cancel again
+            book.cancelling.discard(event.client_order_id)
+            book.unanswered.discard(event.client_order_id)
         else:
-            book.leaving.add(event.client_order_id)
-        orders.lost(book, order, "cancel was not confirmed")
+            may_arrive = not isinstance(outcome, Refused)
+            orders.cancel_not_confirmed(book, order, may_arrive=may_arrive)
 
     def _stream_state(self, event: StreamStateChanged) -> None:
         if event.stream == "user":

@@ -242,6 +242,7 @@ class Streams:
 
     async def _watch(self, client: TappedClient) -> None:
         """See what no exception tells: silence, a hanging connect, steps that stay incomplete."""
+        self._orphaned_since = self._clock.monotonic()
         while True:
             await self._clock.sleep(0.05 if self._sequencer.waiting else 0.25)
             now = self._clock.monotonic()

@@ -7,11 +7,12 @@ time and may go on with what is harmless without it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from services.exec_risk.core.effects import Change
+from services.exec_risk.core.effects import Change, StoreProgress
 from services.exec_risk.core.facts import EmergencyReset, EmergencyStopped, TradingStateChanged
 from services.exec_risk.seams import Store, StoreUnavailable, Switches
 from services.kit.clock import Clock
@@ -21,6 +22,8 @@ log = get_logger(__name__)
 
 _RETRY_SECONDS = 0.2
 _WATCH_SECONDS = 0.25
+_LINGER_SECONDS = 0.05
+"""How long what can wait is held back for a step to be written with."""
 _AT_ONCE = 256
 """Changes after which no further step joins a transaction: it must end within the lease's life."""
 
@@ -32,6 +35,8 @@ class Step:
     changes: Sequence[Change]
     since: float
     """Seconds that the process had lived when it began to wait."""
+    can_wait: bool = False
+    """True while nobody waits for it: it may be written with the next step."""
     settled: asyncio.Future[int | None] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -43,6 +48,11 @@ class Step:
         """Tell whoever waits."""
         if not self.settled.done():
             self.settled.set_result(signed_at)
+
+
+def can_wait(changes: Sequence[Change]) -> bool:
+    """Tell whether nobody waits for changes: what protection has seen of the market, no fact."""
+    return all(isinstance(change, StoreProgress) for change in changes)
 
 
 class Keeper:
@@ -78,14 +88,24 @@ class Keeper:
         """Steps that are not kept yet."""
         return len(self._line)
 
-    def put(self, changes: Sequence[Change]) -> Step:
-        """Keep the changes of a step; `settled` says when it holds, or that it is waited for."""
-        step = Step(changes, self._lived)
+    def put(self, changes: Sequence[Change], *, can_wait: bool = False) -> Step:
+        """Keep the changes of a step; `settled` says when it holds, or that it is waited for.
+
+        What `can_wait` is held back for a moment: a commit of its own would hold up the decision
+        that follows it.
+        """
+        step = Step(changes, self._lived, can_wait)
         self._line.append(step)
         self._wake.set()
         if self.away:
             step.settle(None)
         return step
+
+    def hurry(self) -> None:
+        """Hold nothing back: somebody waits until all is kept."""
+        for step in self._line:
+            step.can_wait = False
+        self._wake.set()
 
     def asked(self) -> None:
         """Learn that the store was asked something else, and has not answered yet."""
@@ -108,6 +128,7 @@ class Keeper:
             if not self._line:
                 self._wake.clear()
                 await self._wake.wait()
+            await self._linger()
             batch = self._next()
             changes = [change for step in batch for change in step.changes]
             signed_at = int(self._clock.now().timestamp() * 1000)
@@ -124,6 +145,13 @@ class Keeper:
                     call(signed_at)
             self._look()
             self._on_kept(None if self._moves_switch(batch) else switches)
+
+    async def _linger(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while all(step.can_wait for step in self._line):
+                    self._wake.clear()
+                    await self._wake.wait()
 
     def _next(self) -> list[Step]:
         found: list[Step] = []

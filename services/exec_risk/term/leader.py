@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 
@@ -21,6 +22,7 @@ from services.kit.observe.logs import get_logger
 
 log = get_logger(__name__)
 
+_RETIRE_SECONDS = 1.0
 _KEPT_ANSWERS = 64
 """Batches of answers that a term which begins is told: those of the round in progress."""
 
@@ -39,6 +41,10 @@ class Leader:
         self._recent: list[CandleClosed] = []
         self._answers: deque[PredictionsArrived] = deque(maxlen=_KEPT_ANSWERS)
         self._prices: dict[str, PriceReport] = {}
+        self._observed = 0
+        self._retired, self._ended = asyncio.Event(), asyncio.Event()
+        self._ended.set()
+        self._standby: asyncio.Task[None] | None = None
         self.term: Term | None = None
         """The term that is being led; None on standby."""
 
@@ -55,7 +61,8 @@ class Leader:
             self.term.put(event)
 
     def round_observed(self, time: int) -> None:
-        """Pass on analytics' answer to a round."""
+        """Pass on analytics' answer to a round; on standby it is kept for the next term."""
+        self._observed = max(self._observed, time)
         if self.term is not None:
             self.term.round_observed(time)
 
@@ -65,35 +72,71 @@ class Leader:
             self._remember(event)
             self.put(event)
 
+    async def retire(self) -> None:
+        """Lead no more: what is under way is finished in its time, and nothing new is begun.
+
+        Who stopped in the middle of a step would leave orders of which the next leader must first
+        prove that they were never sent, while the market waits for it.
+        """
+        if self.term is not None:
+            await self.term.finish()
+        self._retired.set()
+        if self._standby is not None:
+            self._standby.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_RETIRE_SECONDS):
+                await self._ended.wait()
+
     async def run(self) -> None:
-        """Wait for the lease and lead, for ever."""
-        while True:
-            if self._exchange.tells_points:
-                # where the market stands decides which candles are history
-                await self._point_known.wait()
-            await self._lease.wait()
-            term = self.term = self._new_term()
-            for answers in self._answers:
-                # the bus may have told them before there was a term; rounds take them once
-                term.put(answers)
-            lost = asyncio.Event()
-            keeping = asyncio.create_task(self._lease.keep(lost.set))
-            leading = asyncio.create_task(
-                term.run(self._point, list(self._recent), list(self._prices.values()))
-            )
-            losing = asyncio.create_task(lost.wait())
-            try:
-                await asyncio.wait({leading, losing}, return_when=asyncio.FIRST_COMPLETED)
-                self.term = None
-                if leading.done() and (self._lease.held or _broken(leading)):
-                    leading.result()  # a defect, not a lost lease: it ends the process
-            finally:
-                self.term = None
-                for task in (keeping, leading, losing):
-                    task.cancel()
-                await asyncio.gather(keeping, leading, losing, return_exceptions=True)
-                await term.close()
-            log.warning("term_ended")
+        """Wait for the lease and lead, until `retire`."""
+        self._ended.clear()
+        try:
+            while not self._retired.is_set():
+                self._standby = asyncio.create_task(self._may_lead())
+                await self._standby
+                if not self._retired.is_set():
+                    await self._lead()
+        except asyncio.CancelledError:
+            if not self._retired.is_set():
+                raise
+        finally:
+            self._ended.set()
+
+    async def _may_lead(self) -> None:
+        if self._exchange.tells_points:
+            # where the market stands decides which candles are history
+            await self._point_known.wait()
+        await self._lease.wait()
+
+    async def _lead(self) -> None:
+        term = self.term = self._new_term()
+        for answers in self._answers:
+            # the bus may have told them before there was a term; rounds take them once
+            term.put(answers)
+        if self._observed:
+            # the round in progress may have been observed before there was a term
+            term.round_observed(self._observed)
+        lost = asyncio.Event()
+        keeping = asyncio.create_task(self._lease.keep(lost.set))
+        leading = asyncio.create_task(
+            term.run(self._point, list(self._recent), list(self._prices.values()))
+        )
+        losing = asyncio.create_task(lost.wait())
+        retiring = asyncio.create_task(self._retired.wait())
+        try:
+            ends = {leading, losing, retiring}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            self.term = None
+            if leading.done() and (self._lease.held or _broken(leading)):
+                leading.result()  # a defect, not a lost lease: it ends the process
+        finally:
+            self.term = None
+            tasks = (keeping, leading, losing, retiring)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await term.close()
+        log.warning("term_ended")
 
     def _remember(self, event: ExchangeEvent) -> None:
         """Keep what a term that begins now must know of the current point."""

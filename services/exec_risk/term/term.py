@@ -42,7 +42,7 @@ from services.exec_risk.term.correspondence import Correspondence
 from services.exec_risk.term.first_reading import fills_since, read
 from services.exec_risk.term.gates import TermGates
 from services.exec_risk.term.guarded_core import GuardedCore
-from services.exec_risk.term.keeper import Keeper
+from services.exec_risk.term.keeper import Keeper, can_wait
 from services.exec_risk.term.latch_file import LatchFile
 from services.exec_risk.term.limits import TermLimits
 from services.exec_risk.term.pace import Pace
@@ -59,6 +59,7 @@ log = get_logger(__name__)
 __all__ = ["Term", "TermLimits"]
 
 _BATCH = 256
+_FINISH_SECONDS, _FINISH_POLL_SECONDS = 1.0, 0.01
 
 
 class Term:
@@ -104,6 +105,7 @@ class Term:
             gates, keeper=self._keeper, pace=self._pace, exchange=exchange, core=self._core
         )
         self._letters = Correspondence(store, clock, self._keeper, put=self.put, asked=asked)
+        self._busy = self._finishing = False
         self.direct = Direct(self._letters.take)
         """The way of requests that PostgreSQL does not carry."""
         self.ready = False
@@ -176,6 +178,20 @@ class Term:
             self._wake.set()
             await self._loop()
 
+    async def finish(self) -> None:
+        """Return when all that was decided is kept and answered; a while at most.
+
+        The market is not told to move on any more.
+        """
+        self._finishing = True
+        ends = self._clock.monotonic() + _FINISH_SECONDS
+        while self._busy or self._queue or not (self._keeper.idle and self._sender.idle):
+            if self._clock.monotonic() >= ends:
+                log.warning("term_not_finished", steps=self._keeper.waiting, waits=len(self._queue))
+                return
+            self._keeper.hurry()
+            await self._clock.sleep(_FINISH_POLL_SECONDS)
+
     async def close(self) -> None:
         """End what is under way."""
         if self._keeper.waiting:
@@ -218,7 +234,9 @@ class Term:
                 # what waited while the process was frozen is decided by the gates of now
                 batch.insert(0, GatesChanged(gates))
             if batch:
+                self._busy = True
                 await self._step(batch)
+                self._busy = False
             if await self._core.renew():
                 self._compare_anew()
             self._note_ready()
@@ -235,7 +253,9 @@ class Term:
         effects = self._core.decide(batch, self._handled, self._queue)
         changes, actions = parted(effects)
         signed_at: int | None = 0
-        if changes or any(isinstance(action, WRITES) for action in actions):
+        if changes and len(changes) == len(effects) and can_wait(changes):
+            self._keeper.put(changes, can_wait=True)
+        elif changes or any(isinstance(action, WRITES) for action in actions):
             # without changes it is only the fence: who was frozen and deposed asks for nothing
             step = self._keeper.put(changes)
             signed_at = await step.settled
@@ -302,15 +322,19 @@ class Term:
     async def _settle_point(self) -> None:
         """Let the paper venue move on when everything of its point is done."""
         point = self._pace.open_point()
-        if point is None or self._queue or not self.ready:
+        if point is None or self._queue or not self.ready or self._finishing:
             return
-        if not self._sender.idle or not self._keeper.idle:
+        if not self._sender.idle:
             return
-        if point.closed_symbols:
-            if self.trader.book.last_round < point.time or not self._publisher.idle:
-                return
-            if not self._pace.round_is_observed(point.time):
-                return
+        if point.closed_symbols and self.trader.book.last_round < point.time:
+            return
+        if not self._keeper.idle:
+            self._keeper.hurry()
+            return
+        if point.closed_symbols and not (
+            self._publisher.idle and self._pace.round_is_observed(point.time)
+        ):
+            return
         if self._policy.fund_required and not self.trader.book.fund.newest:
             return  # the market waits for the first policy as for whoever else is away
         await self._exchange.idle(point.number)

@@ -135,7 +135,7 @@ def test_a_late_fill_of_a_cancelled_order_reduces_what_is_left() -> None:
     assert the_execution(desk).filled_quantity == D("0.3")
 
 
-def test_a_cancel_that_was_refused_is_asked_again_only_at_the_next_tick() -> None:
+def test_a_cancel_that_was_refused_is_asked_again_when_it_is_known_that_it_rests() -> None:
     """Incident 64: no storm of cancels while it is found out what became of the order."""
     desk = Desk()
     order = submitted(desk, LIMIT)
@@ -144,7 +144,9 @@ def test_a_cancel_that_was_refused_is_asked_again_only_at_the_next_tick() -> Non
         price(desk, "100.10", 20)
         too_late = ex.Refused("-2011", "unknown order")
         desk.tell(inputs.CancelAnswered(order.client_order_id, too_late))
+        desk.tell(inputs.Tick())
     assert len(cancels(desk)) == 1
+    desk.tell(inputs.OrderFound(order.client_order_id, report(order)))
     desk.tell(inputs.Tick())
     assert len(cancels(desk)) == 2
     assert len(entries(desk)) == 1

@@ -38,6 +38,7 @@ class World:
         self.truth = MemoryTruth()
         self.exchange.is_stored = self.truth.orders.__contains__
         self.gates: Callable[[], Gates] = Gates
+        self.limits = LIMITS
         self.crashes = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -65,7 +66,7 @@ class World:
             store=MemoryStore(self.truth, self.dice, faults=self.faults),
             candles=NoCandles(),
             clock=QuickClock(),
-            limits=LIMITS,
+            limits=self.limits,
             gates=lambda: self.gates(),
             on_effects=lambda _: None,
         )

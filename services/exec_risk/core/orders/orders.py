@@ -104,6 +104,7 @@ def keep(book: Book, before: Order, after: Order, cause: str) -> None:
     book.emit(OrderChanged(after, before.state, cause, trace))
     if after.state.final:
         book.cancelling.discard(after.client_order_id)
+        book.unanswered.discard(after.client_order_id)
         book.leaving.discard(after.client_order_id)
         book.announced.pop(after.client_order_id, None)
         executed = after.purpose in (OrderPurpose.ENTRY, OrderPurpose.EXIT)
@@ -126,14 +127,24 @@ def lost(book: Book, order: Order, reason: str) -> None:
 
 def cancel(book: Book, order: Order) -> None:
     """Ask for the cancel of a live order, once at a time, and not when its end was told."""
-    told = book.announced.get(order.client_order_id)
-    if order.state.final or order.client_order_id in book.cancelling:
+    name, told = order.client_order_id, book.announced.get(order.client_order_id)
+    if order.state.final or name in book.cancelling or name in book.unanswered:
         return
     if told is not None and told.state.final:
         return  # it is refused for sure, until the fills that the end announces have come
-    book.cancelling.add(order.client_order_id)
+    book.cancelling.add(name)
+    book.unanswered.add(name)
     book.emit(StoreCancel(order.client_order_id))
     book.emit(Cancel(order))
+
+
+def cancel_not_confirmed(book: Book, order: Order, *, may_arrive: bool) -> None:
+    """Ask for an order whose cancel was refused, or has no answer and may still arrive."""
+    book.cancelling.discard(order.client_order_id)
+    book.unanswered.add(order.client_order_id)
+    if may_arrive:
+        book.leaving.add(order.client_order_id)
+    lost(book, order, "cancel was not confirmed")
 
 
 def goes(book: Book, order: Order) -> bool:
@@ -143,10 +154,20 @@ def goes(book: Book, order: Order) -> bool:
 
 
 def still_there(book: Book, order: Order) -> None:
-    """Let the cancel of what still rests be asked for again; one may be on its way nevertheless."""
-    if order.client_order_id in book.cancelling:
-        book.cancelling.discard(order.client_order_id)
-        book.leaving.add(order.client_order_id)
+    """Let the cancel of what still rests be asked for again; one may be on its way nevertheless.
+
+    While a cancel's own answer is outstanding that it still rests says nothing.
+    """
+    name = order.client_order_id
+    if name in book.cancelling and name not in book.unanswered:
+        book.cancelling.discard(name)
+        book.leaving.add(name)
+
+
+def asked_for(book: Book, order: Order) -> None:
+    """Learn that the exchange has said what became of an order: its cancel may be asked again."""
+    if order.client_order_id not in book.cancelling:
+        book.unanswered.discard(order.client_order_id)
 
 
 def apply_report(book: Book, order: Order, report: OrderReport, cause: str) -> Order:

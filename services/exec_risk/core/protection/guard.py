@@ -74,6 +74,7 @@ def _seen(book: Book, position: Position) -> tuple[object, ...]:
         book.policy,
         book.orders.revision,
         frozenset(book.cancelling),
+        frozenset(book.unanswered),
         frozenset(book.leaving),
     )
 
