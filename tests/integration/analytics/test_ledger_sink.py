@@ -211,20 +211,12 @@ async def test_however_events_are_written_their_rows_are_the_same(
     assert await store.record(events) == len(events) - 1
     assert await database.pool.fetch(_ROWS) == copied
     assert await database.pool.fetch("select * from trades order by position_id") == trades
-    by_id = {e.event_id: e for e in events}
+    by_id = {event.event_id: event for event in events}
     for row in copied:
         event = by_id[row["event_id"]]
-        assert (from_datetime(row["timestamp"]), row["type"], row["source"]) == (
-            event.time,
-            event.type,
-            event.source,
-        )
-        assert (row["trace_id"], row["key"], row["subject"]) == (
-            event.trace_id,
-            event.key,
-            event.subject,
-        )
-        assert (row["sequence"], row["payload"]) == (event.sequence, event.payload)
+        for column in ("type", "source", "trace_id", "key", "subject", "sequence", "payload"):
+            assert row[column] == getattr(event, column)
+        assert from_datetime(row["timestamp"]) == event.time
         assert json.loads(row["data"]) == json.loads(event.data)
 
 
