@@ -128,5 +128,5 @@ class Outcomes:
         if newest.model_version != progress.active_version:
             # Another artifact: what was found of the one before says nothing of it.
             progress.active_version = newest.model_version
-            progress.runs, progress.drifting = {}, []
+            progress.runs, progress.drifting, progress.indexes = {}, [], {}
             progress.window_end = 0

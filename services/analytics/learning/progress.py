@@ -13,7 +13,8 @@ from services.trade.times import from_datetime, to_datetime
 
 _SAVE = """
 update learning_state set judged_until = $1, window_end = $2, samples = $3, unknown = $4,
-    runs = $5, drifting = $6, state = $7, active_version = $8, shares_of = $9 where id = 1
+    runs = $5, drifting = $6, state = $7, active_version = $8, shares_of = $9, indexes = $10
+where id = 1
 """
 
 
@@ -30,6 +31,8 @@ class Progress:
     runs: dict[str, int] = field(default_factory=dict)
     drifting: list[str] = field(default_factory=list)
     """Keys of findings that are drift now."""
+    indexes: dict[str, list[float]] = field(default_factory=dict)
+    """Stability indexes of the active artifact's windows before, by quantity."""
     state: Learning = field(default_factory=Learning)
     active_version: str = ""
     shares_of: str = ""
@@ -45,6 +48,7 @@ def progress_of(row: Any) -> Progress:
         unknown=row["unknown"],
         runs=json.loads(row["runs"]),
         drifting=json.loads(row["drifting"]),
+        indexes=json.loads(row["indexes"]),
         state=state_from_json(row["state"]),
         active_version=row["active_version"],
         shares_of=row["shares_of"],
@@ -64,6 +68,7 @@ async def save_progress(connection: Any, progress: Progress) -> None:
         state_to_json(progress.state),
         progress.active_version,
         progress.shares_of,
+        json.dumps(progress.indexes),
     )
 
 

@@ -23,6 +23,8 @@ class LearningSettings(ProcessSettings):
     """Time between the end of one job and the next; doubled by each failure."""
     clm_window_hours: float = Field(default=24, gt=0)
     """Window in which drift is looked for; it counts when it holds in two in a row."""
+    clm_usual_windows: int = Field(default=7, ge=1)
+    """Windows without drift that must be known before one may be drift."""
     clm_bucket_minutes: int = Field(default=60, ge=1, le=1440)
     """Span over which outcomes are summed up."""
     clm_min_samples: int = Field(default=100, ge=1)

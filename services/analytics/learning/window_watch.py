@@ -6,9 +6,11 @@ from typing import Any
 
 from services.analytics.core.learning import drift, supervisor
 from services.analytics.core.learning.samples import ENSEMBLE, Stage
+from services.analytics.core.learning.spread import Quantity
 from services.analytics.core.learning.states import Step, Told
 from services.analytics.core.learning.supervisor import Proposal
 from services.analytics.core.learning.tally import NOTHING, Tally
+from services.analytics.core.learning.usual import remembered, usual_of
 from services.analytics.learning.codec import drift_of, event_of
 from services.analytics.learning.progress import Progress
 from services.analytics.learning.references import Reference, References
@@ -73,12 +75,13 @@ class WindowWatch:
         version = progress.active_version
         tallies = await self._views.tallies(start, end)
         mine = {m: t for (s, v, m), t in tallies.items() if (s, v) == (Stage.ACTIVE, version)}
-        reference, findings = await self._compared(version, mine, start, end)
+        reference, findings, indexes = await self._compared(progress, mine, start, end)
         runs = drift.in_a_row(progress.runs, findings)
         found = drift.detected(findings, runs)
         new = [f for f in found if f.key not in progress.drifting]
         proposal = await self._shares.proposed(progress, mine, reference)
         progress.runs, progress.drifting = runs, [f.key for f in found]
+        progress.indexes = remembered(progress.indexes, indexes, {f.quantity for f in found})
         progress.window_end = end + self._length
         await self._save(progress, new, proposal, end)
         whole = sum(t.samples for (_, _, m), t in tallies.items() if m == ENSEMBLE)
@@ -113,25 +116,36 @@ class WindowWatch:
         self._shares.announce()
 
     async def _compared(
-        self, version: str, mine: Tallies, start: int, end: int
-    ) -> tuple[Reference | None, list[drift.Finding]]:
-        """Return what the artifact is held against, and what differs; nothing of too few."""
+        self, progress: Progress, mine: Tallies, start: int, end: int
+    ) -> tuple[Reference | None, list[drift.Finding], dict[str, float]]:
+        """Return what the artifact is held against, what differs, and by how much each spread.
+
+        Nothing of too few.
+        """
+        version = progress.active_version
         whole = mine.get(ENSEMBLE, NOTHING)
         if whole.samples < self._least:
-            return None, []
+            return None, [], {}
         spreads = await self._views.spreads(start, end, Stage.ACTIVE, version)
         shares = await self._shares.own(mine)
         reference = await self._references.of(version, spreads, mine, shares)
         if reference is None:
-            return None, []
+            return None, [], {}
+        pairs = {q: (reference.spreads[q], s) for q, s in spreads.items() if q in reference.spreads}
         found = [
-            drift.of_spread(ENSEMBLE, quantity, reference.spreads[quantity], spread)
-            for quantity, spread in spreads.items()
-            if quantity in reference.spreads
+            drift.of_spread(ENSEMBLE, quantity, *pair, usual=usual)
+            for quantity, pair in pairs.items()
+            if (usual := self._usual(progress, quantity)) is not None
         ]
+        indexes = {quantity.value: drift.psi_of(*pair) for quantity, pair in pairs.items()}
         expected = reference.expected.get(ENSEMBLE)
         results = drift.of_results(ENSEMBLE, expected, whole) if expected else []
-        return reference, [*(f for f in found if f is not None), *results]
+        return reference, [*(f for f in found if f is not None), *results], indexes
+
+    def _usual(self, progress: Progress, quantity: Quantity) -> float | None:
+        known = progress.indexes.get(quantity.value, ())
+        run = progress.runs.get(drift.key_of(ENSEMBLE, quantity.value), 0)
+        return usual_of(known, run, self._settings.clm_usual_windows)
 
 
 def _metrics_of(found: Tally) -> dict[str, float]:

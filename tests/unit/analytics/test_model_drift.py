@@ -104,8 +104,8 @@ def test_what_is_alike_is_no_drift_and_what_is_wilder_is() -> None:
     reference = spread(Quantity.ATR, calm)
     same = spread(Quantity.ATR, RANDOM.lognormal(-7, 0.3, 2000))
     wild = spread(Quantity.ATR, calm * 3)
-    assert of_spread("ensemble", Quantity.ATR, reference, same) is None
-    found = of_spread("ensemble", Quantity.ATR, reference, wild)
+    assert of_spread("ensemble", Quantity.ATR, reference, same, usual=0.0) is None
+    found = of_spread("ensemble", Quantity.ATR, reference, wild, usual=0.0)
     assert found is not None and found.severity is Severity.SEVERE
     assert found.ks_p < 0.01 and found.psi > 0.25
 
@@ -116,7 +116,7 @@ def test_few_values_prove_nothing() -> None:
     reference = spread(Quantity.ATR, drawn)
     few = spread(Quantity.ATR, drawn[500::1000])
     assert psi_of(reference, few) > 0.25
-    assert of_spread("ensemble", Quantity.ATR, reference, few) is None
+    assert of_spread("ensemble", Quantity.ATR, reference, few, usual=0.0) is None
 
 
 def test_results_fall_behind_what_was_expected() -> None:

@@ -27,6 +27,11 @@ LOST_WINDOWS = 3
 _LEAST_SHARE = 1e-4
 
 
+def key_of(model: str, quantity: str) -> str:
+    """Return what a finding about a model is known by from window to window."""
+    return f"{model}/{quantity}"
+
+
 class Severity(StrEnum):
     """How far a spread has moved."""
 
@@ -50,7 +55,7 @@ class Finding:
     @property
     def key(self) -> str:
         """What must be found again for it to count."""
-        return f"{self.model}/{self.quantity}"
+        return key_of(self.model, self.quantity)
 
     @property
     def windows(self) -> int:
@@ -105,16 +110,21 @@ def ks_p(distance: float, samples: float) -> float:
     return min(1.0, max(0.0, 2.0 * sum(terms)))
 
 
-def of_spread(model: str, quantity: Quantity, reference: Spread, current: Spread) -> Finding | None:
-    """Return how a spread moved, from minor on; both measures must see it."""
+def of_spread(
+    model: str, quantity: Quantity, reference: Spread, current: Spread, *, usual: float
+) -> Finding | None:
+    """Return how a spread moved, from minor on; both measures must see it.
+
+    `usual` is the index that windows without drift come to: what is above it counts.
+    """
     psi = psi_of(reference, current)
     distance, p = ks_of(reference, current)
-    severity = severity_of(psi)
+    severity = severity_of(psi - usual)
     if severity is Severity.NONE or p >= KS_P:
         return None
     reason = (
         f"the {quantity.value} is spread otherwise than its reference: PSI {psi:.2f}"
-        f" ({severity.value} from {MINOR:g}), KS distance {distance:.2f} (p {p:.2g})"
+        f" where {usual:.2f} is usual ({severity.value}), KS distance {distance:.2f} (p {p:.2g})"
     )
     return Finding(model, quantity.value, severity, reason, psi, p)
 
