@@ -39,7 +39,7 @@ SETTINGS = {
     "CLM_MAX_FAILURES": "20",
     "CLM_TRAINING_DAYS": "0.5",
     "CLM_TRAINING_EVERY": "2",
-    "CLM_TRAINING_FOLDS": "2",
+    "CLM_TRAINING_FOLDS": "5",
     "CLM_TRAINING_ROUNDS": "40",
     "CLM_TREES_ONLY": "true",
     "TRAINER_NICE": "0",
