@@ -30,19 +30,18 @@ def lines(raw: bytes) -> dict[str, str] | None:
 def _of_words(text: str) -> dict[str, str]:
     """Read a block in which each line is a name and one word, as services write them; else {}."""
     words = text.split()
-    names = [_name(word) for word in words[::2]]
+    names = _names(*words[::2])
     many = len(names)
-    plain = len(words) == 2 * many == 2 * text.count(": ") == 2 * text.count("\r\n") - 2
-    if not plain or "" in names:
-        return {}
-    return dict(zip(names, words[1::2], strict=True))
+    if len(words) == 2 * many == 2 * text.count(": ") == 2 * text.count("\r\n") - 2:
+        return dict(zip(names, words[1::2], strict=True))
+    return {}
 
 
 @lru_cache(maxsize=256)
-def _name(word: str) -> str:
-    """Return the name of which a header's first word is made; '' for what is none."""
-    name = word[:-1]
-    return name if word.endswith(":") and ":" not in name and name.isprintable() else ""
+def _names(*words: str) -> tuple[str, ...]:
+    """Return the names that the first words of lines end with a colon; () if one is none."""
+    plain = all(word.find(":") == len(word) - 1 and word.isprintable() for word in words)
+    return tuple(word[:-1] for word in words) if plain else ()
 
 
 @lru_cache(maxsize=256)
