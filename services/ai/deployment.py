@@ -101,7 +101,7 @@ class Deployment:
             text = f"{version} reads candles of {manifest.timeframe}; here are {sorted(known)}"
             raise FailedPrecondition(text, reason="OTHER_TIMEFRAME")
         gated = stage is Stage.ACTIVE and not request.override_gate
-        if gated and (found := refusals(manifest.metrics, manifest.fold_losses)):
+        if gated and (found := refusals(manifest.metrics)):
             text = f"{version} does not pass the promotion gate: {'; '.join(found)}"
             raise FailedPrecondition(text, reason="PROMOTION_GATE")
         return model

@@ -61,14 +61,12 @@ def gains(losses: Mapping[str, Sequence[float]]) -> dict[str, Gain]:
     }
 
 
-def refusals(
-    metrics: Mapping[str, Mapping[str, float]], fold_losses: Mapping[str, Sequence[float]]
-) -> list[str]:
+def refusals(metrics: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Return why an artifact of these walk-forward metrics may not be promoted; empty: it may.
 
-    The ensemble's log-loss must be below that of every baseline, and the 95 % interval of what it
-    gains over the folds above zero; it promises no profit. Not to have been compared is a reason
-    too. `fold_losses` are log-losses by name, one of each fold.
+    The ensemble's log-loss must be below that of every baseline; it promises no profit. Not to have
+    been compared is a reason too. Whether the gain is sure (`gains`) is told and not asked for: a
+    market that has just changed has no folds that are alike, and the shadow shows what is better.
     """
     ensemble = metrics.get(ENSEMBLE, {}).get("log_loss")
     if ensemble is None:
@@ -79,7 +77,6 @@ def refusals(
             found.append(f"it was not compared with {BASELINES[name]}")
     if not {"always_hold", "prior"} & set(metrics):
         found.append("it was not compared with always holding")
-    known = gains(fold_losses)
     for name, said in BASELINES.items():
         loss = metrics.get(name, {}).get("log_loss")
         if loss is None:
@@ -87,14 +84,4 @@ def refusals(
         # A loss that is no number passes no comparison.
         if not ensemble < loss:
             found.append(f"its log-loss {ensemble:.4f} is not below that of {said}, {loss:.4f}")
-        elif name not in known:
-            found.append(f"it was not compared with {said} fold by fold")
-        elif not known[name].sure:
-            found.append(f"its gain over {said} is not sure: {told(known[name])}")
     return found
-
-
-def told(gain: Gain) -> str:
-    """Return a gain with its interval as people read it."""
-    interval = f"95 % interval {gain.low:+.4f} to {gain.high:+.4f}"
-    return f"{gain.mean:+.4f} nats, {interval}, {gain.spans} spans"
