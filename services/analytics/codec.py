@@ -27,7 +27,14 @@ from services.analytics.core.ledger import (
 )
 from services.analytics.ledger.codec_json import to_json
 from services.catalog.events import MESSAGES
-from services.catalog.subjects import HEADER_SOURCE, HEADER_TRACE
+from services.catalog.subjects import (
+    HEADER_MESSAGE_ID,
+    HEADER_SOURCE,
+    HEADER_TIME,
+    HEADER_TRACE,
+    HEADER_TYPE,
+)
+from services.kit.bus.headers import Headers
 from services.kit.bus.message import Message
 from services.trade.codec import (
     decimal_from_pb,
@@ -52,10 +59,12 @@ class Unreadable(Exception):
 
 def to_event(message: Message) -> LedgerEvent:
     """Read one message; Unreadable when its type, headers or payload are wrong."""
-    # A header is looked up in bytes, so each is asked for once.
-    event_type, event_id = message.type, message.message_id
+    headers = message.headers
+    if isinstance(headers, Headers):
+        headers = headers.whole()
+    event_type, event_id = headers.get(HEADER_TYPE, ""), headers.get(HEADER_MESSAGE_ID, "")
     decoded = _decode(event_type, message.data)
-    time = _market_time(message)
+    time = _market_time(headers.get(HEADER_TIME, ""), message)
     try:
         data = to_json(decoded)
         found = tuple(_facts(decoded, message.sequence))
@@ -69,8 +78,8 @@ def to_event(message: Message) -> LedgerEvent:
         event_id,
         event_type,
         time,
-        message.headers.get(HEADER_SOURCE, ""),
-        _trace_id(message),
+        headers.get(HEADER_SOURCE, ""),
+        _trace_id(headers.get(HEADER_TRACE, ""), message),
         _key(message.subject, event_type),
         message.subject,
         message.sequence,
@@ -95,9 +104,9 @@ def _decode(event_type: str, data: bytes) -> Protobuf:
         raise Unreadable(f"{event_type}: the payload is no {kind.__name__}: {error}") from error
 
 
-def _market_time(message: Message) -> int:
+def _market_time(text: str, message: Message) -> int:
     try:
-        time = message.market_time
+        time = int(text) if text.isdigit() else message.market_time
     except ValueError as error:
         raise Unreadable(str(error)) from error
     if not _FIRST_TIME <= time <= _LAST_TIME:
@@ -105,9 +114,9 @@ def _market_time(message: Message) -> int:
     return time
 
 
-def _trace_id(message: Message) -> str:
+def _trace_id(header: str, message: Message) -> str:
     # The plain form is read here; what else W3C allows is left to the kit, which is slower.
-    plain = _TRACEPARENT.fullmatch(message.headers.get(HEADER_TRACE, ""))
+    plain = _TRACEPARENT.fullmatch(header)
     return plain[1] if plain else message.trace_id
 
 
@@ -125,8 +134,9 @@ def _facts(message: Protobuf, sequence: int) -> list[Fact]:
 
 def _fill(message: facts.FillRecorded, sequence: int) -> list[Fact]:
     fill = fill_from_pb(message.fill)
-    for field in ("trade_id", "account", "symbol"):
-        _filled(getattr(fill, field), field)
+    if not (fill.trade_id and fill.account and fill.symbol):
+        for field in ("trade_id", "account", "symbol"):
+            _filled(getattr(fill, field), field)
     if fill.price <= 0 or fill.quantity <= 0:
         raise ValueError(f"fill {fill.trade_id} of {fill.quantity} at {fill.price}")
     # The exchange's own orders (a liquidation) have no purpose; they only close.

@@ -13,6 +13,7 @@ from services.analytics.codec import Unreadable, to_event
 from services.analytics.core.health import Heartbeat, Part, Status
 from services.analytics.core.ledger import LedgerEvent, RoundFact
 from services.analytics.ledger.spans import LedgerSpans
+from services.analytics.ledger.turns import Turns
 from services.analytics.metrics import AnalyticsMetrics
 from services.analytics.store import LedgerStore, Rejection
 from services.catalog import subjects
@@ -33,8 +34,11 @@ NEVER_GIVE_UP = 1 << 30
 """Deliveries of the ledger's consumers: a database that is away must not cost a fact. What can
 never be written is rejected by name instead."""
 
-_IN_HAND = 2
-"""Batches of a consumer in hand: one is read while the one before is committed."""
+_IN_HAND = 3
+"""Batches of a consumer in hand: while one is committed the next is read, and one more is there
+when that is done first."""
+_SLICE = 25
+"""Messages that are read in one go; in between the commit of the batch before goes on."""
 _AWAY: tuple[type[BaseException], ...] = (BusUnavailable, *TRANSIENT)
 _COME_AGAIN_SECONDS = 0.5
 _REDELIVERED_SECONDS = 5.0
@@ -63,7 +67,7 @@ class Sink:
         self._bus = bus
         self._clock = clock
         self._metrics = metrics
-        self._turn = asyncio.Lock()
+        self._turns = Turns()
         self._in_hand: list[float] = []
         self._waiting_since: float | None = None
         self._failed_at: float | None = None
@@ -102,24 +106,27 @@ class Sink:
         Batches are committed in the order of the calls, so that what comes before a round in the
         stream is recorded when the round is answered.
         """
-        began, begun_at = self._begin(deliveries), now()
-        readable, unreadable = _read(deliveries)
+        began, begun_at, turn = self._begin(deliveries), now(), self._turns.draw()
         try:
-            # Nothing is awaited before this, and the lock lets in first who asked first.
-            async with self._turn:
-                for delivery, reason in unreadable:
-                    await self._reject(delivery, reason)
-                asked = now()
-                await self._record(readable)
-                recorded = now()
+            readable, unreadable = await _read(deliveries)
+            await turn.come()
+            for delivery, reason in unreadable:
+                await self._reject(delivery, reason)
+            asked = now()
+            await self._record(readable)
+            recorded = now()
+            turn.leave()
             await self._observe([event for _, event in readable])
         except _AWAY as error:
             self._in_hand.remove(began)
+            turn.leave()
             await self._come_again(deliveries, error)
             return
         except BaseException:
             self._in_hand.remove(began)
             raise
+        finally:
+            turn.leave()
         if self._spans is not None:
             messages = [delivery for delivery, _ in readable]
             self._spans.write(messages, began=begun_at, asked=asked, recorded=recorded)
@@ -198,12 +205,14 @@ class Sink:
             self._metrics.published.inc(len(answers))
 
 
-def _read(
+async def _read(
     deliveries: Sequence[Delivery],
 ) -> tuple[list[tuple[Delivery, LedgerEvent]], list[tuple[Delivery, str]]]:
     """Return what can be read, and what cannot with the reason."""
     readable, unreadable = [], []
-    for delivery in deliveries:
+    for number, delivery in enumerate(deliveries, 1):
+        if number % _SLICE == 0:
+            await asyncio.sleep(0)
         try:
             readable.append((delivery, to_event(delivery)))
         except Unreadable as error:

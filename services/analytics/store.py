@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 
-from services.analytics.core.ledger import LedgerEvent, PredictionFact, SignalFact
-from services.analytics.ledger import books_store
+from services.analytics.core.ledger import LedgerEvent
+from services.analytics.ledger.event_rows import COPY_EVENTS, copy_data
 from services.analytics.ledger.partitions import Partitions
+from services.analytics.ledger.projections import Change
 from services.kit.postgres.db import Database
 from services.trade.times import to_datetime
 
-_COLUMNS = (
-    "event_id", "timestamp", "type", "source", "trace_id", "key", "subject", "sequence", "data",
-    "payload",
-)  # fmt: skip
 _INSERT = """
 insert into events
     (event_id, timestamp, type, source, trace_id, key, subject, sequence, data, payload)
@@ -32,21 +29,6 @@ _REJECT = """
 insert into rejections (stream, sequence, subject, type, reason) values ($1, $2, $3, $4, $5)
 on conflict do nothing
 """
-_PREDICT = """
-insert into predictions (venue, symbol, timeframe, candle_open, model_version, action, confidence,
-    p_down, p_flat, p_up, in_sample)
-select * from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::text[],
-    $7::float8[], $8::float8[], $9::float8[], $10::float8[], $11::bool[])
-on conflict do nothing
-returning model_version, candle_open, action
-"""
-_COUNT = """
-insert into prediction_counts (model_version, day, action, predictions)
-select * from unnest($1::text[], $2::date[], $3::text[], $4::bigint[])
-on conflict (model_version, day, action)
-do update set predictions = prediction_counts.predictions + excluded.predictions
-"""
-_LOCK_PREDICTIONS = "select pg_advisory_xact_lock(hashtext('analytics.predictions'))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +58,15 @@ class LedgerStore:
         if not events:
             return 0
         await self.partitions.ensure(event.time for event in events)
-        async with self._database.transaction() as connection:
-            fresh = await _insert(connection, events)
-            await _project(connection, fresh)
-        return len(fresh)
+        ordered = _in_order(events)
+        try:
+            async with self._database.transaction() as connection:
+                await _write_new(connection, ordered)
+            return len(ordered)
+        except asyncpg.UniqueViolationError:
+            # Some are there already, or another replica wrote them at this moment.
+            async with self._database.transaction() as connection:
+                return await _write_rest(connection, ordered)
 
     async def reject(self, rejection: Rejection) -> None:
         """Remember that a message went to the dead-letter stream: an alert is made of it."""
@@ -93,25 +80,43 @@ class LedgerStore:
         )
 
 
-async def _insert(connection: Any, events: Sequence[LedgerEvent]) -> list[LedgerEvent]:
-    """Write what is not there yet and return it.
+def _in_order(events: Sequence[LedgerEvent]) -> list[LedgerEvent]:
+    """Return each event once, in the order of the primary key.
 
-    Nearly always all of it is new: then it is copied. What is there already, or is written by
-    another replica at this moment, makes the copy fail as a whole, and is told apart row by row.
+    One order in every replica, so that two that write the same events cannot deadlock.
     """
-    # One order in every replica, so that two that write the same events cannot deadlock.
-    by_id = {(e.event_id, e.time): e for e in reversed(events)}
-    ordered = [by_id[key] for key in sorted(by_id)]
-    rows = [_row(event) for event in ordered]
+    by_key = {(e.time, e.event_id): e for e in reversed(events)}
+    return [by_key[key] for key in sorted(by_key)]
+
+
+async def _write_new(connection: Any, events: Sequence[LedgerEvent]) -> None:
+    """Copy events, as nearly always, that are all new; UniqueViolationError when one is not.
+
+    What they change is computed while the server takes them in.
+    """
+    change = await Change.begin(connection, events)
+    copying = asyncio.ensure_future(
+        connection.copy_to_table(source=copy_data(events), **COPY_EVENTS)
+    )
     try:
-        async with connection.transaction():
-            await connection.copy_records_to_table("events", records=rows, columns=_COLUMNS)
-    except asyncpg.UniqueViolationError:
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        written = await connection.fetch(_INSERT, *columns)
-        new = {(row["event_id"], row["timestamp"]) for row in written}
-        return [e for e, row in zip(ordered, rows, strict=True) if (row[0], row[1]) in new]
-    return ordered
+        await asyncio.sleep(0)  # the copy is sent
+        change.compute()
+    finally:
+        await copying
+    await change.write(connection)
+
+
+async def _write_rest(connection: Any, events: Sequence[LedgerEvent]) -> int:
+    """Write events of which some are there; what they change is told by the new ones alone."""
+    await Change.lock(connection, events)
+    columns = zip(*map(_row, events), strict=True)
+    written = await connection.fetch(_INSERT, *map(list, columns))
+    new = {(row["event_id"], row["timestamp"]) for row in written}
+    fresh = [e for e in events if (e.event_id, to_datetime(e.time)) in new]
+    change = await Change.begin(connection, fresh)
+    change.compute()
+    await change.write(connection)
+    return len(fresh)
 
 
 def _row(event: LedgerEvent) -> tuple[Any, ...]:
@@ -127,42 +132,3 @@ def _row(event: LedgerEvent) -> tuple[Any, ...]:
         event.data,
         event.payload,
     )
-
-
-async def _project(connection: Any, events: Sequence[LedgerEvent]) -> None:
-    facts = [fact for event in events for fact in event.facts]
-    predictions = [f for f in facts if isinstance(f, PredictionFact)]
-    if predictions:
-        await _predict(connection, predictions)
-    accounts = books_store.accounts_of(facts)
-    if accounts or any(isinstance(fact, SignalFact) for fact in facts):
-        await books_store.lock_accounts(connection, accounts)
-        loaded = await books_store.load(connection, facts)
-        for fact in facts:
-            loaded.books.apply(fact)
-        await books_store.save(connection, loaded.books, loaded.written)
-
-
-async def _predict(connection: Any, predictions: Sequence[PredictionFact]) -> None:
-    await connection.execute(_LOCK_PREDICTIONS)
-    by_key = {p.key: p for p in reversed(predictions)}
-    ordered = [by_key[key] for key in sorted(by_key)]
-    rows = await connection.fetch(
-        _PREDICT,
-        [p.venue for p in ordered],
-        [p.symbol for p in ordered],
-        [p.timeframe for p in ordered],
-        [to_datetime(p.candle_open) for p in ordered],
-        [p.model_version for p in ordered],
-        [p.action for p in ordered],
-        [p.confidence for p in ordered],
-        [p.p_down for p in ordered],
-        [p.p_flat for p in ordered],
-        [p.p_up for p in ordered],
-        [p.in_sample for p in ordered],
-    )
-    counts = Counter((r["model_version"], r["candle_open"].date(), r["action"]) for r in rows)
-    if counts:
-        models, days, actions = zip(*sorted(counts), strict=True)
-        numbers = [counts[key] for key in sorted(counts)]
-        await connection.execute(_COUNT, models, days, actions, numbers)

@@ -123,15 +123,11 @@ class Position:
     def realized_pnl(self) -> Decimal:
         """Profit of the closed part before commission and funding, exact.
 
-        (exit cost - entry cost x closed share) x sign. The division is done last so that a
-        position closed in full has no rounding at all.
+        See `realized_of`.
         """
-        if not self.exit_quantity:
-            return Decimal(0)
-        if self.exit_quantity == self.entry_quantity:
-            return (self.exit_cost - self.entry_cost) * self.side.sign
-        entry_share = self.entry_cost * self.exit_quantity / self.entry_quantity
-        return (self.exit_cost - entry_share) * self.side.sign
+        return realized_of(
+            self.side, self.entry_quantity, self.entry_cost, self.exit_quantity, self.exit_cost
+        )
 
     @property
     def net_pnl(self) -> Decimal:
@@ -177,3 +173,22 @@ class Position:
             commission=commission,
             version=version,
         )
+
+
+def realized_of(
+    side: PositionSide,
+    entry_quantity: Decimal,
+    entry_cost: Decimal,
+    exit_quantity: Decimal,
+    exit_cost: Decimal,
+) -> Decimal:
+    """Profit of the closed part of such sums before commission and funding, exact.
+
+    (exit cost - entry cost x closed share) x sign. The division is done last so that a position
+    closed in full has no rounding at all.
+    """
+    if not exit_quantity:
+        return Decimal(0)
+    if exit_quantity == entry_quantity:
+        return (exit_cost - entry_cost) * side.sign
+    return (exit_cost - entry_cost * exit_quantity / entry_quantity) * side.sign

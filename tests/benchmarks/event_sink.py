@@ -53,7 +53,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Events a second of one repetition."""
+    """Events a second of one repetition; each floor is the mean of right before and right after."""
 
     sink: float
     consume: float
@@ -110,11 +110,13 @@ async def _repetition(nats: NatsServer, pg: PostgresServer, number: int, count: 
         pg.dsn(name), schema=SCHEMA, application_name="bench", max_size=6
     )
     try:
-        consume = await _consume(bus, count, f"floor-{number}")
-        copy = await _copy(database, [to_event(delivered(s, n)) for n, s in enumerate(sent, 1)])
+        events = [to_event(delivered(s, n)) for n, s in enumerate(sent, 1)]
+        floors = [await _floors(bus, database, events, f"before-{number}")]
         used = time.process_time()
         sink = await _sink(bus, database, count, f"sink-{number}")
         used = time.process_time() - used
+        floors.append(await _floors(bus, database, events, f"after-{number}"))
+        consume, copy = (sum(rates) / len(rates) for rates in zip(*floors, strict=True))
         answer = await _answer_ms(bus, MAY + (number + 1) * count * MINUTE)
         commit = await _commit_ms(database)
     finally:
@@ -147,6 +149,13 @@ async def _until(count: int, done: Callable[[], int], start: Awaitable[object]) 
     return count / (time.perf_counter() - began)
 
 
+async def _floors(
+    bus: Bus, database: Database, events: Sequence[LedgerEvent], name: str
+) -> tuple[float, float]:
+    """Return the rates of consuming alone and of COPY alone, one after the other."""
+    return await _consume(bus, len(events), name), await _copy(database, events)
+
+
 async def _consume(bus: Bus, count: int, consumer: str) -> float:
     taken = 0
 
@@ -166,6 +175,7 @@ async def _copy(database: Database, events: Sequence[LedgerEvent]) -> float:
         for e in events
     ]
     async with database.pool.acquire() as connection:
+        await connection.execute("drop table if exists copied")
         await connection.execute("create table copied (like events including defaults)")
         began = time.perf_counter()
         await connection.copy_records_to_table("copied", records=rows, columns=COLUMNS)

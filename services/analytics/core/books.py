@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from services.analytics.core.equity import EquityHour, hour_of, merge_hour
+from services.analytics.core.equity import EquityHour, hour_of, hour_start, merge_hour, tells_more
 from services.analytics.core.ledger import Fact, RoundFact, SignalFact, WalletFact
-from services.analytics.core.portfolio import Anchor, Mark, anchor_of, merge_marks
+from services.analytics.core.portfolio import Anchor, Mark, anchor_of, merge_marks, rank_of
 from services.analytics.core.trades import Projection
 
 
@@ -26,6 +27,11 @@ class Books:
     changed_anchors: set[str] = field(default_factory=set)
     changed_marks: set[tuple[str, str]] = field(default_factory=set)
 
+    def apply_all(self, facts: Sequence[Fact]) -> None:
+        """Take in facts that are known in their order: the newest first, which changes most."""
+        for fact in reversed(facts):
+            self.apply(fact)
+
     def apply(self, fact: Fact) -> None:
         """Take in one fact; order and repetition do not matter."""
         match fact:
@@ -44,12 +50,18 @@ class Books:
                 self.trades.apply(fact)
 
     def _equity(self, fact: RoundFact) -> None:
+        known = self.equity.get((fact.account, hour_start(fact.time)))
+        if known is not None and not tells_more(fact, known):
+            return
         hour = hour_of(fact)
         if hour is not None:
-            self.equity[hour.key] = merge_hour(hour, self.equity.get(hour.key))
+            self.equity[hour.key] = merge_hour(hour, known)
 
     def _anchor(self, fact: RoundFact | WalletFact) -> None:
+        known = self.anchors.get(fact.account)
+        if known is not None and known.rank >= rank_of(fact):
+            return
         anchor = anchor_of(fact)
-        if anchor is not None and anchor.supersedes(self.anchors.get(anchor.account)):
+        if anchor is not None:
             self.anchors[anchor.account] = anchor
             self.changed_anchors.add(anchor.account)

@@ -42,22 +42,37 @@ class EquityPoint:
     high: Decimal
 
 
-def hour_of(fact: RoundFact) -> EquityHour | None:
-    """Return what one round tells of its hour; None when it does not tell the equity.
+def hour_start(time: int) -> int:
+    """Return the start of the hour that a round counts in.
 
     A round at a full hour ends the hour before: the equity at 00:00 is the day's last.
     """
+    return (time - 1) // HOUR_MS * HOUR_MS
+
+
+def hour_of(fact: RoundFact) -> EquityHour | None:
+    """Return what one round tells of its hour; None when it does not tell the equity."""
     if fact.equity is None:
         return None
     return EquityHour(
         account=fact.account,
-        hour=(fact.time - 1) // HOUR_MS * HOUR_MS,
+        hour=hour_start(fact.time),
         time=fact.time,
         sequence=fact.sequence,
         equity=fact.equity,
         low=fact.equity,
         high=fact.equity,
         in_sample=fact.in_sample,
+    )
+
+
+def tells_more(fact: RoundFact, known: EquityHour) -> bool:
+    """True when a round changes what is known of its hour."""
+    equity = fact.equity
+    return equity is not None and (
+        (fact.time, fact.sequence, equity) > (known.time, known.sequence, known.equity)
+        or not known.low <= equity <= known.high
+        or (fact.in_sample and not known.in_sample)
     )
 
 

@@ -32,10 +32,11 @@ class Anchor:
 
     def supersedes(self, other: Anchor | None) -> bool:
         """True when this one is to be used instead: a round over a snapshot, then the later."""
-        return other is None or self._rank > other._rank
+        return other is None or self.rank > other.rank
 
     @property
-    def _rank(self) -> tuple[bool, int, int]:
+    def rank(self) -> tuple[bool, int, int]:
+        """The anchor that ranks higher is the one to use."""
         return (self.from_round, self.time, self.sequence)
 
 
@@ -71,6 +72,11 @@ class Portfolio:
     def total_value(self) -> Decimal:
         """Wallet plus unrealised profit."""
         return self.wallet_balance + self.unrealized_pnl
+
+
+def rank_of(fact: RoundFact | WalletFact) -> tuple[bool, int, int]:
+    """Return the rank of the anchor that a fact tells."""
+    return (isinstance(fact, RoundFact), fact.time, fact.sequence)
 
 
 def anchor_of(fact: RoundFact | WalletFact) -> Anchor | None:

@@ -20,8 +20,8 @@ from services.analytics.core.ledger import (
     FundingKey,
     PositionFact,
 )
-from services.trade.order import Fill, Side
-from services.trade.position import Position
+from services.trade.order import Fill
+from services.trade.position import Position, PositionSide, realized_of
 from services.trade.values import with_values
 
 _ZERO = Decimal(0)
@@ -155,20 +155,21 @@ def compute(
     empty = _empty_position(position_id, fact, ordered)
     if empty is None:
         return None
-    position, held_back = _with_fills(empty, ordered)
-    position = with_values(position, funding=sum((f.amount for f in funding), Decimal(0)))
-    flat = position.entry_quantity > 0 and position.quantity == 0 and held_back == 0
-    closed = fact is not None and fact.closed
-    if closed and flat:
+    sums = _Sums(empty.side)
+    held_back = sum([not sums.add(booked.fill) for booked in ordered])
+    paid = sum([f.amount for f in funding], _ZERO)
+    flat = sums.entry_quantity > 0 and sums.entry_quantity == sums.exit_quantity and not held_back
+    told_closed = fact is not None and fact.closed
+    closed_time = max([f.fill.time for f in ordered]) if told_closed and flat else None
+    if closed_time is not None:
         status = TradeStatus.CLOSED
-        position = with_values(position, closed_time=max(f.fill.time for f in ordered))
     else:
-        status = TradeStatus.SETTLING if closed else TradeStatus.OPEN
+        status = TradeStatus.SETTLING if told_closed else TradeStatus.OPEN
     return Trade(
-        position=position,
+        position=sums.in_position(empty, paid, closed_time),
         status=status,
         version=fact.version if fact else 0,
-        reported_net=fact.reported_net if fact else Decimal(0),
+        reported_net=fact.reported_net if fact else _ZERO,
         initial_stop=fact.initial_stop if fact else None,
         held_back=held_back,
     )
@@ -211,18 +212,11 @@ def _empty_position(
     )
 
 
-def _with_fills(position: Position, fills: list[BookedFill]) -> tuple[Position, int]:
-    sums, held_back = _Sums(position.side.exit_side), 0
-    for booked in fills:
-        held_back += not sums.add(booked.fill)
-    return sums.in_position(position), held_back
-
-
 @dataclass(slots=True)
 class _Sums:
     """What `Position.with_fill` adds up, without a new position for each fill."""
 
-    exit_side: Side
+    side: PositionSide
     entry_quantity: Decimal = _ZERO
     entry_cost: Decimal = _ZERO
     exit_quantity: Decimal = _ZERO
@@ -232,7 +226,7 @@ class _Sums:
 
     def add(self, fill: Fill) -> bool:
         """Add a fill; False for an exit that is larger than what is held: it stays out."""
-        if fill.side is not self.exit_side:
+        if fill.side is self.side.entry_side:
             self.entry_quantity += fill.quantity
             self.entry_cost += fill.price * fill.quantity
         elif fill.quantity <= self.entry_quantity - self.exit_quantity:
@@ -244,8 +238,15 @@ class _Sums:
         self.applied += 1
         return True
 
-    def in_position(self, position: Position) -> Position:
-        """Return a position without fills with these."""
+    @property
+    def realized(self) -> Decimal:
+        """The position's profit so far, before commission and funding."""
+        return realized_of(
+            self.side, self.entry_quantity, self.entry_cost, self.exit_quantity, self.exit_cost
+        )
+
+    def in_position(self, position: Position, funding: Decimal, closed: int | None) -> Position:
+        """Return a position without fills with these, its funding and when it was closed."""
         return with_values(
             position,
             entry_quantity=self.entry_quantity,
@@ -253,6 +254,8 @@ class _Sums:
             exit_quantity=self.exit_quantity,
             exit_cost=self.exit_cost,
             commission=self.commission,
+            funding=funding,
+            closed_time=closed,
             version=position.version + self.applied,
         )
 
@@ -265,16 +268,14 @@ def realized_by_fill(fills: Iterable[BookedFill]) -> dict[FillKey, Decimal]:
     """
     shares: dict[FillKey, Decimal] = {}
     ordered = sorted(fills, key=lambda f: (f.fill.time, not f.entry, f.fill.trade_id))
-    empty = _empty_position(ordered[0].position_id, None, ordered[:1]) if ordered else None
-    if empty is None:
+    if not ordered:
         return shares
-    sums, before = _Sums(empty.side.exit_side), _ZERO
+    sums, before = _Sums(ordered[0].position_side), _ZERO
     for booked in ordered:
         if not sums.add(booked.fill):
             shares[booked.key] = _ZERO
             continue
-        # Before the first exit there is no profit to ask the position for.
-        after = sums.in_position(empty).realized_pnl if sums.exit_quantity else _ZERO
+        after = sums.realized
         if sums.entry_quantity != sums.exit_quantity:
             after = after.quantize(_PARTIAL)
         shares[booked.key] = after - before

@@ -71,6 +71,7 @@ select f.* from unnest($2::text[], $3::text[], $4::text[]) as k (account, symbol
     lateral (select * from trade_funding f
         where f.account = k.account and f.symbol = k.symbol and f.settlement_id = k.id limit 1) as f
 """
+_GONE = "delete from trades where position_id = any($1::text[])"
 _FACTS_TOUCHED = "select * from position_facts where position_id = any($1::text[])"
 
 Written = dict[Table, dict[tuple[Any, ...], Columns]]
@@ -148,8 +149,16 @@ def _columns(keys: Iterable[tuple[str, str, str]]) -> tuple[list[str], list[str]
     return ([k[0] for k in rows], [k[1] for k in rows], [k[2] for k in rows])
 
 
-async def save(connection: Any, books: Books, written: Written | None = None) -> None:
-    """Write every position, wallet and mark that changed; rows `written` as they are are kept."""
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Rows to write, and positions of which nothing is known any more."""
+
+    rows: dict[Table, list[Columns]]
+    gone: list[str]
+
+
+def changes(books: Books, written: Written | None = None) -> Changed:
+    """Every position, wallet and mark that changed; rows `written` as they are are left out."""
     holdings = books.trades.holdings()
     rows: dict[Table, list[Columns]] = {table: [] for table in TABLES}
     gone = []
@@ -173,11 +182,17 @@ async def save(connection: Any, books: Books, written: Written | None = None) ->
     rows[EQUITY] = [equity_columns(books.equity[key]) for key in sorted(books.equity)]
     rows[SIGNALS] = [signal_columns(books.signals[key]) for key in sorted(books.signals)]
     for table, known in (written or {}).items():
-        rows[table] = [row for row in rows[table] if known.get(table.key_of(row)) != row]
-    await upsert(connection, rows)
-    if gone:
+        if known:
+            rows[table] = [row for row in rows[table] if known.get(table.key_of(row)) != row]
+    return Changed(rows, gone)
+
+
+async def write(connection: Any, changed: Changed) -> None:
+    """Write changed rows."""
+    await upsert(connection, changed.rows)
+    if changed.gone:
         # A fill was given to another position, and nothing else is known of this one.
-        await connection.execute("delete from trades where position_id = any($1::text[])", gone)
+        await connection.execute(_GONE, changed.gone)
 
 
 async def clear(connection: Any) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import date, timedelta
 from functools import cache, lru_cache
 from json.encoder import encode_basestring_ascii as _text
 from keyword import iskeyword
@@ -27,7 +27,8 @@ Writer = Callable[[Any], str]
 _WIDE = {FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64}
 _FLOATS = {FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT}
 _NARROW = {FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_UINT32}
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - only written, and always as UTC
+_EPOCH = date(1970, 1, 1)
+_MINUTES = [f"{minute // 60:02d}:{minute % 60:02d}" for minute in range(1440)]
 _TIMES = 4096
 """Moments whose text is kept: the events of one batch share a few."""
 _BOOLS = {True: "true", False: "false"}
@@ -151,8 +152,14 @@ def _time(time: Timestamp) -> str:
 def _moment(seconds: int, nanos: int) -> str:
     if nanos % 1_000_000 or not 0 <= nanos < 1_000_000_000:
         return _text(Timestamp(seconds=seconds, nanos=nanos).ToJsonString())
-    try:
-        text = (_EPOCH + timedelta(seconds=seconds)).isoformat()
-    except OverflowError as error:
-        raise ValueError(f"time {seconds} is out of range") from error
+    day, second = divmod(seconds, 86_400)
+    text = f"{_day(day)}T{_MINUTES[second // 60]}:{second % 60:02d}"
     return f'"{text}.{nanos // 1_000_000:03d}Z"' if nanos else f'"{text}Z"'
+
+
+@lru_cache(maxsize=64)
+def _day(number: int) -> str:
+    try:
+        return (_EPOCH + timedelta(days=number)).isoformat()
+    except OverflowError as error:
+        raise ValueError(f"day {number} since 1970 is out of range") from error

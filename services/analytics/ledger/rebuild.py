@@ -91,7 +91,7 @@ async def rebuild(where: Where, schema: str, *, check: bool) -> Report:
                 books, events, predictions = await _project(connection)
                 report = await _compare(connection, books, events, predictions)
                 await books_store.clear(connection)
-                await books_store.save(connection, books)
+                await books_store.write(connection, books_store.changes(books))
                 return report
     finally:
         await database.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from dataclasses import replace
 from decimal import Decimal
@@ -30,6 +31,7 @@ from services.kit.bus.bus import Bus, Message
 from services.kit.bus.message import Outgoing
 from services.kit.postgres.db import Database
 from services.trade.codec import time_from_pb
+from services.trade.times import from_datetime
 from tests.integration.analytics.conftest import (
     KilledProcess,
     count,
@@ -182,6 +184,40 @@ async def test_two_sinks_that_write_the_same_events_at_once_count_each_once(
     report = await rebuild(ledger_dsn, SCHEMA, check=True)
     assert report.differences == ()
     assert report.trades == 30
+
+
+_ROWS = """
+select event_id, timestamp, type, source, trace_id, key, subject, sequence, data::text, payload
+from events order by timestamp, event_id
+"""
+
+
+async def test_however_events_are_written_their_rows_are_the_same(
+    database: Database, ledger_dsn: str
+) -> None:
+    """Copied when all are new, told apart one by one when some are there; ids may hold anything."""
+    odd = ['q"uote', "back\\slash", "br{ac,e}", "null", "größe", " blank ", "tab\t"]
+    messages = [fill(n, position=name, entry=True, price="1.50") for n, name in enumerate(odd)]
+    sent = [outgoing(m) for m in messages] + [outgoing(round_decided(MAY, wallet="1"))]
+    events = [to_event(delivered(s, n + 1)) for n, s in enumerate(sent)]
+    store = LedgerStore(database)
+    assert await store.record(events) == len(events)
+    copied = await database.pool.fetch(_ROWS)
+    trades = await database.pool.fetch("select * from trades order by position_id")
+    assert [row["position_id"] for row in trades] == sorted(odd)
+    assert (await rebuild(ledger_dsn, SCHEMA, check=True)).differences == ()
+    await database.pool.execute("delete from events; delete from trade_fills; delete from trades")
+    assert await store.record(events[:1]) == 1
+    assert await store.record(events) == len(events) - 1
+    assert await database.pool.fetch(_ROWS) == copied
+    assert await database.pool.fetch("select * from trades order by position_id") == trades
+    by_id = {event.event_id: event for event in events}
+    for row in copied:
+        event = by_id[row["event_id"]]
+        for column in ("type", "source", "trace_id", "key", "subject", "sequence", "payload"):
+            assert row[column] == getattr(event, column)
+        assert from_datetime(row["timestamp"]) == event.time
+        assert json.loads(row["data"]) == json.loads(event.data)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.analytics.core import measures
+from services.analytics.core.books import Books
 from services.analytics.core.equity import (
     HOUR_MS,
     EquityHour,
@@ -129,7 +130,11 @@ def test_the_equity_curve_does_not_depend_on_arrival(
         for n, (at, equity, sample) in enumerate(rounds)
     ]
     again = facts + data.draw(st.lists(st.sampled_from(facts), max_size=5))
-    assert hours_of(data.draw(st.permutations(again))) == hours_of(facts)
+    arrived = data.draw(st.permutations(again))
+    assert hours_of(arrived) == hours_of(facts)
+    books = Books()
+    books.apply_all(arrived)
+    assert books.equity == hours_of(facts)
     for hour in hours_of(facts).values():
         assert hour.low <= hour.equity <= hour.high
 

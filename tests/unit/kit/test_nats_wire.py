@@ -150,7 +150,7 @@ def test_a_header_looked_up_is_the_header_read(named: dict[str, str]) -> None:
     for name in ("Nats-Msg-Id", "ce-time", "qt-history", "traceparent", "Status", "none"):
         assert (name in Headers(raw)) == (name in expected)
         assert Headers(raw).get(name) == expected.get(name)
-    assert dict(Headers(raw)) == expected
+    assert dict(Headers(raw)) == Headers(raw).whole() == expected
     assert len(Headers(raw)) == len(expected)
 
 
