@@ -18,7 +18,7 @@ from quantum.market.v1 import market_pb2
 
 from services.ai import signal_spans
 from services.ai.artifact import LoadedModel
-from services.ai.core.answers import Answer, Policy, Question, answer, ask, batches
+from services.ai.core.answers import Answer, Batch, Policy, Question, answer, ask, batches
 from services.ai.core.manifest import Manifest
 from services.ai.core.outputs import Outputs
 from services.ai.core.plausible import MarketTime
@@ -125,6 +125,8 @@ class CandleAnswerer:
         """Learns each candle that was put into the windows, and whether it is history."""
         self.on_answered: Callable[[Sequence[Candle]], None] | None = None
         """Learns the candles whose answers are stored and acknowledged."""
+        self.on_said: Callable[[Batch, Outgoing], None] | None = None
+        """Learns each batch and its message before it is sent."""
         self._recent: OrderedDict[int, Candle] = OrderedDict()
         """Live candles in the windows, by stream sequence."""
         self._uncounted = 0
@@ -282,7 +284,11 @@ class CandleAnswerer:
         predicted = now()
         found = batches(answers, manifest)
         assert self._bus is not None  # noqa: S101 - work comes from the bus
-        stored = [message for batch in found for message in messages(batch)]
+        stored: list[Outgoing] = []
+        for batch in found:
+            stored += messages(batch)
+            if self.on_said is not None:
+                self.on_said(batch, stored[-1])
         await self._bus.publish_all([*stored, *self._changes(manifest)])
         self._measures.published.labels(PREDICTION).inc(len(found))
         if any(a.signal is not None for a in answers):
