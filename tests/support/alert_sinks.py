@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes
-from email.message import Message
+from email.message import EmailMessage
 from email.policy import default
 
 from aiohttp import web
@@ -18,7 +18,13 @@ class Mailbox:
     """What an SMTP server took."""
 
     address: str = ""
-    messages: list[Message] = field(default_factory=list)
+    messages: list[EmailMessage] = field(default_factory=list)
+
+    def text(self, number: int) -> str:
+        """Plain text of a message."""
+        body = self.messages[number].get_body(("plain",))
+        assert body is not None
+        return str(body.get_content())
 
     @property
     def subjects(self) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ SETTINGS = {
     "CLM_MAX_FAILURES": "20",
     "CLM_TRAINING_DAYS": "0.5",
     "CLM_TRAINING_EVERY": "2",
-    "CLM_TRAINING_FOLDS": "2",
+    "CLM_TRAINING_FOLDS": "5",
     "CLM_TRAINING_ROUNDS": "40",
     "CLM_TREES_ONLY": "true",
     "TRAINER_NICE": "0",
@@ -72,6 +72,17 @@ async def loop(stack: Stack) -> list[dict[str, Any]]:
     return [{**f, "step": f["event_type"].removeprefix("LEARNING_EVENT_TYPE_")} for f in found]
 
 
+async def told_when_not(
+    stack: Stack, check: Callable[[], Awaitable[bool]], deadline: float
+) -> None:
+    """Wait for a check; when it fails, the steps so far and the ends of all logs are told."""
+    try:
+        await eventually(check, deadline=deadline, interval=0.5)
+    except AssertionError as error:
+        told = [(f["step"], f.get("reasons")) for f in await loop(stack)][-12:]
+        raise AssertionError(f"{error}: {told}{stack.tails()}") from None
+
+
 async def test_a_regime_change_leads_to_a_promoted_model_without_a_person(stack: Stack) -> None:
     """Incident 105: drift, a real training, the shadow, the promotion; every replica follows."""
 
@@ -79,11 +90,7 @@ async def test_a_regime_change_leads_to_a_promoted_model_without_a_person(stack:
         found = [f["step"] for f in await loop(stack)]
         return "MODEL_UPDATED" in found
 
-    try:
-        await eventually(promoted, deadline=DEADLINE, interval=1)
-    except AssertionError as error:
-        told = [(f["step"], f.get("reasons")) for f in await loop(stack)][-12:]
-        raise AssertionError(f"{error}: {told}{stack.tails()}") from None
+    await told_when_not(stack, promoted, DEADLINE)
     found = await loop(stack)
     names = [f["step"] for f in found]
     end = names.index("MODEL_UPDATED") + 1
@@ -108,7 +115,7 @@ async def test_a_regime_change_leads_to_a_promoted_model_without_a_person(stack:
                 )
             )
 
-    await eventually(answers, deadline=120, interval=0.5)
+    await told_when_not(stack, answers, 120)
     async with stack.database() as connection:
         rows = await connection.fetch(
             "select data from analytics.events where type = 'model.promoted' order by timestamp"

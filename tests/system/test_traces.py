@@ -252,7 +252,7 @@ async def test_what_a_run_leaves_behind_holds_no_secret(stack: Stack) -> None:
         found[file] = set(names)
     assert {p: names & secrets.keys() for p, names in found.items() if names & secrets.keys()} == {}
     logs = [p for p, names in found.items() if p.endswith(".log") and "signal" in names]
-    assert {"ai-1.log", "exec_risk.log"} & set(logs)
+    assert {"ai-1.log", "ai-2.log", "exec_risk.log"} & set(logs)
     assert "signal" in found["ledger"]
     assert any("symbol" in names for p, names in found.items() if p.startswith("spans.sqlite"))
     assert any("symbol" in names for p, names in found.items() if p.endswith(".blk"))

@@ -338,10 +338,8 @@ async def test_a_rolling_restart_fails_no_call_and_misses_no_candle(stack: Stack
 
 async def test_in_maintenance_and_drained_nothing_is_entered_and_exits_go_on(stack: Stack) -> None:
     """Told to users, seen in health and metrics, and over when it is switched off."""
-    await stack.until_closed(1, DEADLINE)
-    stack.qt("maintenance", "on", "--announce=we upgrade", "--reason=upgrade")
+    began = await _maintained_while_holding(stack)
     try:
-        began = await _last_round(stack) + timedelta(minutes=1)
         reasons = (await stack.health("exec_risk"))["reasons"]
         assert "maintenance: upgrade" in reasons
         assert await _metric(stack, "exec_risk", "exec_risk_service_maintenance") == 1
@@ -364,6 +362,31 @@ async def test_in_maintenance_and_drained_nothing_is_entered_and_exits_go_on(sta
     trades = await stack.closed_trades()
     await stack.until_closed(trades + 1, DEADLINE)
     await eventually(lambda: _quiet(stack), deadline=60)
+
+
+async def _maintained_while_holding(stack: Stack) -> datetime:
+    """Switch maintenance on and return from which round on, with positions held in that round."""
+    for _ in range(10):
+        await eventually(lambda: _held(stack), DEADLINE)
+        stack.qt("maintenance", "on", "--announce=we upgrade", "--reason=upgrade")
+        began = await _last_round(stack) + timedelta(minutes=1)
+        await eventually(lambda began=began: _round_reached(stack, began), 30)  # type: ignore[misc]
+        if await _held(stack, began):
+            return began
+        stack.qt("maintenance", "off")
+    raise AssertionError("no position was held when maintenance began, ten times")
+
+
+async def _held(stack: Stack, after: datetime | None = None) -> bool:
+    """Whether a position is open, or was after a moment of market time."""
+    async with stack.database() as connection:
+        return bool(
+            await connection.fetchval(
+                "select count(*) from exec_risk.positions"
+                " where closed_at is null or closed_at > coalesce($1::timestamptz, 'infinity')",
+                after,
+            )
+        )
 
 
 async def _metric(stack: Stack, instance: str, name: str) -> float:

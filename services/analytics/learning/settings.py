@@ -37,7 +37,8 @@ class LearningSettings(ProcessSettings):
     """Most symbols that are trained on: those with the most candles."""
     clm_training_every: int = Field(default=12, ge=1)
     """Every n-th bar is a training row."""
-    clm_training_folds: int = Field(default=3, ge=2)
+    clm_training_folds: int = Field(default=5, ge=2)
+    """Spans of the walk forward: the fewer, the less sure is a gain, which promotion asks for."""
     clm_training_rounds: int = Field(default=100, ge=1)
     clm_training_epochs: int = Field(default=4, ge=1)
     clm_trees_only: bool = False

@@ -173,9 +173,13 @@ async def test_each_outcome_is_known_once_across_a_restart(
         assert active.hit_rate == pytest.approx(hits["rate"])
         assert active.hit_rate_low < active.hit_rate < active.hit_rate_high
         assert active.hit_rate > by_stage[("shadow", "ensemble")].hit_rate
-        health = await second.stub.GetHealth(pb.GetHealthRequest())
-        assert health.learning_state.outcomes_known == 2 * expected
-        assert health.learning_state.stage == "IDLE"
+
+        async def counted() -> bool:
+            health = await second.stub.GetHealth(pb.GetHealthRequest())
+            assert health.learning_state.stage == "IDLE"
+            return bool(health.learning_state.outcomes_known == 2 * expected)
+
+        await soon(counted)
 
 
 async def test_a_regime_change_leads_to_a_new_model_without_a_person(
@@ -220,12 +224,16 @@ async def test_a_regime_change_leads_to_a_new_model_without_a_person(
         await _is_the_market(content, market)
         drifts = await system.rows("select data from events where type = 'model.drift_detected'")
         assert "atr" in {json.loads(row["data"])["quantity"] for row in drifts}
-        health = MessageToDict(
-            await system.stub.GetHealth(pb.GetHealthRequest()), preserving_proto_field_name=True
-        )
-        assert health["learning_state"]["stage"] == "IDLE"
-        assert "last_retrain_time" in health["learning_state"]
-        assert health["metrics"]["retrainings_triggered"] == 1
+
+        async def at_rest() -> bool:
+            health = MessageToDict(
+                await system.stub.GetHealth(pb.GetHealthRequest()), preserving_proto_field_name=True
+            )
+            assert "last_retrain_time" in health["learning_state"]
+            assert health["metrics"]["retrainings_triggered"] == 1
+            return bool(health["learning_state"]["stage"] == "IDLE")
+
+        await soon(at_rest)
         told = await system.rows("select distinct metric_name from model_performance")
         assert "hit_rate" in {row["metric_name"] for row in told}
 
@@ -300,7 +308,11 @@ async def test_the_better_model_gets_a_greater_share_through_the_policy(
         assert [(v["updated_by"], len(v["reasons"])) for v in made] == [("CLM", 2)]
         shares = json.loads(made[0]["policy"])["model_weights"]
         assert shares == pytest.approx({"lightgbm": 0.52, "xgboost": 0.48})
-        assert "WEIGHTS_CHANGED" in await system.steps()
+
+        async def told() -> bool:
+            return "WEIGHTS_CHANGED" in await system.steps()
+
+        await soon(told)
         assert (await system.state())["shares_of"] == OLD
         ai.active = NEW
 

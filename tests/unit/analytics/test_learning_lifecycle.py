@@ -72,10 +72,12 @@ def test_from_drift_to_a_confirmed_model_without_a_person() -> None:
     early = look(state, seen(20, shadow="new", candidate=GOOD, active_tally=OLD), RULES)
     assert early.state.stage is LearningStage.SHADOW
     change = look(state, seen(27, shadow="new", candidate=GOOD, active_tally=OLD), RULES)
+    assert steps(change) == [], "ai has not taken it yet"
+    assert wanted(change.state) == ("new", None)
+    change = look(change.state, seen(28, active="new"), RULES)
     assert steps(change) == [Step.MODEL_UPDATED]
     assert "45.0%" in change.told[0].reasons[0]
-    assert wanted(change.state) == ("new", None)
-    state = look(change.state, seen(28, active="new"), RULES).state
+    state = change.state
     change = look(state, seen(53, active="new", candidate=GOOD), RULES)
     assert steps(change) == [Step.MODEL_CONFIRMED]
     assert change.state.stage is LearningStage.IDLE
@@ -144,6 +146,16 @@ def test_a_shadow_that_is_no_better_is_dropped_in_the_end() -> None:
     assert steps(change) == [Step.MODEL_DROPPED]
     few = look(state, seen(76, shadow="new", candidate=tally(3, 1.0), active_tally=OLD), RULES)
     assert "only 3 outcomes" in few.told[0].reasons[0]
+
+
+def test_an_artifact_that_ai_refuses_is_dropped_and_never_told_as_updated() -> None:
+    state = shadowed()
+    change = look(state, seen(30, shadow="new", candidate=GOOD, active_tally=OLD), RULES)
+    change = failed(change.state, change.state.job_id, "the gate", T0 + 30 * HOUR_MS, RULES)
+    assert steps(change) == [Step.MODEL_DROPPED]
+    assert change.told[0].reasons == ("the gate",)
+    after = look(change.state, seen(31), RULES)
+    assert after.state.stage is LearningStage.IDLE and after.told == ()
 
 
 def test_what_a_person_changes_is_left_alone() -> None:
@@ -225,7 +237,10 @@ class AnyOrder(RuleBasedStateMachine):
                 assert not self.state.busy, "a second job beside the first"
                 self.jobs.append(change.state.job_id)
             if told.step is Step.MODEL_UPDATED:
-                assert better(change.state.standard and self.new, change.state.standard, RULES)
+                assert self.active == self.state.candidate, "told before it answers"
+        promoted = LearningStage.PROMOTED
+        if change.state.stage is promoted and self.state.stage is not promoted:
+            assert better(self.new, change.state.standard, RULES)
         self.state = change.state
 
     @rule(

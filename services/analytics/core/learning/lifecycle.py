@@ -33,9 +33,13 @@ def look(state: Learning, seen: Look, rules: Rules) -> Change:
     """Decide what time and results call for."""
     if not state.began:
         state = replace(state, began=seen.now)
-    state = _settle(state, seen)
+    before, state = state, _settle(state, seen)
     handler = _LOOKS.get(state.stage)
-    return handler(state, seen, rules) if handler else Change(state)
+    change = handler(state, seen, rules) if handler else Change(state)
+    if state.stage is LearningStage.PROMOTED and state.settled and not before.settled:
+        # told when it answers, not when it was asked for: ai may refuse it
+        return Change(change.state, (Told(Step.MODEL_UPDATED, state.reasons), *change.told))
+    return change
 
 
 def started(state: Learning, job_id: str, now: int, progress: float) -> Change:
@@ -74,7 +78,8 @@ def failed(state: Learning, job_id: str, reason: str, now: int, rules: Rules) ->
     if state.job_id != job_id or not state.busy:
         return Change(state)
     failures = state.failures + 1
-    told = [Told(Step.RETRAINING_FAILED, (reason,))]
+    step = Step.MODEL_DROPPED if state.candidate else Step.RETRAINING_FAILED
+    told = [Told(step, (reason,))]
     stage = LearningStage.IDLE
     if failures >= rules.failures:
         stage = LearningStage.FAILED
@@ -145,8 +150,7 @@ def _shadow(state: Learning, seen: Look, rules: Rules) -> Change:
     enough = age >= rules.shadow_least and min(new.samples, old.samples) >= rules.samples
     if enough and seen.enabled and better(new, old, rules):
         promoted = _enter(state, LearningStage.PROMOTED, seen.now)
-        told = Told(Step.MODEL_UPDATED, (_compared(new, old),))
-        return Change(replace(promoted, standard=old), (told,))
+        return Change(replace(promoted, standard=old, reasons=(_compared(new, old),)))
     if age < rules.shadow_most:
         return Change(state)
     if min(new.samples, old.samples) < rules.samples:
