@@ -83,6 +83,7 @@ def make_build(settings: Settings) -> Build:
             degraded=process.degraded,
         )
         answerer.on_kept = gaps.take
+        answerer.on_said = live.own.say
         process.on_drain(answerer.drain)
         shadow = ShadowAnswerer(slot=slot, fund=fund, windows=windows, metrics=process.metrics)
         answerer.on_answered = shadow.offer

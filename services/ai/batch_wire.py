@@ -61,12 +61,13 @@ def batch_to_bytes(batch: Batch) -> bytes:
 
 def _numbers(predictions: list[Prediction]) -> list[bytes]:
     """Return the bytes of each prediction's numbers and votes; none when no model was asked."""
-    places: dict[tuple[str, ...], list[int]] = {}
+    places: dict[tuple[int, tuple[str, ...]], list[int]] = {}
     for place, prediction in enumerate(predictions):
-        if prediction.output is not None:
-            places.setdefault(tuple(prediction.models), []).append(place)
+        if prediction.outputs is not None:
+            run = id(prediction.outputs), tuple(prediction.models)
+            places.setdefault(run, []).append(place)
     written = [b""] * len(predictions)
-    for models, chosen in places.items():
+    for (_, models), chosen in places.items():
         numbered = _filled(_form(models), [predictions[place] for place in chosen])
         for place, content in zip(chosen, numbered, strict=True):
             written[place] = content
@@ -74,19 +75,18 @@ def _numbers(predictions: list[Prediction]) -> list[bytes]:
 
 
 def _filled(form: _Form, predictions: list[Prediction]) -> list[bytes]:
-    flat: list[float] = []
-    for prediction in predictions:
-        assert prediction.output is not None  # noqa: S101 - chosen so
-        flat.append(prediction.confidence)
-        flat += prediction.output.probabilities
-        for said, weight in zip(
-            prediction.output.model_probabilities, prediction.weights, strict=True
-        ):
-            flat += said
-            flat.append(weight)
-    rows = len(predictions)
-    table = np.tile(form.template, (rows, 1))
-    table[:, form.places] = np.array(flat, dtype="<f8").view(np.uint8).reshape(rows, -1)
+    """Write predictions of one run of the models."""
+    outputs = predictions[0].outputs
+    assert outputs is not None  # noqa: S101 - chosen so
+    rows, count = [p.row for p in predictions], len(predictions)
+    weights = np.array([p.weights for p in predictions])[:, :, None]
+    votes = np.concatenate((outputs.model_probabilities[rows], weights), axis=2)
+    confidences = np.array([p.confidence for p in predictions])[:, None]
+    numbers = np.concatenate(
+        (confidences, outputs.probabilities[rows], votes.reshape(count, -1)), axis=1
+    )
+    table = np.tile(form.template, (count, 1))
+    table[:, form.places] = numbers.astype("<f8").view(np.uint8)
     whole, size = table.tobytes(), len(form.template)
     return [whole[begin : begin + size] for begin in range(0, len(whole), size)]
 

@@ -18,9 +18,9 @@ from quantum.market.v1 import market_pb2
 
 from services.ai import signal_spans
 from services.ai.artifact import LoadedModel
-from services.ai.core.answers import Answer, Policy, Question, answer, ask, batches
-from services.ai.core.ensemble import ModelOutput
+from services.ai.core.answers import Answer, Batch, Policy, Question, answer, ask, batches
 from services.ai.core.manifest import Manifest
+from services.ai.core.outputs import Outputs
 from services.ai.core.plausible import MarketTime
 from services.ai.core.watch import ModelWatch
 from services.ai.core.windows import Insert, Windows
@@ -125,6 +125,8 @@ class CandleAnswerer:
         """Learns each candle that was put into the windows, and whether it is history."""
         self.on_answered: Callable[[Sequence[Candle]], None] | None = None
         """Learns the candles whose answers are stored and acknowledged."""
+        self.on_said: Callable[[Batch, Outgoing], None] | None = None
+        """Learns each batch and its message before it is sent."""
         self._recent: OrderedDict[int, Candle] = OrderedDict()
         """Live candles in the windows, by stream sequence."""
         self._uncounted = 0
@@ -138,7 +140,7 @@ class CandleAnswerer:
         """Follow the candles, and take work while a verified model is loaded, for ever."""
         self._bus = bus
         self._follower = await bus.follow(
-            subjects.MARKET.name, subjects.ALL_CANDLES, self._keep, start="all"
+            subjects.MARKET.name, subjects.ALL_OF_MARKET, self._keep, start="all"
         )
         await self._follower.caught_up.wait()
         self.warm = True
@@ -159,7 +161,7 @@ class CandleAnswerer:
             self._worker = await self._bus.work(
                 subjects.MARKET.name,
                 subjects.AI_WORK_CONSUMER,
-                subjects.ALL_CANDLES,
+                subjects.ALL_OF_MARKET,
                 self._work,
                 batch=self._batch_size,
                 ack_wait=_ACK_WAIT_SECONDS,
@@ -171,6 +173,8 @@ class CandleAnswerer:
             await worker.stop()
 
     def _keep(self, message: Message) -> None:
+        if not subjects.is_candle(message.subject):
+            return
         try:
             candle = read_candle(message)
             believed = self._market_time.take(candle)
@@ -236,7 +240,12 @@ class CandleAnswerer:
     async def _answerable(self, deliveries: Sequence[Delivery]) -> list[_Item]:
         """Settle what needs no answer, give back what came too early, return the rest."""
         assert self._follower is not None  # noqa: S101 - work begins after the follower
-        live = [d for d in deliveries if subjects.HEADER_HISTORY not in d.headers]
+        live = [
+            delivery
+            for delivery in deliveries
+            if subjects.is_candle(delivery.subject)
+            and subjects.HEADER_HISTORY not in delivery.headers
+        ]
         if not live:
             return []
         await self._follower.wait_for(max(d.sequence for d in live), _BEHIND_SECONDS)
@@ -275,7 +284,11 @@ class CandleAnswerer:
         predicted = now()
         found = batches(answers, manifest)
         assert self._bus is not None  # noqa: S101 - work comes from the bus
-        stored = [message for batch in found for message in messages(batch)]
+        stored: list[Outgoing] = []
+        for batch in found:
+            stored += messages(batch)
+            if self.on_said is not None:
+                self.on_said(batch, stored[-1])
         await self._bus.publish_all([*stored, *self._changes(manifest)])
         self._measures.published.labels(PREDICTION).inc(len(found))
         if any(a.signal is not None for a in answers):
@@ -298,15 +311,15 @@ class CandleAnswerer:
         self, questions: Sequence[Question], model: LoadedModel, policy: Policy
     ) -> list[Answer]:
         """Run the models once for each vector of weights: as a rule there is one."""
-        outputs: list[ModelOutput] = []
+        outputs: list[Outputs] = []
         asked = [(q.weights, q.window) for q in questions if q.window is not None]
         for weights, group in groupby(asked, itemgetter(0)):
             windows = [window for _, window in group]
             began = self._clock.monotonic()
-            outputs += await self._inference.predict(model.session, windows, weights)
+            outputs.append(await self._inference.predict(model.session, windows, weights))
             self._time(self._clock.monotonic() - began)
             self._slot.show(model.manifest, weights)
-        return answer(questions, outputs, model.manifest, policy)
+        return answer(questions, Outputs.joined(outputs), model.manifest, policy)
 
     def _time(self, seconds: float) -> None:
         self._measures.run_seconds.observe(seconds)

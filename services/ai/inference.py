@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import onnxruntime as ort
 
-from services.ai.core.ensemble import ModelOutput
+from services.ai.core.outputs import Outputs
 from services.ai.core.windows import Floats
 
 OUTPUTS = ("valid", "features", "atr_fraction", "model_probs", "probs")
@@ -57,27 +57,23 @@ def predict(
     session: ort.InferenceSession,
     windows: Sequence[Floats],
     weights: Sequence[float] | None = None,
-) -> list[ModelOutput]:
-    """Return the artifact's output for each window [T, 5]. Blocks; no order is lost.
+) -> Outputs:
+    """Return the artifact's outputs for windows [T, 5], a row each. Blocks; no order is lost.
 
     `weights` are the effective shares of the models, the artifact's own when not given.
     """
     chosen_weights = knobs(weights)
-    outputs: list[ModelOutput] = []
+    parts = []
     for start in range(0, len(windows), LARGEST_RUN):
         chosen = windows[start : start + LARGEST_RUN]
         stacked = np.stack(chosen)
         if stacked.dtype != np.float32:  # stacking has made the byte order the machine's
             raise TypeError(f"windows are {stacked.dtype}, not float32")
         found = session.run(list(_ASKED), {"window": padded(stacked), **chosen_weights})
-        valid, atr, member_probs, probs = (column.tolist() for column in found)
-        outputs += [
-            ModelOutput(fine, noise, tuple(whole), tuple(map(tuple, members)))
-            for _, fine, noise, whole, members in zip(
-                chosen, valid, atr, probs, member_probs, strict=False
-            )
-        ]
-    return outputs
+        valid, atr, member_probs, probs = (column[: len(chosen)] for column in found)
+        doubles = (column.astype(np.float64) for column in (atr, probs, member_probs))
+        parts.append(Outputs(valid.astype(np.bool_), *doubles))
+    return Outputs.joined(parts)
 
 
 class Inference:
@@ -91,10 +87,8 @@ class Inference:
         session: ort.InferenceSession,
         windows: Sequence[Floats],
         weights: Sequence[float] | None = None,
-    ) -> list[ModelOutput]:
+    ) -> Outputs:
         """Return the outputs of the windows, in order, by one vector of weights."""
-        if not windows:
-            return []
         loop = asyncio.get_running_loop()
         parts = [
             loop.run_in_executor(
@@ -102,7 +96,7 @@ class Inference:
             )
             for start in range(0, len(windows), LARGEST_RUN)
         ]
-        return [output for part in await asyncio.gather(*parts) for output in part]
+        return Outputs.joined(await asyncio.gather(*parts))
 
     async def close(self) -> None:
         """Wait for the runs in hand and end the threads."""

@@ -11,8 +11,10 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from quantum.ai.v1 import signal_pb2
 
+from services.ai.core.answers import Batch
 from services.ai.core.watch import ModelWatch
 from services.ai.measures import Measures
+from services.ai.own_words import OwnWords, votes_of
 from services.catalog import subjects
 from services.kit.bus.bus import Bus, Message
 from services.kit.observe.logs import get_logger
@@ -31,13 +33,41 @@ _Round = tuple[str, int]
 """Timeframe, and close in milliseconds."""
 
 
+class Said:
+    """A batch, read from its bytes when somebody asks for it."""
+
+    __slots__ = ("_batch", "_data")
+
+    def __init__(self, data: bytes, batch: signal_pb2.PredictionBatch | None = None) -> None:
+        self._data, self._batch = data, batch
+
+    @property
+    def batch(self) -> signal_pb2.PredictionBatch:
+        """The message of the contract."""
+        if self._batch is None:
+            self._batch, self._data = signal_pb2.PredictionBatch.FromString(self._data), b""
+        return self._batch
+
+
 class Last(NamedTuple):
     """The last answer of a series; a tuple, as one is made of every candle."""
 
-    prediction: signal_pb2.Prediction
-    signal: signal_pb2.Signal | None
+    said: Said
+    place: int
+    """Of the answer in its batch."""
     close_time: tuple[int, int]
     """Market time of the answer: seconds and nanoseconds."""
+
+    @property
+    def prediction(self) -> signal_pb2.Prediction:
+        """What was answered."""
+        return self.said.batch.predictions[self.place]
+
+    @property
+    def signal(self) -> signal_pb2.Signal | None:
+        """The signal that it made, if any."""
+        named = self.prediction.signal_id
+        return next((s for s in self.said.batch.signals if s.signal_id == named), None)
 
 
 class LiveAnswers:
@@ -50,6 +80,8 @@ class LiveAnswers:
         self._last: OrderedDict[Key, Last] = OrderedDict()
         """By the time of their answer, the one that was answered longest ago first."""
         self._subscribers: set[asyncio.Queue[signal_pb2.Signal | None]] = set()
+        self.own = OwnWords()
+        """What this replica is about to say."""
         self._started_at = 0
         self._closed = False
 
@@ -61,26 +93,48 @@ class LiveAnswers:
 
     def receive(self, message: Message) -> None:
         """Take a batch from the bus."""
+        own = self.own.heard(message)
+        if own is not None and self._take_own(own, Said(message.data), message):
+            return
         try:
             batch = signal_pb2.PredictionBatch.FromString(message.data)
         except DecodeError as error:
             self._refuse(f"{message.subject}: {error}")
             return
-        signals = {signal.signal_id: signal for signal in batch.signals}
+        kept = Said(b"", batch)
         said: dict[_Round, list[list[float]]] = {}
-        for prediction in batch.predictions:
+        for place, prediction in enumerate(batch.predictions):
             time = prediction.candle_close_time
             seconds, nanos, timeframe = time.seconds, time.nanos, prediction.timeframe
-            signal = signals.get(prediction.signal_id) if signals else None
             key = (batch.venue, prediction.symbol, timeframe)
-            self._keep(key, Last(prediction, signal, (seconds, nanos)))
+            self._keep(key, Last(kept, place, (seconds, nanos)))
             if votes := prediction.votes:
                 rows = said.setdefault((timeframe, seconds * 1000 + nanos // 1_000_000), [])
                 rows.append([x for v in votes for x in (v.p_down, v.p_up, v.weight)])
         if said:
             self._observe(batch, said)
-        if message.sequence > self._started_at:
-            for made in batch.signals:
+        self._tell(kept, message)
+
+    def _take_own(self, batch: Batch, said: Said, message: Message) -> bool:
+        """Take what this replica said; False when it has to be read as that of another."""
+        voted = votes_of(batch)
+        if voted is None:
+            return False
+        seconds, rest = divmod(batch.close_time, 1000)
+        closes = seconds, rest * 1_000_000
+        for place, answer in enumerate(batch.answers):
+            symbol = answer.prediction.candle.symbol
+            self._keep((batch.venue, symbol, batch.timeframe), Last(said, place, closes))
+        models, numbers = voted
+        self._watch.observe(batch.model_version, batch.timeframe, batch.close_time, models, numbers)
+        if any(answer.signal is not None for answer in batch.answers):
+            self._tell(said, message)
+        return True
+
+    def _tell(self, said: Said, message: Message) -> None:
+        """Send signals that were made while this replica ran to those who listen."""
+        if self._subscribers and message.sequence > self._started_at:
+            for made in said.batch.signals:
                 self._send(made)
 
     def _observe(

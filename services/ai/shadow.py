@@ -104,11 +104,7 @@ class ShadowAnswerer:
         ]
         windows = [q.window for q in questions if q.window is not None]
         loop = asyncio.get_running_loop()
-        outputs = (
-            await loop.run_in_executor(self._executor, predict, model.session, windows)
-            if windows
-            else []
-        )
+        outputs = await loop.run_in_executor(self._executor, predict, model.session, windows)
         answers: list[Answer] = answer(questions, outputs, model.manifest, policies[-1])
         await bus.publish_all([message(batch) for batch in batches(answers, model.manifest)])
         self._answered.inc(len(answers))

@@ -216,7 +216,7 @@ async def _start_candles(
     worker = await bus.work(
         subjects.MARKET.name,
         subjects.LEDGER_CANDLE_CONSUMER,
-        subjects.ALL_CANDLES,
+        subjects.ALL_OF_MARKET,
         candles.handle,
         batch=settings.backlog_batch,
         max_deliver=NEVER_GIVE_UP,

@@ -77,6 +77,9 @@ TRAINING = Stream(
 STREAMS = (MARKET, EVENTS, LIVE, DEADLETTER, COMMANDS, POLICY, MODES, MODELS, TRAINING)
 
 ALL_CANDLES = "quantum.market.candle.>"
+ALL_OF_MARKET = "quantum.market.>"
+"""The one subject of the stream `MARKET`, by which its readers ask for candles: a narrower filter
+has the server look through all subjects of the stream for each message it hands out."""
 ALL_EVENTS = "quantum.events.>"
 ALL_SIGNALS = "quantum.live.signal.generated.>"
 ALL_PREDICTIONS = "quantum.live.prediction.>"
@@ -147,6 +150,11 @@ DURABLE_CONSUMERS = (
     (MARKET.name, LEDGER_CANDLE_CONSUMER, "analytics-os-service"),
 )
 """Stream, durable consumer, and the process whose replicas share it."""
+
+
+def is_candle(subject: str) -> bool:
+    """Tell whether a message of the stream `MARKET` is a closed candle."""
+    return subject.startswith("quantum.market.candle.")
 
 
 def candle(venue: str, timeframe: str, symbol: str) -> str:

@@ -148,7 +148,7 @@ def candle_from_pb(message: market_pb2.Candle) -> Candle:
         numbers = [Decimal(text) for text in texts]
     except InvalidOperation:
         numbers = []
-    if not numbers or not all(number.is_finite() for number in numbers):
+    if not numbers or not all(map(Decimal.is_finite, numbers)):
         numbers = [decimal_from_pb(getattr(message, field), field) for field in _CANDLE_NUMBERS]
     opened, closes = time_from_pb(message.open_time), time_from_pb(message.close_time)
     try:

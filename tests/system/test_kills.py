@@ -59,7 +59,7 @@ async def decided_rounds(stack: Stack) -> int:
 
 
 SUBSCRIPTIONS = {
-    subjects.MARKET.name: {subjects.ALL_CANDLES},
+    subjects.MARKET.name: {subjects.ALL_OF_MARKET},
     subjects.EVENTS.name: {subjects.ALL_EVENTS, subjects.account_events("main")},
     subjects.LIVE.name: {
         subjects.ALL_SIGNALS,

@@ -13,13 +13,13 @@ from operator import itemgetter
 from services.ai.core.ensemble import (
     Gate,
     HoldReason,
-    ModelOutput,
     Prediction,
     decide,
     hold,
 )
 from services.ai.core.fund import combined
 from services.ai.core.manifest import Manifest
+from services.ai.core.outputs import Outputs
 from services.ai.core.signals import Signal, make_signal
 from services.ai.core.watch import ModelWatch
 from services.ai.core.windows import Floats, SeriesKey, Windows
@@ -102,28 +102,25 @@ def ask(
 
 
 def answer(
-    questions: Sequence[Question],
-    outputs: Iterable[ModelOutput],
-    manifest: Manifest,
-    policy: Policy,
+    questions: Sequence[Question], outputs: Outputs, manifest: Manifest, policy: Policy
 ) -> list[Answer]:
     """Return an answer to each question; `outputs` are those of the questions with a window."""
-    remaining = iter(outputs)
-    answers = []
-    for question in questions:
-        if question.window is None:
-            prediction = hold(question.candle, question.reason)
-        else:
-            prediction = decide(
-                question.candle,
-                next(remaining),
-                manifest.models,
-                question.weights or manifest.weights,
-                question.gate or policy.gate,
-                stale=question.stale,
-            )
-        answers.append(Answer(prediction, make_signal(prediction, manifest, policy.ttl_ms)))
-    return answers
+    asked = [question for question in questions if question.window is not None]
+    decided = iter(
+        decide(
+            [question.candle for question in asked],
+            outputs,
+            manifest.models,
+            [question.weights or manifest.weights for question in asked],
+            [question.gate or policy.gate for question in asked],
+            [question.stale for question in asked],
+        )
+    )
+    predictions = [
+        hold(question.candle, question.reason) if question.window is None else next(decided)
+        for question in questions
+    ]
+    return [Answer(p, make_signal(p, manifest, policy.ttl_ms)) for p in predictions]
 
 
 def batches(answers: Iterable[Answer], manifest: Manifest) -> list[Batch]:

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
 
+import numpy as np
+import numpy.typing as npt
+
 from services.ai.core.manifest import Manifest
+from services.ai.core.outputs import Doubles, ModelOutput, Outputs
 from services.trade.candle import Candle
 
 DOWN, FLAT, UP = 0, 1, 2
@@ -23,9 +27,6 @@ class Action(StrEnum):
     BUY = "BUY"
     SELL = "SELL"
     HOLD = "HOLD"
-
-
-_DIRECTIONS = {Action.BUY: 1, Action.SELL: -1, Action.HOLD: 0}
 
 
 class HoldReason(StrEnum):
@@ -85,18 +86,6 @@ class Vote:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelOutput:
-    """What the artifact says of one window."""
-
-    valid: bool
-    atr_fraction: float
-    probabilities: tuple[float, float, float]
-    """Ensemble: down, flat, up."""
-    model_probabilities: tuple[tuple[float, float, float], ...]
-    """Each model, in the manifest's order."""
-
-
-@dataclass(frozen=True, slots=True)
 class Prediction:
     """The ensemble's answer to one closed candle."""
 
@@ -107,28 +96,38 @@ class Prediction:
     hold_reason: HoldReason = HoldReason.NONE
     agreement: float = 0.0
     """Share of the models that vote for the likelier side; an excluded one votes for none."""
-    output: ModelOutput | None = None
-    """What the artifact said; None when it could not be asked."""
+    outputs: Outputs | None = None
+    """What the artifact said, of other candles too; None when it could not be asked."""
+    row: int = 0
+    """Place of this candle in it."""
     models: Sequence[str] = ()
     weights: Sequence[float] = ()
     """Effective share of each model."""
 
     @property
+    def output(self) -> ModelOutput | None:
+        """What the artifact said; made when asked for, as most predictions only hold."""
+        return None if self.outputs is None else self.outputs.row(self.row)
+
+    @property
     def probabilities(self) -> tuple[float, float, float]:
         """Ensemble: down, flat, up."""
-        return (0.0, 0.0, 0.0) if self.output is None else self.output.probabilities
+        output = self.output
+        return (0.0, 0.0, 0.0) if output is None else output.probabilities
 
     @property
     def atr_fraction(self) -> float:
         """Average true range of the window as a fraction of price."""
-        return 0.0 if self.output is None else self.output.atr_fraction
+        output = self.output
+        return 0.0 if output is None else output.atr_fraction
 
     @property
     def votes(self) -> tuple[Vote, ...]:
-        """What each model says; made when asked for, as most predictions only hold."""
-        if self.output is None:
+        """What each model says."""
+        output = self.output
+        if output is None:
             return ()
-        said = zip(self.models, self.output.model_probabilities, self.weights, strict=True)
+        said = zip(self.models, output.model_probabilities, self.weights, strict=True)
         return tuple(Vote(name, p[DOWN], p[FLAT], p[UP], weight) for name, p, weight in said)
 
     @property
@@ -180,58 +179,72 @@ def hold(candle: Candle, reason: HoldReason) -> Prediction:
 
 
 def decide(
-    candle: Candle,
-    output: ModelOutput,
+    candles: Sequence[Candle],
+    outputs: Outputs,
     models: Sequence[str],
-    weights: Sequence[float],
-    gate: Gate,
-    *,
-    stale: bool = False,
-) -> Prediction:
-    """Return the answer to a candle. Confidence is the models' own; nothing raises it.
+    weights: Sequence[Sequence[float]],
+    gates: Sequence[Gate],
+    stale: Sequence[bool],
+) -> list[Prediction]:
+    """Return the answers to candles, all at once. Confidence is the models' own; nothing raises it.
 
     A model of weight 0 is excluded: it is shown, and does not vote.
     """
-    if not output.valid or not _sane(output):
-        return hold(candle, HoldReason.INVALID_WINDOW)
-    down, _, up = output.probabilities
-    side = _side(down, up)
-    agreement = _agreement(side, output.model_probabilities, weights)
-    confidence = min(1.0, max(down, up))
-    least = gate.least(output.atr_fraction)
-    reason = _hold_reason(side, confidence >= least, agreement >= gate.min_agreement, stale=stale)
-    return Prediction(
-        candle,
-        Action.HOLD if reason else side,
-        confidence,
-        reason,
-        agreement,
-        output,
-        models,
+    if not candles:
+        return []
+    down, up = outputs.probabilities[:, 0], outputs.probabilities[:, 2]
+    sides = _sides(down, up)
+    shares = _agreements(sides, outputs.model_probabilities, np.array(weights)).tolist()
+    confidences = np.minimum(1.0, np.maximum(down, up)).tolist()
+    rows = zip(
+        candles,
+        (outputs.valid & _sane(outputs)).tolist(),
+        sides.tolist(),
+        confidences,
+        shares,
+        outputs.atr_fraction.tolist(),
         weights,
+        gates,
+        stale,
+        strict=True,
     )
+    found = []
+    for row, (candle, sane, side, confidence, share, atr, weighed, gate, late) in enumerate(rows):
+        if not sane:
+            found.append(hold(candle, HoldReason.INVALID_WINDOW))
+            continue
+        reason = _NONE
+        if late:
+            reason = _STALE
+        elif not side or share < gate.min_agreement:
+            reason = _SPLIT_VOTE
+        elif confidence < gate.least(atr):
+            reason = _BELOW_THRESHOLD
+        action = _HOLD if reason is not _NONE else _BUY if side > 0 else _SELL
+        found.append(
+            Prediction(candle, action, confidence, reason, share, outputs, row, models, weighed)
+        )
+    return found
 
 
-def _agreement(
-    side: Action, said: Sequence[tuple[float, float, float]], weights: Sequence[float]
-) -> float:
+_BUY, _SELL, _HOLD = Action.BUY, Action.SELL, Action.HOLD
+_NONE, _STALE = HoldReason.NONE, HoldReason.STALE
+_SPLIT_VOTE, _BELOW_THRESHOLD = HoldReason.SPLIT_VOTE, HoldReason.BELOW_THRESHOLD
+
+_Sides = npt.NDArray[np.int8]
+
+
+def _sides(down: Doubles, up: Doubles) -> _Sides:
+    """Return the likelier direction: 1 up, -1 down, 0 neither."""
+    return (up > down).astype(np.int8) - (down > up).astype(np.int8)
+
+
+def _agreements(sides: _Sides, said: Doubles, weights: Doubles) -> Doubles:
     """Return the share of the models that vote for a side; one of weight 0 does not vote."""
-    wanted = _DIRECTIONS[side]
-    agreed = 0
-    for (down, _, up), weight in zip(said, weights, strict=True):
-        if weight > 0.0 and (up > down) - (down > up) == wanted:
-            agreed += 1
-    return agreed / len(said)
-
-
-def _hold_reason(side: Action, sure: bool, agreed: bool, *, stale: bool) -> HoldReason:
-    if stale:
-        return HoldReason.STALE
-    if side is Action.HOLD or not agreed:
-        return HoldReason.SPLIT_VOTE
-    if not sure:
-        return HoldReason.BELOW_THRESHOLD
-    return HoldReason.NONE
+    votes = _sides(said[:, :, 0], said[:, :, 2])
+    agreed = (votes == sides[:, None]) & (weights > 0.0)
+    shares: Doubles = np.count_nonzero(agreed, axis=1) / said.shape[1]
+    return shares
 
 
 def _side(down: float, up: float) -> Action:
@@ -240,14 +253,10 @@ def _side(down: float, up: float) -> Action:
     return Action.BUY if up > down else Action.SELL
 
 
-def _sane(output: ModelOutput) -> bool:
-    for down, flat, up in (output.probabilities, *output.model_probabilities):
-        # A number that is none passes no comparison.
-        if not (
-            _LEAST <= down <= _MOST
-            and _LEAST <= flat <= _MOST
-            and _LEAST <= up <= _MOST
-            and -_SLACK < down + flat + up - 1.0 < _SLACK
-        ):
-            return False
-    return 0.0 <= output.atr_fraction < inf
+def _sane(outputs: Outputs) -> npt.NDArray[np.bool_]:
+    said = np.concatenate((outputs.probabilities[:, None], outputs.model_probabilities), axis=1)
+    with np.errstate(all="ignore"):
+        misses = np.abs(said[:, :, 0] + said[:, :, 1] + said[:, :, 2] - 1.0)
+    # A number that is none passes no comparison.
+    fine = ((said >= _LEAST) & (said <= _MOST)).all(axis=(1, 2)) & (misses < _SLACK).all(axis=1)
+    return fine & (outputs.atr_fraction >= 0.0) & (outputs.atr_fraction < inf)

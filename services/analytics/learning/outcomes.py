@@ -22,6 +22,7 @@ from services.analytics.learning.progress import Progress
 from services.analytics.learning.settings import LearningSettings
 from services.analytics.learning.store import LearningStore
 from services.analytics.metrics import LearningMetrics
+from services.catalog.subjects import is_candle
 from services.kit.bus.bus import Message
 from services.kit.observe.logs import get_logger
 from services.trade.barrier_label import LabelRule
@@ -60,7 +61,9 @@ class Outcomes:
         self._book, self._chunks = CandleBook(KEEP), []
 
     def candle(self, message: Message) -> None:
-        """Take in a closed candle."""
+        """Take in a closed candle; what else the stream holds is none of it."""
+        if not is_candle(message.subject):
+            return
         try:
             candle = market_pb2.Candle.FromString(message.data)
         except DecodeError:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from google.protobuf.message import DecodeError
 from quantum.market.v1 import market_pb2
 
+from services.catalog.subjects import is_candle
 from services.kit.bus.bus import Delivery
 from services.kit.observe.logs import get_logger
 from services.kit.postgres.db import Database
@@ -50,6 +51,8 @@ class CandleStore:
         """Keep a batch; what cannot be read is dead-lettered, an error brings all of it again."""
         candles = []
         for delivery in deliveries:
+            if not is_candle(delivery.subject):
+                continue
             try:
                 candles.append(candle_from_pb(market_pb2.Candle.FromString(delivery.data)))
             except (DecodeError, CodecError) as error:

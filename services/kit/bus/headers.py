@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from typing import Any
 
 from nats.aio.client import Client
 
@@ -75,12 +76,23 @@ class Headers(Mapping[str, str]):
         return name in self._read()
 
     def __getitem__(self, name: str) -> str:
+        found = self._find(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a header, or the default: a header that is missing is no exception."""
+        found = self._find(name)
+        return default if found is None else found
+
+    def _find(self, name: str) -> str | None:
         if self._all is not None:
-            return self._all[name]
+            return self._all.get(name)
         wanted = _sought(name)
         at = self._raw.rfind(wanted)
         if at < 0:
-            raise KeyError(name)
+            return None
         begin = at + len(wanted)
         return self._raw[begin : self._raw.find(b"\r\n", begin)].decode("ascii").strip(_WHITESPACE)
 

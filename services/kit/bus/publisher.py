@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 
 from nats.errors import OutboundBufferLimitError
 
@@ -18,6 +19,8 @@ log = get_logger(__name__)
 
 _RESEND_SECONDS = 1.0
 _MAX_IN_FLIGHT = 2000
+_STORED = re.compile(rb'{"stream":"[^"\\]*", ?"seq":([0-9]+)[,}]')
+"""How the server begins an answer that is no error; any other is read as JSON."""
 _BUFFERED_BYTES = 4 << 20
 """With more than this not yet written, sending waits for the connection."""
 
@@ -83,6 +86,11 @@ class Publisher:
         entry = self._open.get(key)
         if entry is None or raw_headers:
             return  # nobody stores it now: swept again until the caller gives up
+        if (stored := _STORED.match(data)) and b'"error"' not in data:
+            self._forget(key)
+            if not entry[2].done():
+                entry[2].set_result(int(stored[1]))
+            return
         answer = json.loads(data)
         error = answer.get("error")
         if error and error.get("code") == 503:

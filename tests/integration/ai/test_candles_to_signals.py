@@ -16,7 +16,7 @@ from services.ai.core.windows import Windows
 from services.ai.inference import predict
 from services.ai.settings import SHIPPED_MODELS
 from services.catalog import subjects
-from services.kit.bus.bus import Bus
+from services.kit.bus.bus import Bus, Delivery
 from services.trade.candle import Candle
 from services.trade.ids import signal_id, trace_id
 from services.trade.times import DAY_MS
@@ -216,6 +216,42 @@ async def test_what_is_no_candle_goes_to_the_dead_letters_and_the_rest_goes_on(
     assert last is not None
     assert last.headers[subjects.HEADER_REASON]
     assert (await replica.health()).status == "healthy"
+
+
+async def test_what_else_the_market_stream_holds_is_neither_kept_nor_answered_nor_buried(
+    nats_url: str, bus: Bus, answers: Answers, start_replica: StartReplica
+) -> None:
+    """An earlier version's consumer asked for candles alone: it goes on where it was."""
+    old = await Bus.connect(nats_url, "old")
+    seen: list[int] = []
+
+    async def earlier(deliveries: list[Delivery]) -> None:
+        seen.extend(d.sequence for d in deliveries)
+
+    market_stream, work = subjects.MARKET.name, subjects.AI_WORK_CONSUMER
+    await old.work(market_stream, work, subjects.ALL_CANDLES, earlier, batch=1)
+    answered, *live = market("JJJUSDT", 5)
+    await bus.publish_all([outgoing(answered)])
+    await eventually(lambda: len(seen) == 1)
+    await old.close()
+    price = "quantum.market.price.paper.JJJUSDT"
+    for candle in live[:2]:
+        await bus.publish(price, b"no candle", message_id=f"price-{candle.open_time}")
+        await bus.publish_all([outgoing(candle)])
+    replica = await start_replica()
+    await replica.becomes_ready()
+    await bus.publish(price, b"no candle", message_id="price-late")
+    await bus.publish_all([outgoing(candle) for candle in live[2:]])
+    await eventually(lambda: answers.has_all(live))
+    assert (answered.symbol, answered.open_time) not in answers.by_candle
+
+    async def settled() -> bool:
+        found = await bus.client.jetstream().consumer_info(market_stream, work)
+        assert found.config.filter_subject == subjects.ALL_OF_MARKET
+        return not found.num_pending and not found.num_ack_pending
+
+    await eventually(settled)
+    assert not await bus.last_sequence(subjects.DEADLETTER.name)
 
 
 async def test_a_model_that_is_damaged_while_running_stops_answering(

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from services.ai.core.ensemble import ModelOutput
 from services.ai.core.manifest import Manifest
+from services.ai.core.outputs import ModelOutput
 from services.trade.candle import Candle
 
 MINUTE = 60_000

@@ -12,7 +12,8 @@ from quantum.ai.v1 import signal_pb2
 
 from services.ai.batch_wire import batch_to_bytes
 from services.ai.core.answers import Answer, Policy, Question, answer, ask, batches
-from services.ai.core.ensemble import Action, Gate, HoldReason, ModelOutput
+from services.ai.core.ensemble import Action, Gate, HoldReason
+from services.ai.core.outputs import ModelOutput, Outputs
 from services.ai.core.windows import Windows
 from services.trade.candle import Candle
 from services.trade.ids import signal_id
@@ -34,7 +35,7 @@ def warm(count: int = 10) -> Windows:
 def answered(*items: tuple[Candle, ModelOutput]) -> list[Answer]:
     window = np.zeros((4, 5), dtype=np.float32)
     questions = [Question(one, window) for one, _ in items]
-    return answer(questions, [found for _, found in items], manifest(), POLICY)
+    return answer(questions, Outputs.of([found for _, found in items]), manifest(), POLICY)
 
 
 def test_a_warm_candle_is_asked_about_its_own_window() -> None:
@@ -96,7 +97,7 @@ def test_outputs_go_to_the_questions_that_asked() -> None:
         ask(candle(1), windows, manifest(), POLICY),
         ask(candle(6), windows, manifest(), POLICY),
     ]
-    found = answer(questions, [UP, DOWN], manifest(), POLICY)
+    found = answer(questions, Outputs.of([UP, DOWN]), manifest(), POLICY)
     actions = [a.prediction.action for a in found]
     assert actions == [Action.BUY, Action.HOLD, Action.SELL]
 

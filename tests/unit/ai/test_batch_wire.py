@@ -12,7 +12,8 @@ from quantum.ai.v1 import signal_pb2
 from services.ai.batch_wire import batch_to_bytes
 from services.ai.codec import signal_to_pb
 from services.ai.core.answers import Answer, Batch
-from services.ai.core.ensemble import Action, HoldReason, ModelOutput, Prediction, hold
+from services.ai.core.ensemble import Action, HoldReason, Prediction, hold
+from services.ai.core.outputs import ModelOutput, Outputs
 from services.ai.core.signals import make_signal
 from services.trade.candle import Candle
 from services.trade.codec import time_to_pb
@@ -39,7 +40,11 @@ def predictions(draw: st.DrawFn) -> Prediction:
     action = draw(st.sampled_from(list(Action)))
     reason = HoldReason.NONE if action is not Action.HOLD else HoldReason.BELOW_THRESHOLD
     weights = tuple(draw(share) for _ in names)
-    return Prediction(one, action, draw(share), reason, draw(share), said, names, weights)
+    others = draw(st.integers(0, 2))
+    outputs = Outputs.of([*[said] * others, said])
+    return Prediction(
+        one, action, draw(share), reason, draw(share), outputs, others, names, weights
+    )
 
 
 def built(batch: Batch) -> signal_pb2.PredictionBatch:
@@ -93,8 +98,8 @@ def test_the_contract_accepts_it(found: list[Prediction]) -> None:
 
 
 def test_the_bytes_hold_no_field_that_the_contract_does_not_know() -> None:
-    said = ModelOutput(True, 0.1, (0.1, 0.2, 0.7), ((0.1, 0.2, 0.7),))
-    found = Prediction(candle(7), Action.BUY, 0.7, HoldReason.NONE, 1.0, said, ("a",), (1.0,))
+    outputs = Outputs.of([ModelOutput(True, 0.1, (0.1, 0.2, 0.7), ((0.1, 0.2, 0.7),))])
+    found = Prediction(candle(7), Action.BUY, 0.7, HoldReason.NONE, 1.0, outputs, 0, ("a",), (1.0,))
     batch = batch_of([found, found])
     read = signal_pb2.PredictionBatch.FromString(batch_to_bytes(batch))
     canonical = signal_pb2.PredictionBatch(in_sample=False)

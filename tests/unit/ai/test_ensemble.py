@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,12 +12,12 @@ from services.ai.core.ensemble import (
     Action,
     Gate,
     HoldReason,
-    ModelOutput,
     Prediction,
     decide,
     make_gate,
     threshold_for,
 )
+from services.ai.core.outputs import ModelOutput, Outputs
 from tests.unit.ai.candle_samples import Probabilities, candle, manifest, output
 
 OPEN = Gate(threshold=0.0)
@@ -24,7 +26,19 @@ OPEN = Gate(threshold=0.0)
 def told(found: ModelOutput, gate: Gate = OPEN, *, stale: bool = False) -> Prediction:
     names = ["lightgbm", "xgboost", "third", "fourth"][: len(found.model_probabilities)]
     weights = [1 / len(names)] * len(names)
-    return decide(candle(), found, names, weights, gate, stale=stale)
+    return one(found, names, weights, gate, stale=stale)
+
+
+def one(
+    found: ModelOutput,
+    names: Sequence[str],
+    weights: Sequence[float],
+    gate: Gate,
+    *,
+    stale: bool = False,
+) -> Prediction:
+    (prediction,) = decide([candle()], Outputs.of([found]), names, [weights], [gate], [stale])
+    return prediction
 
 
 @st.composite
@@ -62,6 +76,36 @@ def test_a_signal_has_a_likelier_side_enough_confidence_and_agreement(
         assert prediction.confidence >= threshold
         assert prediction.agreement >= agreement
         assert (prediction.action is Action.BUY) == (up > down)
+
+
+odd = st.sampled_from([0.0, -0.1, 0.5, 1.0, 1.1, float("nan"), float("inf")])
+anything = st.builds(
+    lambda valid, atr, votes: output(*votes, valid=valid, atr=atr),
+    st.booleans(),
+    st.floats(0, 0.1) | odd,
+    st.tuples(probabilities() | st.tuples(odd, odd, odd), probabilities()),
+)
+
+
+@given(st.lists(st.tuples(anything, st.floats(0, 1), st.booleans()), min_size=1, max_size=9))
+def test_an_answer_does_not_depend_on_its_company(
+    rows: list[tuple[ModelOutput, float, bool]],
+) -> None:
+    found = decide(
+        [candle(number) for number in range(len(rows))],
+        Outputs.of([said for said, _, _ in rows]),
+        ["a", "b"],
+        [(0.5, 0.5) if number % 2 else (1.0, 0.0) for number in range(len(rows))],
+        [Gate(threshold, wild_threshold=0.9, wild_from=0.05) for _, threshold, _ in rows],
+        [late for _, _, late in rows],
+    )
+    for number, (prediction, (said, threshold, late)) in enumerate(zip(found, rows, strict=True)):
+        weights = (0.5, 0.5) if number % 2 else (1.0, 0.0)
+        gate = Gate(threshold, wild_threshold=0.9, wild_from=0.05)
+        alone = one(said, ["a", "b"], weights, gate, stale=late)
+        assert prediction.candle == candle(number)
+        for name in ("action", "confidence", "hold_reason", "agreement", "output", "weights"):
+            assert getattr(prediction, name) == getattr(alone, name), name
 
 
 @given(outputs, st.floats(0, 1))
@@ -120,7 +164,7 @@ def test_three_of_four_models_must_vote_for_a_side_and_an_excluded_one_does_not_
     """Incident 96: two against two holds, however the shares of the models lie."""
     total = tuple(sum(w * p[i] for w, p in zip(weights, votes, strict=True)) for i in range(3))
     found = ModelOutput(True, 0.001, (total[0], total[1], total[2]), votes)
-    prediction = decide(candle(), found, ["a", "b", "c", "d"], weights, OPEN)
+    prediction = one(found, ["a", "b", "c", "d"], weights, OPEN)
     assert prediction.action is action
     assert [vote.weight for vote in prediction.votes] == list(weights)
 

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import numpy.typing as npt
+import onnxruntime as ort
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.ai.artifact import LoadedModel, active_folder, load
-from services.ai.inference import Inference, padded, predict
+from services.ai.core.outputs import ModelOutput
+from services.ai.core.windows import Floats
+from services.ai.inference import Inference, padded
+from services.ai.inference import predict as columns
 from services.ai.settings import SHIPPED_MODELS
 from services.lab.training.artifact import generated_windows
 
-WINDOWS: list[npt.NDArray[np.float32]] = list(generated_windows(300, seed=11))
+WINDOWS: list[Floats] = list(generated_windows(300, seed=11))
+
+
+def predict(
+    session: ort.InferenceSession,
+    windows: Sequence[Floats],
+    weights: Sequence[float] | None = None,
+) -> list[ModelOutput]:
+    return columns(session, windows, weights).rows()
+
+
 MODEL = load(active_folder(SHIPPED_MODELS))
 ALONE = predict(MODEL.session, WINDOWS)
 
@@ -77,8 +91,8 @@ def test_windows_of_another_type_are_an_error() -> None:
 
 async def test_the_executor_keeps_the_order(model: LoadedModel) -> None:
     inference = Inference(workers=2)
-    assert await inference.predict(model.session, WINDOWS) == ALONE
-    assert await inference.predict(model.session, []) == []
+    assert (await inference.predict(model.session, WINDOWS)).rows() == ALONE
+    assert (await inference.predict(model.session, [])).rows() == []
     await inference.close()
 
 

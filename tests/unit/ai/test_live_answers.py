@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import generate_latest
 from quantum.ai.v1 import signal_pb2
 
+from services.ai.core.answers import Batch, Policy, Question, answer, batches
+from services.ai.core.ensemble import Gate
+from services.ai.core.outputs import ModelOutput, Outputs
 from services.ai.core.watch import ModelWatch
 from services.ai.live_consumer import LiveAnswers
 from services.ai.measures import Measures
+from services.ai.outgoing import messages
+from services.catalog.subjects import HEADER_MESSAGE_ID
 from services.kit.bus.message import Message
 from services.kit.observe.metrics import Metrics
 from services.trade.codec import time_to_pb
-from tests.unit.ai.candle_samples import MINUTE, START
+from tests.unit.ai.candle_samples import MINUTE, START, candle, manifest, output
 
 
 class Reader:
@@ -20,8 +28,9 @@ class Reader:
 
     def __init__(self, capacity: int = 3) -> None:
         self.metrics = Metrics("ai_service")
-        watch = ModelWatch()
-        self.live = LiveAnswers(capacity=capacity, measures=Measures(self.metrics), watch=watch)
+        self.watch = ModelWatch()
+        measures = Measures(self.metrics)
+        self.live = LiveAnswers(capacity=capacity, measures=measures, watch=self.watch)
 
     def hear(self, data: bytes) -> None:
         self.live.receive(Message("quantum.live.prediction.paper.1m", data, {}, 1))
@@ -74,3 +83,54 @@ def test_votes_that_do_not_fit_together_are_counted() -> None:
     reader.hear(odd.SerializeToString())
     assert reader.refused()
     assert [p.symbol for p in reader.live.predictions()] == ["A", "B"]
+
+
+def answered(found: list[ModelOutput | None], minute: int) -> Batch:
+    """Return the batch of a round; a symbol without an output had no window."""
+    window = np.zeros((4, 5), dtype=np.float32)
+    questions = [
+        Question(candle(minute, f"S{number}USDT"), None if said is None else window)
+        for number, said in enumerate(found)
+    ]
+    outputs = Outputs.of([said for said in found if said is not None])
+    policy = Policy(Gate(0.4), ttl_ms=1000)
+    (made,) = batches(answer(questions, outputs, manifest(), policy), manifest())
+    return made
+
+
+share = st.floats(0.0, 0.5)
+votes = st.builds(lambda down, up: (down, 1 - down - up, up), share, share)
+said = st.none() | st.builds(lambda a, b, v: output(a, b, valid=v), votes, votes, st.booleans())
+
+
+@given(st.lists(st.lists(said, min_size=1, max_size=6), min_size=1, max_size=4))
+def test_what_a_replica_said_itself_reads_as_what_another_reads(
+    rounds: list[list[ModelOutput | None]],
+) -> None:
+    own, other = Reader(capacity=5), Reader(capacity=5)
+    for minute, found in enumerate(rounds):
+        made = answered(found, minute)
+        message = messages(made)[-1]
+        own.live.own.say(made, message)
+        headers = {HEADER_MESSAGE_ID: message.message_id}
+        heard = Message(message.subject, message.data, headers, minute + 1)
+        own.live.receive(heard)
+        other.live.receive(heard)
+    assert own.live.predictions() == other.live.predictions()
+    for symbol in {p.symbol for p in other.live.predictions()}:
+        mine, told = own.live.last_of(symbol), other.live.last_of(symbol)
+        assert mine is not None
+        assert told is not None
+        assert (mine.signal, mine.close_time) == (told.signal, told.close_time)
+        assert (mine.signal is None) == (mine.prediction.signal_id == "")
+    assert repr(own.watch._tallies) == repr(other.watch._tallies)
+
+
+def test_other_bytes_under_the_id_of_what_was_said_are_read() -> None:
+    reader = Reader()
+    message = messages(answered([output((0.1, 0.1, 0.8), (0.1, 0.1, 0.8))], 1))[-1]
+    reader.live.own.say(answered([None], 1), message)
+    headers = {HEADER_MESSAGE_ID: message.message_id}
+    other = batch("A").SerializeToString()
+    reader.live.receive(Message(message.subject, other, headers, 1))
+    assert [p.symbol for p in reader.live.predictions()] == ["A"]

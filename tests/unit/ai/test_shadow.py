@@ -9,6 +9,7 @@ from quantum.ai.v1 import signal_pb2
 from services.ai.batch_wire import batch_to_bytes
 from services.ai.core.answers import Batch, Policy, Question, answer, batches
 from services.ai.core.ensemble import Gate
+from services.ai.core.outputs import Outputs
 from services.ai.shadow import message
 from services.analytics.codec import facts_of
 from services.catalog import subjects
@@ -26,7 +27,8 @@ def batch() -> Batch:
     flat = output((0.2, 0.6, 0.2), (0.2, 0.6, 0.2))
     questions = [Question(candle(1, "AAAUSDT"), window), Question(candle(1, "BBBUSDT"), window)]
     (found,) = batches(
-        answer(questions, [up, flat], manifest(), Policy(Gate(0.3), ttl_ms=1000)), manifest()
+        answer(questions, Outputs.of([up, flat]), manifest(), Policy(Gate(0.3), ttl_ms=1000)),
+        manifest(),
     )
     return found
 
