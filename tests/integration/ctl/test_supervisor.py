@@ -16,6 +16,7 @@ import asyncpg
 import psutil
 import pytest
 
+from services.ctl.servers import jaeger, prometheus
 from services.ctl.servers.command import ServerFailed
 from services.ctl.supervisor.child import HOME_MARK, strays
 from services.ctl.supervisor.home import Home, Refused, read_json
@@ -29,7 +30,9 @@ from tests.support.stand_in_system import running, supervisor
 
 SERVICES = {"ai-1", "ai-2", "exec_risk", "analytics"}
 SIDECARS = {f"{service}.sidecar" for service in SERVICES}
-EVERYTHING = {"postgres", "nats", "traces", "venue", "gateway", *SERVICES, *SIDECARS}
+FOUND = {server.__name__.rpartition(".")[2] for server in (prometheus, jaeger) if server.found()}
+"""What runs besides where its binary is installed."""
+EVERYTHING = {"postgres", "nats", "traces", "venue", "gateway", *FOUND, *SERVICES, *SIDECARS}
 
 
 @pytest.fixture
