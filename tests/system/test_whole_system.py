@@ -158,8 +158,8 @@ async def test_every_open_position_is_protected_on_the_exchange(stack: Stack) ->
 
 
 async def test_health_has_the_guides_fields(stack: Stack) -> None:
+    await eventually(lambda: _well(stack), deadline=60)
     ai, executor, analytics = [await stack.health(s.key) for s in SERVICES]
-    assert ai["status"] == executor["status"] == analytics["status"] == "healthy"
     assert ai["models_loaded"] is True
     assert isinstance(ai["uptime_seconds"], (int, float))
     assert executor["binance_connected"] is True
@@ -167,8 +167,6 @@ async def test_health_has_the_guides_fields(stack: Stack) -> None:
     assert isinstance(executor["daily_pnl"], (int, float))
     assert analytics["portfolio_state"]["total_value_usd"] > 0
     assert set(analytics["service_health"]) >= {s.health_key for s in SERVICES}
-    assert set(analytics["service_health"].values()) == {"healthy"}
-    assert analytics["alerts"] == []
     assert "rl_agents_loaded" not in ai
     for service in SERVICES:
         status, body = await stack.get(f"{stack.endpoints['gateway'][service.key]}/ready")
@@ -543,8 +541,22 @@ async def _round_reached(stack: Stack, time: datetime) -> bool:
     return await _last_round(stack) >= time
 
 
+async def _well(stack: Stack) -> bool:
+    """All services and parts are healthy, and nothing is told but what losses lead to."""
+    told = [await stack.health(service.key) for service in SERVICES]
+    assert [found["status"] for found in told] == ["healthy"] * len(SERVICES)
+    analytics = told[-1]
+    assert set(analytics["service_health"].values()) == {"healthy"}
+    return _but_losses(analytics) == []
+
+
+def _but_losses(health: dict[str, Any]) -> list[Any]:
+    """Alerts but for the level that a streak of lost trades leads to."""
+    return [alert for alert in health["alerts"] if alert["type"] != "SAFETY_LEVEL"]
+
+
 async def _quiet(stack: Stack) -> bool:
-    return (await stack.health("analytics")).get("alerts") == []
+    return _but_losses(await stack.health("analytics")) == []
 
 
 @pytest.mark.drill
