@@ -43,7 +43,7 @@ def make_build(settings: Settings) -> Build:
         )
         await slot.refresh()
         process.spawn("models", slot.keep())
-        inference = Inference(workers=settings.ai_num_workers)
+        inference = Inference(workers=settings.ai_num_workers, most=settings.ai_batch_size)
         process.on_stop(inference.close)
         watch = ModelWatch()
         live = LiveAnswers(capacity=settings.ai_cache_size, measures=measures, watch=watch)
@@ -69,7 +69,6 @@ def make_build(settings: Settings) -> Build:
             measures=measures,
             telemetry=process.telemetry,
             clock=process.clock,
-            batch_size=settings.ai_batch_size,
             progress=process.progress,
             windows=windows,
             on_live_candle=views.take,

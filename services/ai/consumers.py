@@ -1,8 +1,9 @@
 """Candles in, answers out.
 
 Every replica follows all candles to keep windows; all replicas share one durable consumer as the
-work queue. An item is answered once the replica's own follower has passed it, and acknowledged
-only after its answer is stored, so a replica that dies leaves its items to the others.
+work queue. An item is a message of candles that closed together. It is answered by one message,
+once the replica's own follower has passed it, and acknowledged only after its answer is stored, so
+a replica that dies leaves its items to the others.
 """
 
 from __future__ import annotations
@@ -10,11 +11,8 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
-
-from google.protobuf.message import DecodeError
-from quantum.market.v1 import market_pb2
 
 from services.ai import signal_spans
 from services.ai.artifact import LoadedModel
@@ -36,9 +34,9 @@ from services.kit.clock import Clock
 from services.kit.health import Components
 from services.kit.observe.logs import get_logger
 from services.kit.observe.telemetry import Telemetry, now
-from services.kit.observe.trace_context import context_of, within
+from services.kit.observe.trace_context import within
 from services.trade.candle import Candle
-from services.trade.codec import CodecError, candle_from_pb
+from services.trade.codec import CandlesRead, CodecError, candles_from_bytes
 from services.trade.ids import trace_id
 
 log = get_logger(__name__)
@@ -55,26 +53,31 @@ _PARALLEL = 2
 """Batches in hand: one is read or written while the models run on the other."""
 _LATE_SECONDS = 2.0
 """A run of all models that took longer is counted; answers that it makes too late are stale."""
-_COUNT_EVERY = 100
-"""Candles that are counted at once while the follower reads what is stored."""
-_RECENT = 10_000
-"""Candles that the follower has read and the worker need not read again."""
-
-
-def read_candle(message: Message) -> Candle:
-    """Read a candle from the bus; CodecError when it is none."""
-    try:
-        return candle_from_pb(market_pb2.Candle.FromString(message.data))
-    except DecodeError as error:
-        raise CodecError(f"{message.subject}: not a candle message") from error
+_RECENT = 256
+"""Messages that the follower has read and the worker need not read again."""
+_MESSAGES = 16
+"""Messages in one hand: a replica that is behind asks the models about several rounds at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Item:
     delivery: Delivery
-    candle: Candle
+    candles: list[Candle]
+    """Of one venue and timeframe, closed at one market time."""
     model: LoadedModel
-    """The artifact that answers at the candle's close."""
+    """The artifact that answers at their close."""
+    refused: str = ""
+    """Why something else in the message is no candle."""
+
+
+def _close_of(read: CandlesRead) -> int:
+    """Return when the candles of a live message closed; CodecError when not all did together."""
+    if not read.candles:
+        raise CodecError(read.refused[0])
+    rounds = {(c.venue, c.timeframe, c.close_time) for c in read.candles}
+    if len(rounds) > 1:
+        raise CodecError(f"candles of {len(rounds)} rounds in one message of live ones")
+    return read.candles[0].close_time
 
 
 def _by_model(items: Sequence[_Item]) -> list[tuple[LoadedModel, list[_Item]]]:
@@ -99,7 +102,6 @@ class CandleAnswerer:
         measures: Measures,
         telemetry: Telemetry,
         clock: Clock,
-        batch_size: int,
         progress: dict[str, float],
         windows: Windows,
         on_live_candle: Callable[[Candle], None],
@@ -119,7 +121,6 @@ class CandleAnswerer:
         self._measures = measures
         self._telemetry = telemetry
         self._clock = clock
-        self._batch_size = batch_size
         self._progress = progress
         self.on_kept: Callable[[Candle, bool], None] | None = None
         """Learns each candle that was put into the windows, and whether it is history."""
@@ -127,9 +128,8 @@ class CandleAnswerer:
         """Learns the candles whose answers are stored and acknowledged."""
         self.on_said: Callable[[Batch, Outgoing], None] | None = None
         """Learns each batch and its message before it is sent."""
-        self._recent: OrderedDict[int, Candle] = OrderedDict()
+        self._recent: OrderedDict[int, CandlesRead] = OrderedDict()
         """Live candles in the windows, by stream sequence."""
-        self._uncounted = 0
         self._market_time = MarketTime()
         self._follower: Follower | None = None
         self._worker: Worker | None = None
@@ -163,7 +163,7 @@ class CandleAnswerer:
                 subjects.AI_WORK_CONSUMER,
                 subjects.ALL_OF_MARKET,
                 self._work,
-                batch=self._batch_size,
+                batch=_MESSAGES,
                 ack_wait=_ACK_WAIT_SECONDS,
                 max_deliver=_MAX_DELIVER,
                 parallel=_PARALLEL,
@@ -173,41 +173,47 @@ class CandleAnswerer:
             await worker.stop()
 
     def _keep(self, message: Message) -> None:
-        if not subjects.is_candle(message.subject):
+        if not subjects.has_candles(message.subject):
             return
         try:
-            candle = read_candle(message)
+            read = candles_from_bytes(message.data)
+        except CodecError as error:
+            self._refuse(message, str(error))
+            return
+        for reason in read.refused:
+            self._refuse(message, reason)
+        history = subjects.HEADER_HISTORY in message.headers
+        for candle in read.candles:
+            self._keep_one(message, candle, history)
+        self._measures.candles.inc(len(read.candles))
+        self._progress["last_candle_time"] = float(self.windows.newest_close_of_all)
+        if not history:
+            self._recent[message.sequence] = read
+            if len(self._recent) > _RECENT:
+                self._recent.popitem(last=False)
+
+    def _keep_one(self, message: Message, candle: Candle, history: bool) -> None:
+        try:
             believed = self._market_time.take(candle)
             results = [(one, self.windows.insert(one)) for one in believed]
         except ValueError as error:
-            self._measures.errors.labels("bad_candle").inc()
-            log.warning("bad_candle", subject=message.subject, reason=str(error))
+            self._refuse(message, str(error))
             return
         if not believed:
             self._measures.errors.labels("future_candle").inc()
             log.warning("future_candle", candle=candle.key)
-        self._count_candle(message)
         for one, result in results:
             if result is Insert.CONFLICT:
                 self._measures.errors.labels("conflicting_candle").inc()
                 log.warning("conflicting_candle", candle=one.key)
-        history = subjects.HEADER_HISTORY in message.headers
-        if self.on_kept is not None:
-            for one in believed:
+            if self.on_kept is not None:
                 self.on_kept(one, history)
-        if not history:
-            self._recent[message.sequence] = candle
-            if len(self._recent) > _RECENT:
-                self._recent.popitem(last=False)
-            for one in believed:
+            if not history:
                 self._on_live_candle(one)
 
-    def _count_candle(self, message: Message) -> None:
-        self._uncounted += 1
-        if not message.pending or self._uncounted >= _COUNT_EVERY:
-            self._measures.candles.inc(self._uncounted)
-            self._uncounted = 0
-            self._progress["last_candle_time"] = float(self.windows.newest_close_of_all)
+    def _refuse(self, message: Message, reason: str) -> None:
+        self._measures.errors.labels("bad_candle").inc()
+        log.warning("bad_candle", subject=message.subject, reason=reason)
 
     async def _work(self, deliveries: list[Delivery]) -> None:
         received, received_at = self._clock.monotonic(), now()
@@ -226,16 +232,20 @@ class CandleAnswerer:
             # The worker gives the items back; the count makes a failure that repeats visible.
             self._measures.errors.labels("answer_failed").inc()
             raise
+        for item in items:
+            if item.refused:
+                await item.delivery.reject(item.refused)
         # The worker acknowledges what it handed over, all with one write, when this returns.
         self._count(answers)
-        self._progress["candles_answered"] = self._progress.get("candles_answered", 0) + len(items)
+        answered = self._progress.get("candles_answered", 0)
+        self._progress["candles_answered"] = answered + len(answers)
         made = next((a.signal for a in answers if a.signal is not None), None)
         self._measures.latency.observe(
             self._clock.monotonic() - received,
             None if made is None else {"trace_id": trace_id(made.candle.key)},
         )
         if self.on_answered is not None:
-            self.on_answered([item.candle for item in items])
+            self.on_answered([candle for item in items for candle in item.candles])
 
     async def _answerable(self, deliveries: Sequence[Delivery]) -> list[_Item]:
         """Settle what needs no answer, give back what came too early, return the rest."""
@@ -243,54 +253,56 @@ class CandleAnswerer:
         live = [
             delivery
             for delivery in deliveries
-            if subjects.is_candle(delivery.subject)
+            if subjects.has_candles(delivery.subject)
             and subjects.HEADER_HISTORY not in delivery.headers
         ]
         if not live:
             return []
         await self._follower.wait_for(max(d.sequence for d in live), _BEHIND_SECONDS)
-        items = []
-        for delivery in live:
-            if delivery.sequence > self._follower.position:
-                await delivery.nak(_RETRY_SECONDS)
-                continue
-            try:
-                candle = self._recent.get(delivery.sequence) or read_candle(delivery)
-            except CodecError as error:
-                await delivery.reject(str(error))
-                continue
-            model = self._slot.answers(candle.close_time)
-            if model is None:  # it is being loaded
-                await delivery.nak(_RETRY_SECONDS)
-                continue
-            items.append(_Item(delivery, candle, model))
-        return items
+        found = [await self._item(delivery) for delivery in live]
+        return [item for item in found if item is not None]
+
+    async def _item(self, delivery: Delivery) -> _Item | None:
+        assert self._follower is not None  # noqa: S101 - work begins after the follower
+        if delivery.sequence > self._follower.position:
+            await delivery.nak(_RETRY_SECONDS)
+            return None
+        try:
+            read = self._recent.get(delivery.sequence) or candles_from_bytes(delivery.data)
+            closes = _close_of(read)
+        except CodecError as error:
+            await delivery.reject(str(error))
+            return None
+        model = self._slot.answers(closes)
+        if model is None:  # it is being loaded
+            await delivery.nak(_RETRY_SECONDS)
+            return None
+        return _Item(delivery, read.candles, model, *read.refused[:1])
 
     async def _answer(
         self, items: Sequence[_Item], model: LoadedModel, received_at: int
     ) -> list[Answer]:
-        """Predict all items in one run and store the answers."""
+        """Predict the candles of all items at once and store a message of answers for each."""
         manifest = model.manifest
-        closes = [item.candle.close_time for item in items]
-        policies = {
-            time: self._slot.policy(manifest, self._fund, time) for time in dict.fromkeys(closes)
-        }
-        questions = [
-            ask(item.candle, self.windows, manifest, policies[time], self._watch)
-            for item, time in zip(items, closes, strict=True)
-        ]
+        questions: list[Question] = []
+        for item in items:
+            policy = self._slot.policy(manifest, self._fund, item.candles[0].close_time)
+            questions += [
+                ask(candle, self.windows, manifest, policy, self._watch) for candle in item.candles
+            ]
         asked = now()
-        answers = await self._predict(questions, model, policies[closes[-1]])
+        answers = await self._predict(questions, model, policy)
         predicted = now()
-        found = batches(answers, manifest)
         assert self._bus is not None  # noqa: S101 - work comes from the bus
         stored: list[Outgoing] = []
-        for batch in found:
-            stored += messages(batch)
-            if self.on_said is not None:
-                self.on_said(batch, stored[-1])
+        told = iter(answers)
+        for item in items:
+            for batch in batches(islice(told, len(item.candles)), manifest):
+                stored += messages(batch)
+                if self.on_said is not None:
+                    self.on_said(batch, stored[-1])
         await self._bus.publish_all([*stored, *self._changes(manifest)])
-        self._measures.published.labels(PREDICTION).inc(len(found))
+        self._measures.published.labels(PREDICTION).inc(len(items))
         if any(a.signal is not None for a in answers):
             moments = signal_spans.Moments(received_at, asked, predicted, now())
             self._write_spans(items, answers, moments)
@@ -299,13 +311,8 @@ class CandleAnswerer:
     def _write_spans(
         self, items: Sequence[_Item], answers: Sequence[Answer], moments: signal_spans.Moments
     ) -> None:
-        made = {a.signal.candle.key for a in answers if a.signal is not None}
-        parents = {
-            item.candle.key: place
-            for item in items
-            if item.candle.key in made and (place := context_of(item.delivery.headers)) is not None
-        }
-        signal_spans.write(self._telemetry, answers, parents, moments, len(items))
+        sources = {c.key: item.delivery for item in items for c in item.candles}
+        signal_spans.write(self._telemetry, answers, sources, moments)
 
     async def _predict(
         self, questions: Sequence[Question], model: LoadedModel, policy: Policy

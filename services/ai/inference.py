@@ -79,7 +79,9 @@ def predict(
 class Inference:
     """Runs the models in threads of their own, so that the event loop goes on."""
 
-    def __init__(self, *, workers: int) -> None:
+    def __init__(self, *, workers: int, most: int = LARGEST_RUN) -> None:
+        """`most` windows are given to the models at once."""
+        self._most = min(most, LARGEST_RUN)
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="inference")
 
     async def predict(
@@ -92,9 +94,9 @@ class Inference:
         loop = asyncio.get_running_loop()
         parts = [
             loop.run_in_executor(
-                self._executor, predict, session, windows[start : start + LARGEST_RUN], weights
+                self._executor, predict, session, windows[start : start + self._most], weights
             )
-            for start in range(0, len(windows), LARGEST_RUN)
+            for start in range(0, len(windows), self._most)
         ]
         return Outputs.joined(await asyncio.gather(*parts))
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from services.ai.core.answers import Answer
 from services.ai.core.signals import Signal
 from services.catalog import subjects
+from services.kit.bus.message import Message
 from services.kit.observe import span_attributes
 from services.kit.observe.telemetry import SpanKind, Telemetry
 from services.kit.observe.trace_context import TraceContext, span_id_of
-from services.trade.candle import Candle
-from services.trade.ids import signal_span, trace_id
+from services.trade.ids import candle_span, signal_span, trace_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +38,23 @@ def sent(signal: Signal) -> TraceContext:
 def write(
     telemetry: Telemetry,
     answers: Sequence[Answer],
-    parents: Mapping[str, TraceContext],
+    sources: Mapping[str, Message],
     moments: Moments,
-    rows: int,
 ) -> None:
-    """Write the spans of the answers that made a signal; `parents` by candle key."""
+    """Write the spans of the answers that made a signal.
+
+    `sources` holds the messages that the candles came in, by candle key.
+    """
     if not telemetry.writes:
         return
     for answer in answers:
         if answer.signal is not None:
-            parent = parents.get(answer.signal.candle.key)
-            _write_one(telemetry, answer.signal, parent, moments, rows)
+            source = sources[answer.signal.candle.key]
+            _write_one(telemetry, answer.signal, source, moments, len(answers))
 
 
 def _write_one(
-    telemetry: Telemetry,
-    signal: Signal,
-    parent: TraceContext | None,
-    moments: Moments,
-    rows: int,
+    telemetry: Telemetry, signal: Signal, source: Message, moments: Moments, rows: int
 ) -> None:
     candle = signal.candle
     send = sent(signal)
@@ -64,12 +62,12 @@ def _write_one(
     telemetry.write(
         "process quantum.market.candle",
         handling,
-        parent=parent,
+        parent=TraceContext(trace_id(candle.key), candle_span(candle.key)),
         start=moments.received,
         end=moments.published,
         kind=SpanKind.CONSUMER,
         attributes={
-            **span_attributes.message_handled(_subject(candle), candle.key),
+            **span_attributes.message_handled(source.subject, source.message_id),
             "messaging.consumer.group.name": subjects.AI_WORK_CONSUMER,
             "quantum.symbol": candle.symbol,
         },
@@ -96,7 +94,3 @@ def _write_one(
         kind=SpanKind.PRODUCER,
         attributes=span_attributes.message_sent(subjects.signal(candle.symbol), signal.signal_id),
     )
-
-
-def _subject(candle: Candle) -> str:
-    return subjects.candle(candle.venue, candle.timeframe, candle.symbol)

@@ -43,6 +43,8 @@ SCHEMA = "analytics"
 MIGRATIONS = "services.analytics.migrations"
 
 _RETRY_SECONDS = 0.5
+_CANDLE_MESSAGES = 16
+"""Messages of candles that are written at once; each holds up to a hundred or so."""
 _SOURCES = (
     (subjects.EVENTS.name, subjects.LEDGER_CONSUMER, subjects.ALL_EVENTS),
     (subjects.LIVE.name, subjects.LEDGER_LIVE_CONSUMER, subjects.ALL_SIGNALS),
@@ -128,7 +130,7 @@ async def _run_ledger(
     fund = _fund(process, settings, supervision.watch, metrics, policies, policy_changed)
     await _start_sinks(process, settings, bus, store, sight, metrics, fund)
     candles = CandleStore(database, days=settings.analytics_candle_days)
-    await _start_candles(process, settings, bus, candles)
+    await _start_candles(process, bus, candles)
     process.spawn("ledger-checks", LedgerChecks(database, process.clock, metrics).run())
     learning = learner(process, settings, database, bus, metrics, policies, policy_changed.set)
     process.spawn("learning", learning.run())
@@ -210,15 +212,13 @@ async def _start_sinks(
         log.info("sink_started", stream=stream, consumer=consumer)
 
 
-async def _start_candles(
-    process: Process, settings: AnalyticsSettings, bus: Bus, candles: CandleStore
-) -> None:
+async def _start_candles(process: Process, bus: Bus, candles: CandleStore) -> None:
     worker = await bus.work(
         subjects.MARKET.name,
         subjects.LEDGER_CANDLE_CONSUMER,
         subjects.ALL_OF_MARKET,
         candles.handle,
-        batch=settings.backlog_batch,
+        batch=_CANDLE_MESSAGES,
         max_deliver=NEVER_GIVE_UP,
     )
     process.on_drain(worker.stop)

@@ -152,13 +152,21 @@ DURABLE_CONSUMERS = (
 """Stream, durable consumer, and the process whose replicas share it."""
 
 
-def is_candle(subject: str) -> bool:
-    """Tell whether a message of the stream `MARKET` is a closed candle."""
+def has_candles(subject: str) -> bool:
+    """Tell whether a message of the stream `MARKET` holds closed candles."""
     return subject.startswith("quantum.market.candle.")
 
 
-def candle(venue: str, timeframe: str, symbol: str) -> str:
-    """Subject of closed candles."""
+def round_candles(venue: str, timeframe: str, part: int) -> str:
+    """Subject of candles that have just closed; `part` counts the messages of their round.
+
+    As the stream keeps as many messages of each subject, it keeps as many rounds whole.
+    """
+    return f"quantum.market.candle.{venue}.{timeframe}.part{part}"
+
+
+def past_candles(venue: str, timeframe: str, symbol: str) -> str:
+    """Subject of candles of a symbol's past."""
     return f"quantum.market.candle.{venue}.{timeframe}.{symbol}"
 
 

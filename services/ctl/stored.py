@@ -46,8 +46,8 @@ class Stored:
     def content(self) -> dict[str, Any]:
         """Return what it says, in the contract's field names; Refused when it cannot be read."""
         kind: type[Any] | None = MESSAGES.get(self.message.type)
-        if self.subject.startswith("quantum.market.candle."):
-            kind = market_pb2.Candle
+        if subjects.has_candles(self.subject):
+            kind = market_pb2.CandleBatch
         if kind is None:
             raise Refused(f"{self.subject}: no contract is known for type {self.message.type!r}")
         try:

@@ -23,6 +23,7 @@ from services.exec_risk.exchange.request_spans import RequestSpans
 from services.exec_risk.exchange.requests import ExchangeRefused
 from services.exec_risk.faults import fault_points
 from services.exec_risk.faults.pointed import PointedExchange, PointedStore
+from services.exec_risk.market.bus_candles import BusCandles
 from services.exec_risk.market.gap_filler import GapFiller
 from services.exec_risk.servicer import ExecRiskServicer
 from services.exec_risk.serving.leader_views import LeaderViews
@@ -119,7 +120,7 @@ async def build(process: Process, settings: Settings) -> Servicers:
             policy=policy,
             exchange=PointedExchange(exchange, reached) if settings.exec_risk_kill_at else exchange,
             store=PointedStore(store, reached) if settings.exec_risk_kill_at else store,
-            candles=consumers.BusCandles(bus, on_published=spans.published),
+            candles=BusCandles(bus, on_published=spans.published),
             clock=clock,
             limits=settings.term(),
             gates=lambda: Gates(
@@ -159,7 +160,7 @@ async def build(process: Process, settings: Settings) -> Servicers:
     await fund.start(bus)
     filler = GapFiller(
         exchange=exchange,
-        sink=consumers.BusCandles(bus),
+        sink=BusCandles(bus),
         venue=settings.exchange_venue,
         timeframe=settings.timeframe,
         leading=lambda: leader.leading,

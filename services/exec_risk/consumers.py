@@ -1,23 +1,19 @@
-"""The bus as exec_risk uses it: candles out, predictions and observed rounds in."""
+"""The bus as exec_risk reads it: predictions and observed rounds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from google.protobuf.message import DecodeError
 from quantum.ai.v1 import signal_pb2
 from quantum.analytics.v1 import events_pb2 as analytics_pb2
 
 from services.catalog import subjects
-from services.catalog.processes import EXEC_RISK
 from services.exec_risk.core.inputs import Prediction, PredictionsArrived, Signal
-from services.kit.bus.bus import Bus, Message, Outgoing
+from services.kit.bus.bus import Bus, Message
 from services.kit.observe.logs import get_logger
-from services.kit.observe.telemetry import now
-from services.kit.observe.trace_context import traceparent
 from services.trade import ids
-from services.trade.candle import Candle
-from services.trade.codec import CodecError, candle_to_pb, decimal_from_pb, time_from_pb
+from services.trade.codec import CodecError, decimal_from_pb, time_from_pb
 from services.trade.order import Side
 from services.trade.times import timeframe_ms
 
@@ -25,64 +21,8 @@ log = get_logger(__name__)
 
 _LOOK_BACK = 64
 """Messages of the stream before its end that are read at the start: a round in progress."""
-_HISTORY_BATCH = 500
 _SIDES = {signal_pb2.ACTION_BUY: Side.BUY, signal_pb2.ACTION_SELL: Side.SELL}
 _ACTIONS = {*_SIDES, signal_pb2.ACTION_HOLD}
-
-
-class BusCandles:
-    """The seam `CandleSink` on the bus."""
-
-    def __init__(
-        self, bus: Bus, on_published: Callable[[Sequence[Candle], int, int], None] | None = None
-    ) -> None:
-        """`on_published` learns live candles, and when they were sent and stored (ns)."""
-        self._bus = bus
-        self._on_published = on_published
-
-    async def publish(self, candles: Sequence[Candle], *, history: bool) -> None:
-        """Publish in order; of history only what the stream does not have yet."""
-        if history:
-            candles = await self._missing(candles)
-        began = now()
-        for begin in range(0, len(candles), _HISTORY_BATCH):
-            part = candles[begin : begin + _HISTORY_BATCH]
-            await self._bus.publish_all([_outgoing(c, history=history) for c in part])
-        if self._on_published is not None and not history:
-            self._on_published(candles, began, now())
-
-    async def fill(self, candles: Sequence[Candle]) -> None:
-        """Publish past candles that a reader lacks, those too that later ones have followed."""
-        await self._bus.publish_all([_outgoing(candle, history=True) for candle in candles])
-
-    async def _missing(self, candles: Sequence[Candle]) -> list[Candle]:
-        if not candles:
-            return []
-        first = candles[0]
-        subject = subjects.candle(first.venue, first.timeframe, first.symbol)
-        last = await self._bus.last(subjects.MARKET.name, subject)
-        if last is None:
-            return list(candles)
-        known = last.market_time
-        return [c for c in candles if c.close_time > known]
-
-
-def _outgoing(candle: Candle, *, history: bool) -> Outgoing:
-    headers = {
-        subjects.HEADER_TYPE: "candle",
-        subjects.HEADER_SOURCE: EXEC_RISK.name,
-        subjects.HEADER_TIME: str(candle.close_time),
-        # whether anything comes of it is not known yet: its flag stays down
-        subjects.HEADER_TRACE: traceparent(ids.trace_id(candle.key), ids.candle_span(candle.key)),
-    }
-    if history:
-        headers[subjects.HEADER_HISTORY] = "1"
-    return Outgoing(
-        subjects.candle(candle.venue, candle.timeframe, candle.symbol),
-        candle_to_pb(candle).SerializeToString(),
-        candle.key,
-        headers,
-    )
 
 
 def read_batch(data: bytes) -> PredictionsArrived:

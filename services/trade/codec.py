@@ -6,11 +6,14 @@ defaults. Decimals are written without exponent and without trailing zeros.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from functools import cache
 from typing import Any, TypeVar
 
+from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 from quantum.analytics.v1 import policy_pb2
 from quantum.exec_risk.v1 import trading_pb2
@@ -159,6 +162,38 @@ def candle_from_pb(message: market_pb2.Candle) -> Candle:
     if closed != closes:
         raise CodecError(f"{candle.key}: close time {closes} does not fit the timeframe")
     return candle
+
+
+@dataclass(frozen=True, slots=True)
+class CandlesRead:
+    """What a message of candles holds."""
+
+    candles: list[Candle]
+    refused: list[str]
+    """Why others in it are no candles; one that is none takes no other with it."""
+
+
+def candles_to_bytes(candles: Iterable[Candle]) -> bytes:
+    """Write a message of candles."""
+    batch = market_pb2.CandleBatch(candles=map(candle_to_pb, candles))
+    return batch.SerializeToString(deterministic=True)
+
+
+def candles_from_bytes(data: bytes) -> CandlesRead:
+    """Read a message of candles; CodecError when it is none or empty."""
+    try:
+        batch = market_pb2.CandleBatch.FromString(data)
+    except DecodeError as error:
+        raise CodecError(f"not a message of candles: {error}") from error
+    if not batch.candles:
+        raise CodecError("a message without candles")
+    candles, refused = [], []
+    for message in batch.candles:
+        try:
+            candles.append(candle_from_pb(message))
+        except CodecError as error:
+            refused.append(str(error))
+    return CandlesRead(candles, refused)
 
 
 def order_to_pb(order: Order) -> trading_pb2.Order:

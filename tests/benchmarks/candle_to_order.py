@@ -19,10 +19,10 @@ from services.ai.settings import SHIPPED_MODELS
 from services.catalog import subjects
 from services.ctl.servers.nats import NatsServer
 from services.ctl.servers.postgres import PostgresServer
-from services.exec_risk.consumers import BusCandles
 from services.exec_risk.core.exchange_events import Accepted
 from services.exec_risk.exchange.binance import BinanceExchange
 from services.exec_risk.exchange.settings import ExchangeSettings
+from services.exec_risk.market.bus_candles import BusCandles
 from services.kit.bus.bus import Bus, Outgoing
 from services.kit.clock import SystemClock
 from services.trade.candle import Candle

@@ -27,7 +27,7 @@ from services.ai.settings import SHIPPED_MODELS
 from services.catalog import subjects
 from services.catalog.processes import AI
 from services.ctl.servers.nats import NatsServer
-from services.exec_risk.consumers import BusCandles
+from services.exec_risk.market.bus_candles import BusCandles
 from services.kit.bus.bus import Bus, Message, Outgoing
 from services.trade.candle import Candle
 from tests.benchmarks.processes import service
@@ -80,6 +80,14 @@ class Encoder:
         """Keep the messages."""
         self.messages += messages
         return []
+
+    async def stored(self, stream: str, subject: str, start: str | int) -> list[Message]:
+        """Nothing was published before."""
+        return []
+
+    async def last_sequence(self, stream: str) -> int:
+        """Nothing was published before."""
+        return 0
 
 
 async def measure(home: Path) -> list[Row]:

@@ -11,13 +11,12 @@ from pathlib import Path
 import asyncpg
 from quantum.ai.v1 import signal_pb2
 from quantum.analytics.v1 import events_pb2
-from quantum.market.v1 import market_pb2
 
 from services.catalog import subjects
 from services.exec_risk.core.exchange_events import Accepted
 from services.kit.bus.bus import Bus, Message, Outgoing
 from services.trade.candle import Candle
-from services.trade.codec import candle_from_pb, time_to_pb
+from services.trade.codec import candles_from_bytes, time_to_pb
 from tests.benchmarks.candle_to_order import (
     LONGEST_SECONDS,
     P50_AIM,
@@ -49,11 +48,12 @@ class RoundAnswers:
         """Take a candle; the last one of its round leads to the answer."""
         if subjects.HEADER_HISTORY in message.headers:
             return
-        candle = candle_from_pb(market_pb2.Candle.FromString(message.data))
-        gathered = self._rounds.setdefault(candle.close_time, [])
-        gathered.append(candle)
+        candles = candles_from_bytes(message.data).candles
+        closes = candles[0].close_time
+        gathered = self._rounds.setdefault(closes, [])
+        gathered += candles
         if len(gathered) == self._symbols:
-            del self._rounds[candle.close_time]
+            del self._rounds[closes]
             task = asyncio.create_task(self._answer(gathered))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

@@ -99,7 +99,7 @@ class Learner:
         self._outcomes.begin()
         self._progress = await self._store.load()
         follower: Follower = await self._bus.follow(
-            subjects.MARKET.name, subjects.ALL_OF_MARKET, self._outcomes.candle
+            subjects.MARKET.name, subjects.ALL_OF_MARKET, self._outcomes.candles
         )
         pointer = await self._bus.follow(
             subjects.POLICY.name, subjects.SHADOW_MODEL, self._point, start="last"

@@ -22,7 +22,7 @@ from services.analytics.learning.progress import Progress
 from services.analytics.learning.settings import LearningSettings
 from services.analytics.learning.store import LearningStore
 from services.analytics.metrics import LearningMetrics
-from services.catalog.subjects import is_candle
+from services.catalog.subjects import has_candles
 from services.kit.bus.bus import Message
 from services.kit.observe.logs import get_logger
 from services.trade.barrier_label import LabelRule
@@ -60,15 +60,19 @@ class Outcomes:
         """Forget candles: the stream is about to give them all again."""
         self._book, self._chunks = CandleBook(KEEP), []
 
-    def candle(self, message: Message) -> None:
-        """Take in a closed candle; what else the stream holds is none of it."""
-        if not is_candle(message.subject):
+    def candles(self, message: Message) -> None:
+        """Take in closed candles; what else the stream holds is none of it."""
+        if not has_candles(message.subject):
             return
         try:
-            candle = market_pb2.Candle.FromString(message.data)
+            batch = market_pb2.CandleBatch.FromString(message.data)
         except DecodeError:
             log.error("candle_unreadable", subject=message.subject, at=message.sequence)
             return
+        for candle in batch.candles:
+            self._add(candle)
+
+    def _add(self, candle: market_pb2.Candle) -> None:
         row = (candle.open, candle.high, candle.low, candle.close, candle.volume)
         key = SeriesKey(candle.venue, candle.symbol, candle.timeframe)
         numbers = tuple(float(text) for text in row)

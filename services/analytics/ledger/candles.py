@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from google.protobuf.message import DecodeError
-from quantum.market.v1 import market_pb2
-
-from services.catalog.subjects import is_candle
+from services.catalog.subjects import has_candles
 from services.kit.bus.bus import Delivery
 from services.kit.observe.logs import get_logger
 from services.kit.postgres.db import Database
 from services.trade.candle import Candle
-from services.trade.codec import CodecError, candle_from_pb
+from services.trade.codec import CodecError, candles_from_bytes
 from services.trade.times import DAY_MS, timeframe_ms, to_datetime
 
 log = get_logger(__name__)
@@ -48,17 +45,27 @@ class CandleStore:
         self._series: set[tuple[str, str, str]] = set()
 
     async def handle(self, deliveries: list[Delivery]) -> None:
-        """Keep a batch; what cannot be read is dead-lettered, an error brings all of it again."""
-        candles = []
+        """Keep a batch; a message in which something cannot be read is dead-lettered besides.
+
+        An error brings all of it again.
+        """
+        candles: list[Candle] = []
+        unreadable: list[tuple[Delivery, str]] = []
         for delivery in deliveries:
-            if not is_candle(delivery.subject):
+            if not has_candles(delivery.subject):
                 continue
             try:
-                candles.append(candle_from_pb(market_pb2.Candle.FromString(delivery.data)))
-            except (DecodeError, CodecError) as error:
-                log.error("candle_unreadable", subject=delivery.subject, error=str(error))
-                await delivery.reject(str(error))
+                found = candles_from_bytes(delivery.data)
+            except CodecError as error:
+                unreadable.append((delivery, str(error)))
+                continue
+            candles += found.candles
+            if found.refused:
+                unreadable.append((delivery, found.refused[0]))
         await self.keep(candles)
+        for delivery, reason in unreadable:
+            log.error("candle_unreadable", subject=delivery.subject, error=reason)
+            await delivery.reject(reason)
 
     async def keep(self, candles: Sequence[Candle]) -> None:
         """Write candles that are not there yet."""

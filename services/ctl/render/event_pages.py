@@ -27,10 +27,12 @@ _INTRODUCTION = """\
 Made by `make gen` from the contracts, `services/catalog` and `mesh/policy.yaml`: do not edit.
 
 Facts travel as `quantum.events.<type>.<account>.<key>` on the stream `EVENTS`, out of outboxes
-only; live traffic as `quantum.live.<type>.<key>` on `LIVE`; candles as
-`quantum.market.candle.<venue>.<timeframe>.<symbol>` on `MARKET`. The payload is the protobuf
-message named here. Headers: `Nats-Msg-Id` (a hash of what the message names), `traceparent`,
-`ce-type`, `ce-source`, `ce-time` (market time in milliseconds). A message without an id is none of
+only; live traffic as `quantum.live.<type>.<key>` on `LIVE`; candles on `MARKET`, those that closed
+together as `quantum.market.candle.<venue>.<timeframe>.part<number>`, a symbol's past as
+`quantum.market.candle.<venue>.<timeframe>.<symbol>` with the header `qt-history`, both in a
+`quantum.market.v1.CandleBatch`. The payload of everything else is the protobuf message named here.
+Headers: `Nats-Msg-Id` (a hash of what the message names), `traceparent`, `ce-type`, `ce-source`,
+`ce-time` (market time in milliseconds). A message without an id is none of
 ours: followers pass over it, work queues put it aside. Publishers and readers are those that the
 bus lets through.
 """

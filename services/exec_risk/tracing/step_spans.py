@@ -25,6 +25,7 @@ from services.exec_risk.tracing.step_words import (
     position_id,
     trace_of,
 )
+from services.kit.bus.message import Outgoing
 from services.kit.observe import span_attributes
 from services.kit.observe.logs import get_logger
 from services.kit.observe.telemetry import SpanKind, Telemetry, now
@@ -65,7 +66,7 @@ class StepSpans:
     def __init__(self, telemetry: Telemetry, account: str) -> None:
         self._telemetry = telemetry
         self._account = account
-        self._candles: _Recent[str, tuple[Candle, int, int]] = _Recent()
+        self._candles: _Recent[str, tuple[Candle, Outgoing, int, int]] = _Recent()
         self._arrived: _Recent[str, int] = _Recent()
         self._requests: _Recent[str, TraceContext] = _Recent()
         self._orders: _Recent[str, TraceContext] = _Recent()
@@ -73,10 +74,10 @@ class StepSpans:
         # the effect itself is kept with its place, so that its identity is not used again
         self._places: _Recent[int, tuple[fx.Effect, TraceContext]] = _Recent()
 
-    def published(self, candles: Iterable[Candle], start: int, end: int) -> None:
-        """Remember when closed candles were published: a signal may come of them."""
+    def published(self, candles: Iterable[Candle], message: Outgoing, start: int, end: int) -> None:
+        """Remember how closed candles were published: a signal may come of them."""
         for candle in candles:
-            self._candles.put(ids.trace_id(candle.key), (candle, start, end))
+            self._candles.put(ids.trace_id(candle.key), (candle, message, start, end))
 
     def arrived(self, batch: PredictionsArrived) -> None:
         """Remember when signals came."""
@@ -220,7 +221,9 @@ class StepSpans:
             },
         )
 
-    def _write_candle(self, place: TraceContext, candle: Candle, start: int, end: int) -> None:
+    def _write_candle(
+        self, place: TraceContext, candle: Candle, message: Outgoing, start: int, end: int
+    ) -> None:
         self._telemetry.write(
             "send quantum.market.candle",
             place,
@@ -228,9 +231,7 @@ class StepSpans:
             end=end,
             kind=SpanKind.PRODUCER,
             attributes={
-                **span_attributes.message_sent(
-                    subjects.candle(candle.venue, candle.timeframe, candle.symbol), candle.key
-                ),
+                **span_attributes.message_sent(message.subject, message.message_id),
                 "quantum.symbol": candle.symbol,
             },
         )

@@ -219,6 +219,26 @@ class Bus:
         headers = dict(raw.headers or {})
         return Message(raw.subject or subject, raw.data or b"", headers, raw.seq or 0)
 
+    async def stored(
+        self, stream: str, subject: str, start: str | int, *, deadline: float = 10.0
+    ) -> list[Message]:
+        """Return what is stored now from `start` on, as `follow` takes it, oldest first.
+
+        BusUnavailable when it is not all there within the deadline.
+        """
+        found: list[Message] = []
+        reader = Follower(self.client, stream, subject, found.append, start, self.denials)
+        try:
+            async with asyncio.timeout(deadline):
+                await reader.start()
+                await reader.caught_up.wait()
+        except TimeoutError as error:
+            text = f"the messages of {subject} are not all there within {deadline} s"
+            raise BusUnavailable(text) from error
+        finally:
+            await reader.stop()
+        return found
+
     async def last_sequence(self, stream: str) -> int:
         """Return the sequence of the last message that the stream ever got."""
         info = await self.client.jetstream(timeout=5).stream_info(stream)

@@ -238,7 +238,7 @@ async def test_the_universe_is_ranked_once_an_interval_and_the_regime_told_on_ch
             lambda m, found=found, kind=kind: found.append(kind.FromString(m.data)),  # type: ignore[misc]
         )
     for number in range(410, 430):
-        await bus.publish_all([outgoing(one[number]) for one in series])
+        await bus.publish_all([outgoing(*(one[number] for one in series))])
     await eventually(lambda: len(scans) >= 4)
     times = [scan.timestamp.seconds for scan in scans]
     assert len({time // 300 for time in times}) == len(times)

@@ -13,8 +13,8 @@ from services.catalog import subjects
 from services.kit.bus.bus import Bus, Message, Outgoing
 from services.kit.observe.trace_context import traceparent
 from services.trade.candle import Candle
-from services.trade.codec import candle_to_pb
-from services.trade.ids import trace_id
+from services.trade.codec import candles_to_bytes
+from services.trade.ids import digest, trace_id
 
 VENUE = "paper"
 START = 1_900_000_020_000 // 60_000 * 60_000
@@ -45,25 +45,27 @@ def market(symbol: str, count: int, *, start: int = START, seed: int = 1) -> lis
     return found
 
 
-def outgoing(candle: Candle, *, history: bool = False) -> Outgoing:
-    """Return the message of a candle as exec_risk publishes it."""
+def outgoing(*candles: Candle, history: bool = False) -> Outgoing:
+    """Return the message of candles as exec_risk publishes it."""
+    first = candles[0]
     headers = {
-        subjects.HEADER_TIME: str(candle.close_time),
-        subjects.HEADER_TRACE: traceparent(trace_id(candle.key)),
+        subjects.HEADER_TIME: str(first.close_time),
+        subjects.HEADER_TRACE: traceparent(trace_id(first.key)),
     }
+    subject = subjects.round_candles(VENUE, first.timeframe, 0)
     if history:
         headers[subjects.HEADER_HISTORY] = "1"
-    return Outgoing(
-        subjects.candle(VENUE, candle.timeframe, candle.symbol),
-        candle_to_pb(candle).SerializeToString(),
-        f"candle-{candle.key}",
-        headers,
-    )
+        subject = subjects.past_candles(VENUE, first.timeframe, first.symbol)
+    key = digest(*(candle.key for candle in candles))
+    return Outgoing(subject, candles_to_bytes(candles), f"candles-{key}", headers)
 
 
 async def publish_history(bus: Bus, candles: Sequence[Candle]) -> None:
     """Publish candles that only fill windows."""
-    await bus.publish_all([outgoing(candle, history=True) for candle in candles])
+    series: dict[str, list[Candle]] = {}
+    for candle in candles:
+        series.setdefault(candle.symbol, []).append(candle)
+    await bus.publish_all([outgoing(*past, history=True) for past in series.values()])
 
 
 class Answers:

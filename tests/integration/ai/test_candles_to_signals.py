@@ -62,7 +62,7 @@ async def test_two_replicas_share_the_work_and_one_dies(
     await first.becomes_ready()
     await second.becomes_ready()
     for number, one in enumerate(live):
-        await bus.publish_all([outgoing(candle) for candle in one])
+        await bus.publish_all([outgoing(*one)])
         if number == 30:
             await first.kill()
         await asyncio.sleep(0.01)
@@ -91,7 +91,7 @@ async def test_replicas_come_and_go_under_load_and_every_candle_is_answered_once
     await running[0].becomes_ready()
     arriving: list[asyncio.Task[Replica]] = []
     for number, one in enumerate(live):
-        await bus.publish_all([outgoing(candle) for candle in one])
+        await bus.publish_all([outgoing(*one)])
         if number in (10, 50):
             arriving.append(asyncio.create_task(start_replica(SIGNAL_TTL_SECONDS="86400")))
         if number == 30:
@@ -134,7 +134,7 @@ async def test_a_signal_carries_what_the_executor_needs(
     replica = await start_replica(SIGNAL_SHARE="1")
     await replica.becomes_ready()
     for one in live:
-        await bus.publish_all([outgoing(candle) for candle in one])
+        await bus.publish_all([outgoing(*one)])
     await eventually(lambda: answers.has_all([c for one in live for c in one]))
     await eventually(lambda: answers.signals)
     candles = {c.key: c for one in live for c in one}
@@ -201,7 +201,7 @@ async def test_what_is_no_candle_goes_to_the_dead_letters_and_the_rest_goes_on(
     replica = await start_replica()
     await replica.becomes_ready()
     candle = market("HHHUSDT", 1)[0]
-    subject = subjects.candle(VENUE, "1m", "HHHUSDT")
+    subject = subjects.round_candles(VENUE, "1m", 0)
     await bus.publish(subject, b"\xff\xfe nonsense", message_id="bad-1")
     await bus.publish(subject, b"", message_id="bad-2")
     await bus.publish_all([outgoing(candle)])

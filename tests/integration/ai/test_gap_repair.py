@@ -10,7 +10,7 @@ import pytest
 from quantum.market.v1 import market_pb2
 
 from services.catalog import subjects
-from services.exec_risk.consumers import BusCandles
+from services.exec_risk.market.bus_candles import BusCandles
 from services.exec_risk.market.gap_filler import GapFiller
 from services.kit.bus.bus import Bus, Message
 from services.kit.observe.metrics import Metrics
@@ -92,7 +92,7 @@ async def test_a_gap_in_a_live_stream_is_filled_from_the_exchanges_history(
     assert await reason(bus, answers, series[LOST.stop]) in ("not_warm", "")
 
     async def filled() -> bool:
-        newest = await bus.last(subjects.MARKET.name, subjects.candle(VENUE, "1m", "LLLUSDT"))
+        newest = await bus.last(subjects.MARKET.name, subjects.past_candles(VENUE, "1m", "LLLUSDT"))
         return newest is not None and newest.market_time == series[LOST.stop - 1].close_time
 
     await eventually(filled)

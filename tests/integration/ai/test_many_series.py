@@ -20,19 +20,32 @@ from tests.support.eventually import eventually
 MOULD = "S0000USDT"
 WARM = 128
 BURST = 8
+PART = 100
 OTHERS = ("5m", "15m")
 TTL_MINUTES = 2
 
 
-def for_all(candle: Candle, symbols: Sequence[str], *, history: bool = False) -> list[Outgoing]:
+def for_all(candle: Candle, symbols: Sequence[str]) -> list[Outgoing]:
     """Return the messages of the same bar of every symbol: names are of one length."""
-    mould = outgoing(replace(candle, symbol=MOULD), history=history)
-    name = MOULD.encode()
+    mould = outgoing(replace(candle, symbol=MOULD))
+    found = []
+    for part, begin in enumerate(range(0, len(symbols), PART)):
+        told = symbols[begin : begin + PART]
+        # repeated fields behind one another are those of one message
+        data = b"".join(mould.data.replace(MOULD.encode(), symbol.encode()) for symbol in told)
+        subject = subjects.round_candles(VENUE, candle.timeframe, part)
+        found.append(Outgoing(subject, data, f"{mould.message_id}-{part}", mould.headers))
+    return found
+
+
+def past_of_all(series: Sequence[Candle], symbols: Sequence[str]) -> list[Outgoing]:
+    """Return the messages of the same past of every symbol."""
+    mould = outgoing(*series, history=True)
     return [
         Outgoing(
-            subjects.candle(VENUE, candle.timeframe, symbol),
-            mould.data.replace(name, symbol.encode()),
-            mould.message_id.replace(MOULD, symbol),
+            subjects.past_candles(VENUE, series[0].timeframe, symbol),
+            mould.data.replace(MOULD.encode(), symbol.encode()),
+            f"{mould.message_id}-{symbol}",
             mould.headers,
         )
         for symbol in symbols
@@ -59,8 +72,7 @@ async def test_many_symbols_are_answered_and_a_burst_costs_neither_answers_nor_m
     """Incident 61: what comes faster than it can be answered waits in the stream, not in memory."""
     symbols = [f"S{number:04}USDT" for number in range(count)]
     series = market(MOULD, WARM + 2 + BURST)
-    for candle in series[:WARM]:
-        await bus.publish_all(for_all(candle, symbols, history=True))
+    await bus.publish_all(past_of_all(series[:WARM], symbols))
     replica = await start_replica(SIGNAL_SHARE="1", SIGNAL_TTL_SECONDS=str(TTL_MINUTES * 60))
     await replica.becomes_ready()
 

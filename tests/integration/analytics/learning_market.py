@@ -20,7 +20,7 @@ from services.catalog import subjects
 from services.catalog.events import PREDICTION, TRAINING_PROGRESS
 from services.kit.bus.bus import Bus, Delivery, Outgoing, Worker
 from services.trade.candle import Candle
-from services.trade.codec import candle_to_pb, time_to_pb
+from services.trade.codec import candles_to_bytes, time_to_pb
 from services.trade.ids import digest
 from tests.integration.analytics.ledger_samples import MAY, MINUTE
 
@@ -49,14 +49,13 @@ class Market:
         """Publish candles, and what the models say of each."""
         messages: list[Outgoing] = []
         for _ in range(minutes):
-            for symbol in SYMBOLS:
-                messages.append(self._candle(symbol))
+            messages.append(_message([self._candle(symbol) for symbol in SYMBOLS]))
             self.minute += 1
             if ai is not None:
                 messages += ai.answers(self)
         await self.bus.publish_all(messages, deadline=30.0)
 
-    def _candle(self, symbol: str) -> Outgoing:
+    def _candle(self, symbol: str) -> Candle:
         before = self.prices[symbol]
         size, keep = (0.004, 0.10) if self.wild else (0.001, 0.90)
         up = (self.random.random() < keep) == (self.last[symbol] > 0)
@@ -65,13 +64,16 @@ class Market:
         self.prices[symbol] = after
         texts = [before, max(before, after), min(before, after), after, 10.0]
         numbers = [Decimal(f"{x:.6f}") for x in texts]
-        candle = Candle("paper", symbol, "1m", MAY + self.minute * MINUTE, *numbers)
-        return Outgoing(
-            subjects.candle("paper", "1m", symbol),
-            candle_to_pb(candle).SerializeToString(),
-            candle.key,
-            {subjects.HEADER_TIME: str(candle.close_time)},
-        )
+        return Candle("paper", symbol, "1m", MAY + self.minute * MINUTE, *numbers)
+
+
+def _message(candles: list[Candle]) -> Outgoing:
+    return Outgoing(
+        subjects.round_candles("paper", "1m", 0),
+        candles_to_bytes(candles),
+        candles[0].key,
+        {subjects.HEADER_TIME: str(candles[0].close_time)},
+    )
 
 
 class FakeAi(rpc.AiServiceServicer):

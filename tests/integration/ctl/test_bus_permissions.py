@@ -129,8 +129,8 @@ async def test_a_forged_signal_is_refused_and_nothing_is_stored(guarded: Guarded
     ("user", "subject"),
     [
         ("exec_risk", SIGNAL),
-        ("ai", subjects.candle("paper", "1m", "BTCUSDT")),
-        ("analytics", subjects.candle("paper", "1m", "BTCUSDT")),
+        ("ai", subjects.round_candles("paper", "1m", 0)),
+        ("analytics", subjects.round_candles("paper", "1m", 0)),
         ("analytics", subjects.event("fill.recorded", "main", "BTCUSDT")),
         ("exec_risk", HEALTH),
         ("ai", subjects.heartbeat("exec-risk-service")),
@@ -147,7 +147,7 @@ async def test_each_publishes_its_own_alone(guarded: Guarded, user: str, subject
 
 async def test_what_each_needs_works(guarded: Guarded) -> None:
     """Publishing, following, working, single reads and dead letters, each as its own user."""
-    candle = subjects.candle("paper", "1m", "ETHUSDT")
+    candle = subjects.round_candles("paper", "1m", 0)
     worked: list[Delivery] = []
     followed: list[Message] = []
 
@@ -345,7 +345,7 @@ async def test_a_worker_puts_what_no_service_published_aside(guarded: Guarded) -
         guarded.bus("ai") as ai,
         asyncio.timeout(20),
     ):
-        await found.client.publish(subjects.candle("paper", "1m", "X"), b"without an id")
+        await found.client.publish(subjects.round_candles("paper", "1m", 0), b"without an id")
         await found.client.flush()
         await ai.work(MARKET.name, subjects.AI_WORK_CONSUMER, subjects.ALL_CANDLES, handle)
         dead = subjects.deadletter(MARKET.name, subjects.AI_WORK_CONSUMER)

@@ -16,13 +16,12 @@ from typing import Any
 import asyncpg
 from quantum.ai.v1 import signal_pb2
 from quantum.analytics.v1 import events_pb2
-from quantum.market.v1 import market_pb2
 
 from services.catalog import subjects
 from services.ctl.servers.command import Command
 from services.kit.bus.bus import Bus, BusUnavailable, Message, Outgoing
 from services.trade.candle import Candle
-from services.trade.codec import candle_from_pb, time_to_pb
+from services.trade.codec import candles_from_bytes, time_to_pb
 from tests.support.advice import batch_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -107,11 +106,11 @@ class Adviser:
             await asyncio.gather(task, return_exceptions=True)
 
     def _take(self, message: Message) -> None:
-        candle = candle_from_pb(market_pb2.Candle.FromString(message.data))
-        if subjects.HEADER_HISTORY in message.headers:
-            self._history[candle.symbol] = self._history.get(candle.symbol, 0) + 1
-        else:
-            self._candles.put_nowait(candle)
+        for candle in candles_from_bytes(message.data).candles:
+            if subjects.HEADER_HISTORY in message.headers:
+                self._history[candle.symbol] = self._history.get(candle.symbol, 0) + 1
+            else:
+                self._candles.put_nowait(candle)
 
     async def _publish(self, answers: list[Outgoing]) -> None:
         """Tell them; a bus that is away is waited for."""

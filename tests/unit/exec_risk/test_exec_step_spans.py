@@ -16,6 +16,7 @@ from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.state import Book
 from services.exec_risk.messages.facts import encode
 from services.exec_risk.tracing.step_spans import StepSpans
+from services.kit.bus.message import Outgoing
 from services.kit.observe.telemetry import Telemetry
 from services.kit.observe.trace_context import TraceContext, current, parse, within
 from services.trade import ids
@@ -24,6 +25,7 @@ from services.trade.order import Order, OrderPurpose, OrderType, Side
 from services.trade.position import TradingState
 
 TIME = 1_746_057_660_000
+MESSAGE = Outgoing("quantum.market.candle.paper.1m.part0", b"", "cnd-1")
 CANDLE = Candle(
     venue="paper",
     symbol="BTCUSDT",
@@ -89,7 +91,7 @@ def order() -> Order:
 def test_a_decided_signal_writes_its_candle_and_its_way_here(
     spans: StepSpans, kept: InMemorySpanExporter, book: Book
 ) -> None:
-    spans.published([CANDLE], 5, 9)
+    spans.published([CANDLE], MESSAGE, 5, 9)
     spans.handled(RoundTimedOut(TIME), [DECIDED], book, spans.began())
     found = named(kept)
     candle, judged = (
@@ -97,6 +99,9 @@ def test_a_decided_signal_writes_its_candle_and_its_way_here(
         found["process quantum.live.signal.generated"],
     )
     assert (candle.start_time, candle.end_time, own(candle)) == (5, 9, ids.candle_span(CANDLE.key))
+    said = candle.attributes or {}
+    assert said["messaging.destination.name"] == MESSAGE.subject
+    assert said["messaging.message.id"] == MESSAGE.message_id
     assert (above(candle), above(judged)) == ("", ids.signal_span(SIGNAL))
     assert above(found["decide round"]) == own(judged) == ids.judged_span("main", SIGNAL)
 
@@ -104,7 +109,7 @@ def test_a_decided_signal_writes_its_candle_and_its_way_here(
 def test_a_round_without_a_signal_leaves_no_span(
     spans: StepSpans, kept: InMemorySpanExporter, book: Book
 ) -> None:
-    spans.published([CANDLE], 5, 9)
+    spans.published([CANDLE], MESSAGE, 5, 9)
     spans.handled(RoundTimedOut(TIME), [], book, spans.began())
     spans.handled(RoundTimedOut(TIME), [MOVED], book, spans.began())
     assert kept.get_finished_spans() == ()

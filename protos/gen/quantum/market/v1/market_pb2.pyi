@@ -3,9 +3,11 @@
 isort:skip_file
 Market data as it travels on the bus: closed candles and last prices."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -78,6 +80,32 @@ class Candle(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Candle: _TypeAlias = Candle  # noqa: Y015
+
+@_typing.final
+class CandleBatch(_message.Message):
+    """CandleBatch is a message of closed candles, as the publisher of a market had them at hand: live
+    ones all closed at one market time, those of the past belong to one symbol.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CANDLES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def candles(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candle]:
+        """The candles, all of one venue and timeframe."""
+
+    def __init__(
+        self,
+        *,
+        candles: _abc.Iterable[Global___Candle] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candles", b"candles"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CandleBatch: _TypeAlias = CandleBatch  # noqa: Y015
 
 @_typing.final
 class Price(_message.Message):
