@@ -46,7 +46,6 @@ REPETITIONS = 3
 ROUNDS = 80
 """Rounds of a repetition; with the history they fit the windows of the market stream."""
 _ALONE_SECONDS = 0.5
-_IN_FLIGHT = 500
 _OUTPUTS = ["valid", "atr_fraction", "model_probs", "probs"]
 
 
@@ -140,11 +139,12 @@ async def _measured(home: Path, replicas: int) -> _Measured:
         running = [psutil.Process(process.pid) for process in processes]
         whole, cpu, alone = [], [], []
         for begin in range(HISTORY + 1, len(table), ROUNDS):
-            encoded = await _encode([c for bars in table[begin : begin + ROUNDS] for c in bars])
+            closed = [candle for bars in table[begin : begin + ROUNDS] for candle in bars]
+            encoded = await _encode(closed)
             before = _onnx_alone(model)
-            seconds, used = await _repetition(bus, answers, running, encoded)
-            whole.append(len(encoded) / seconds)
-            cpu.append(len(encoded) / max(0.01, used))
+            seconds, used = await _repetition(bus, answers, running, encoded, len(closed))
+            whole.append(len(closed) / seconds)
+            cpu.append(len(closed) / max(0.01, used))
             alone.append((before + _onnx_alone(model)) / 2)
     return _Measured(whole[1:], alone[1:], cpu[1:])
 
@@ -174,13 +174,16 @@ async def _encode(candles: Sequence[Candle]) -> list[Outgoing]:
 
 
 async def _repetition(
-    bus: Bus, answers: Answers, running: Sequence[psutil.Process], encoded: Sequence[Outgoing]
+    bus: Bus,
+    answers: Answers,
+    running: Sequence[psutil.Process],
+    encoded: Sequence[Outgoing],
+    candles: int,
 ) -> tuple[float, float]:
-    """Return the seconds until all were answered, and the CPU seconds of all replicas."""
+    """Return the seconds until all candles were answered, and the CPU seconds of all replicas."""
     before, began = _cpu_seconds(running), time.perf_counter()
-    expected = answers.count + len(encoded)
-    for begin in range(0, len(encoded), _IN_FLIGHT):
-        await bus.publish_all(encoded[begin : begin + _IN_FLIGHT])
+    expected = answers.count + candles
+    await bus.publish_all(encoded)
     await answers.reach(expected, 120)
     return time.perf_counter() - began, _cpu_seconds(running) - before
 

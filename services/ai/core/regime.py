@@ -60,11 +60,17 @@ def read_regime(window: Floats | None) -> Reading:
 
 def sane(window: Floats) -> bool:
     """Tell whether a window holds candles: finite, positive, high and low around the rest."""
-    if not np.isfinite(window).all():
-        return False
-    opens, highs, lows, closes, volumes = window.T
+    return bool(sane_rows(window[None])[0])
+
+
+def sane_rows(windows: Floats) -> npt.NDArray[np.bool_]:
+    """Tell of each of [windows, bars, 5] whether it holds candles."""
+    opens, highs, lows, closes, volumes = np.moveaxis(windows, 2, 0)
+    # What is no number passes no comparison, and nothing lies above the infinite.
     fits = (lows > 0) & (highs >= np.maximum(opens, closes)) & (lows <= np.minimum(opens, closes))
-    return bool(fits.all() and (volumes >= 0).all())
+    whole = fits & (volumes >= 0) & (highs < np.inf) & (volumes < np.inf)
+    sound: npt.NDArray[np.bool_] = whole.all(axis=1)
+    return sound
 
 
 def true_ranges(prices: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
