@@ -175,16 +175,22 @@ class CandleAnswerer:
     def _keep(self, message: Message) -> None:
         if not subjects.has_candles(message.subject):
             return
+        history = subjects.HEADER_HISTORY in message.headers
         try:
             read = candles_from_bytes(message.data)
+            if not history:
+                _close_of(read)
         except CodecError as error:
             self._refuse(message, str(error))
             return
         for reason in read.refused:
             self._refuse(message, reason)
-        history = subjects.HEADER_HISTORY in message.headers
-        for candle in read.candles:
-            self._keep_one(message, candle, history)
+        believed = self._believed(read.candles)
+        if believed == read.candles and not history:
+            self._insert(message, believed, history)
+        else:
+            for candle in believed:
+                self._insert(message, [candle], history)
         self._measures.candles.inc(len(read.candles))
         self._progress["last_candle_time"] = float(self.windows.newest_close_of_all)
         if not history:
@@ -192,24 +198,32 @@ class CandleAnswerer:
             if len(self._recent) > _RECENT:
                 self._recent.popitem(last=False)
 
-    def _keep_one(self, message: Message, candle: Candle, history: bool) -> None:
-        try:
+    def _believed(self, candles: Sequence[Candle]) -> list[Candle]:
+        """Return the candles to keep now, those that waited for one of these among them."""
+        found: list[Candle] = []
+        for candle in candles:
             believed = self._market_time.take(candle)
-            results = [(one, self.windows.insert(one)) for one in believed]
+            if not believed:
+                self._measures.errors.labels("future_candle").inc()
+                log.warning("future_candle", candle=candle.key)
+            found += believed
+        return found
+
+    def _insert(self, message: Message, candles: Sequence[Candle], history: bool) -> None:
+        """Keep candles of one round, and tell who looks at windows."""
+        try:
+            results = self.windows.insert_round(candles)
         except ValueError as error:
             self._refuse(message, str(error))
             return
-        if not believed:
-            self._measures.errors.labels("future_candle").inc()
-            log.warning("future_candle", candle=candle.key)
-        for one, result in results:
+        for candle, result in zip(candles, results, strict=True):
             if result is Insert.CONFLICT:
                 self._measures.errors.labels("conflicting_candle").inc()
-                log.warning("conflicting_candle", candle=one.key)
+                log.warning("conflicting_candle", candle=candle.key)
             if self.on_kept is not None:
-                self.on_kept(one, history)
-            if not history:
-                self._on_live_candle(one)
+                self.on_kept(candle, history)
+        if not history:
+            self._on_live_candle(candles[0])
 
     def _refuse(self, message: Message, reason: str) -> None:
         self._measures.errors.labels("bad_candle").inc()
@@ -287,9 +301,7 @@ class CandleAnswerer:
         questions: list[Question] = []
         for item in items:
             policy = self._slot.policy(manifest, self._fund, item.candles[0].close_time)
-            questions += [
-                ask(candle, self.windows, manifest, policy, self._watch) for candle in item.candles
-            ]
+            questions += ask(item.candles, self.windows, manifest, policy, self._watch)
         asked = now()
         answers = await self._predict(questions, model, policy)
         predicted = now()

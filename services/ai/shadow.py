@@ -6,7 +6,6 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 from quantum.ai.v1 import signal_pb2
 
@@ -99,8 +98,9 @@ class ShadowAnswerer:
         policies = [self._slot.policy(model.manifest, self._fund, c.close_time) for c in candles]
         # it comes behind, and that it is late says nothing of what it would have said
         questions = [
-            replace(ask(candle, self._windows, model.manifest, policy), stale=False)
+            question._replace(stale=False)
             for candle, policy in zip(candles, policies, strict=True)
+            for question in ask([candle], self._windows, model.manifest, policy)
         ]
         windows = [q.window for q in questions if q.window is not None]
         loop = asyncio.get_running_loop()

@@ -20,7 +20,7 @@ import onnxruntime as ort
 from onnx.utils import Extractor
 
 from services.ai.artifact import LoadedModel, active_folder, load
-from services.ai.core.answers import Policy, answer, ask, batches
+from services.ai.core.answers import Policy, Question, answer, ask, batches
 from services.ai.core.ensemble import make_gate
 from services.ai.core.windows import Windows
 from services.ai.inference import new_session, predict
@@ -125,21 +125,27 @@ def _a_candle(model: LoadedModel, symbols: int) -> float:
     policy = Policy(make_gate(model.manifest, 0.05, None), DAY_MS)
     windows = Windows()
     for bars in table[:_HISTORY]:
-        for candle in bars:
-            windows.insert(candle)
-    flat = [candle for bars in table[_HISTORY:] for candle in bars]
+        windows.insert_round(bars)
+
+    def answered(questions: list[Question]) -> None:
+        asked = [q.window for q in questions if q.window is not None]
+        outputs = predict(model.session, asked, model.manifest.weights)
+        batches(answer(questions, outputs, model.manifest, policy), model.manifest)
 
     def serve() -> None:
-        for begin in range(0, len(flat), _BATCH):
-            chosen = flat[begin : begin + _BATCH]
-            for candle in chosen:
-                windows.insert(candle)
-            questions = [ask(candle, windows, model.manifest, policy) for candle in chosen]
-            asked = [q.window for q in questions if q.window is not None]
-            outputs = predict(model.session, asked, model.manifest.weights)
-            batches(answer(questions, outputs, model.manifest, policy), model.manifest)
+        questions: list[Question] = []
+        for bars in table[_HISTORY:]:
+            for begin in range(0, symbols, _BATCH):
+                chosen = bars[begin : begin + _BATCH]
+                windows.insert_round(chosen)
+                questions += ask(chosen, windows, model.manifest, policy)
+                if len(questions) >= _BATCH:
+                    answered(questions)
+                    questions = []
+        if questions:
+            answered(questions)
 
-    return _cpu(serve) / len(flat)
+    return _cpu(serve) / (live * symbols)
 
 
 def _cpu(work: Callable[[], object]) -> float:

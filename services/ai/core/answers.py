@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
+from typing import NamedTuple
 
 from services.ai.core.ensemble import (
     Gate,
@@ -22,7 +23,7 @@ from services.ai.core.manifest import Manifest
 from services.ai.core.outputs import Outputs
 from services.ai.core.signals import Signal, make_signal
 from services.ai.core.watch import ModelWatch
-from services.ai.core.windows import Floats, SeriesKey, Windows
+from services.ai.core.windows import Floats, Windows
 from services.trade.candle import Candle
 from services.trade.ids import digest
 
@@ -38,8 +39,7 @@ class Policy:
     """Shares of the models that the fund asks for; empty: the artifact's own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """A candle to answer, with the window to ask the models about, or why there is none."""
 
     candle: Candle
@@ -52,8 +52,7 @@ class Question:
     """Gate of its market time; None: that of the answer's policy."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A prediction and the signal that it makes, if any."""
 
     prediction: Prediction
@@ -79,26 +78,30 @@ class Batch:
 
 
 def ask(
-    candle: Candle,
+    candles: Sequence[Candle],
     windows: Windows,
     manifest: Manifest,
     policy: Policy,
     watch: ModelWatch | None = None,
-) -> Question:
-    """Return what to ask about a candle that the windows have seen.
+) -> list[Question]:
+    """Return what to ask about candles of one venue and round that the windows have seen.
 
     `watch` knows which models are excluded; without it none is.
     """
-    if candle.timeframe != manifest.timeframe:
-        return Question(candle, None, HoldReason.OTHER_TIMEFRAME)
-    window = windows.window(SeriesKey.of(candle), candle.open_time, manifest.window)
-    if window is None:
-        return Question(candle, None, HoldReason.NOT_WARM)
-    closes = candle.close_time
-    stale = windows.newest_close(candle.venue) > closes + policy.ttl_ms
+    first = candles[0]
+    if first.timeframe != manifest.timeframe:
+        return [Question(candle, None, HoldReason.OTHER_TIMEFRAME) for candle in candles]
+    closes = first.close_time
+    stale = windows.newest_close(first.venue) > closes + policy.ttl_ms
     watched = watch.weights(manifest, closes) if watch else manifest.weights
     weights = combined(policy.weights, watched)
-    return Question(candle, window, stale=stale, weights=weights, gate=policy.gate)
+    found = zip(candles, windows.windows(candles, manifest.window), strict=True)
+    return [
+        Question(candle, None, HoldReason.NOT_WARM)
+        if window is None
+        else Question(candle, window, HoldReason.NONE, stale, weights, policy.gate)
+        for candle, window in found
+    ]
 
 
 def answer(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -85,9 +86,8 @@ class Vote:
         return _side(self.p_down, self.p_up)
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """The ensemble's answer to one closed candle."""
+class Prediction(NamedTuple):
+    """The ensemble's answer to one closed candle; a tuple, as one is made of every candle."""
 
     candle: Candle
     action: Action

@@ -150,7 +150,9 @@ def _marks(columns: Doubles, step_ms: int, market: Regime) -> list[dict[str, flo
 
 def _strengths(returns: Doubles, deviation: Doubles) -> Doubles:
     scale = deviation * math.sqrt(returns.shape[1])
-    return np.divide(returns.sum(axis=1), scale, out=np.zeros_like(scale), where=scale > 0)
+    found: Doubles = np.zeros_like(scale)
+    np.divide(returns.sum(axis=1), scale, out=found, where=scale > 0)
+    return found
 
 
 def _volatility(a_day: float) -> float:
@@ -169,7 +171,9 @@ def _efficiencies(close: Doubles) -> Doubles:
     """Return the ways that were made over those that were gone (Kaufman's efficiency ratio)."""
     gone = np.abs(np.diff(close, axis=1)).sum(axis=1)
     made = np.abs(close[:, -1] - close[:, 0])
-    return np.divide(made, gone, out=np.zeros_like(gone), where=gone > 0)
+    found: Doubles = np.zeros_like(gone)
+    np.divide(made, gone, out=found, where=gone > 0)
+    return found
 
 
 def spreads_of(high: Doubles, low: Doubles) -> Doubles:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -55,11 +56,13 @@ class Gap(NamedTuple):
 
 @dataclass(slots=True)
 class Ring:
-    """The last bars of one series."""
+    """The last bars of one series: a row of its table."""
 
     step: int
     """Length of a bar in milliseconds."""
-    capacity: int = CAPACITY
+    capacity: int
+    place: int
+    """Row in the table."""
     newest: int = _EMPTY
     """Open time of the newest bar."""
     _whole_from: int = 0
@@ -69,9 +72,9 @@ class Ring:
     _times: npt.NDArray[np.int64] = field(init=False)
     _rows: Floats = field(init=False)
 
-    def __post_init__(self) -> None:
-        self._times = np.full(self.capacity, _EMPTY, dtype=np.int64)
-        self._rows = np.zeros((self.capacity, _COLUMNS), dtype=np.float32)
+    def attach(self, times: npt.NDArray[np.int64], rows: Floats) -> None:
+        """Take the memory of the table in which the bars lie."""
+        self._times, self._rows = times[self.place], rows[self.place]
 
     def insert(self, open_time: int, row: tuple[float, ...]) -> Insert:
         """Put a bar in its place; ValueError when its open time is off the timeframe's grid."""
@@ -115,7 +118,7 @@ class Ring:
             raise ValueError(f"a window of {length} bars does not fit a ring of {self.capacity}")
         last = end // self.step
         first = last - length + 1
-        if not self._whole(first, last) and not all(map(self._holds, range(first, last + 1))):
+        if not self.whole(first, last) and not all(map(self._holds, range(first, last + 1))):
             return None
         begin = first % self.capacity
         beyond = begin + length - self.capacity
@@ -135,9 +138,55 @@ class Ring:
         missing = [number for number in numbers if not self._holds(number)]
         return Gap(missing[0] * self.step, missing[-1] * self.step) if missing else None
 
-    def _whole(self, first: int, last: int) -> bool:
+    def whole(self, first: int, last: int) -> bool:
+        """Tell whether none is missing from one bar's number to another's; False when unsure."""
         oldest = max(self._whole_from, self.newest - (self.capacity - 1) * self.step)
         return oldest <= first * self.step and last * self.step <= self.newest
+
+
+class _Table:
+    """The bars of all series of one venue and timeframe, in one piece of memory."""
+
+    def __init__(self, step: int, capacity: int) -> None:
+        self.step = step
+        self.capacity = capacity
+        self.rings: dict[str, Ring] = {}
+        """By symbol."""
+        self.times = np.empty((0, capacity), dtype=np.int64)
+        self.rows: Floats = np.empty((0, capacity, _COLUMNS), dtype=np.float32)
+
+    def add(self, symbol: str) -> Ring:
+        """Return the ring of a symbol that has none yet."""
+        ring = Ring(self.step, self.capacity, len(self.rings))
+        self.rings[symbol] = ring
+        if ring.place == len(self.times):
+            self._grow()
+        else:
+            ring.attach(self.times, self.rows)
+        return ring
+
+    def _grow(self) -> None:
+        held, size = len(self.times), max(8, 2 * len(self.times))
+        times = np.full((size, self.capacity), _EMPTY, dtype=np.int64)
+        rows = np.zeros((size, self.capacity, _COLUMNS), dtype=np.float32)
+        times[:held], rows[:held] = self.times, self.rows
+        self.times, self.rows = times, rows
+        for ring in self.rings.values():
+            ring.attach(times, rows)
+
+    def put(self, open_time: int, places: list[int], values: list[tuple[float, ...]]) -> None:
+        """Write the bars that follow the newest of their rings."""
+        slot = open_time // self.step % self.capacity
+        self.times[places, slot] = open_time
+        self.rows[places, slot] = values
+
+    def windows(self, places: list[int], first: int, length: int) -> Floats:
+        """Return copies of `length` bars from the bar of a number: [places, length, 5]."""
+        begin = first % self.capacity
+        beyond = begin + length - self.capacity
+        if beyond <= 0:
+            return self.rows[places, begin : begin + length]
+        return np.concatenate((self.rows[places, begin:], self.rows[places, :beyond]), axis=1)
 
 
 class Windows:
@@ -145,44 +194,99 @@ class Windows:
 
     def __init__(self, *, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
-        self._rings: dict[SeriesKey, Ring] = {}
+        self._tables: dict[tuple[str, str], _Table] = {}
         self._newest_close: dict[str, int] = {}
+
+    def _table(self, candle: Candle) -> _Table:
+        market = candle.venue, candle.timeframe
+        table = self._tables.get(market)
+        if table is None:
+            table = self._tables[market] = _Table(timeframe_ms(candle.timeframe), self._capacity)
+        return table
+
+    def _ring(self, key: SeriesKey) -> Ring | None:
+        table = self._tables.get((key.venue, key.timeframe))
+        return None if table is None else table.rings.get(key.symbol)
 
     def insert(self, candle: Candle) -> Insert:
         """Keep a candle; ValueError when its open time is off the timeframe's grid."""
-        key = SeriesKey.of(candle)
-        ring = self._rings.get(key)
-        if ring is None:
-            ring = Ring(timeframe_ms(candle.timeframe), self._capacity)
-        result = ring.insert(candle.open_time, candle_row(candle))
-        self._rings[key] = ring
-        close = candle.open_time + ring.step
-        if close > self._newest_close.get(candle.venue, 0):
-            self._newest_close[candle.venue] = close
-        return result
+        return self.insert_round([candle])[0]
+
+    def insert_round(self, candles: Sequence[Candle]) -> list[Insert]:
+        """Keep candles of one venue, timeframe and open time, and tell what became of each.
+
+        ValueError when the open time is off the timeframe's grid; then none is kept.
+        """
+        first = candles[0]
+        table, opened = self._table(first), first.open_time
+        if opened % table.step:
+            raise ValueError(f"open time {opened} is no multiple of {table.step} ms")
+        found, before = [Insert.STORED] * len(candles), opened - table.step
+        places: list[int] = []
+        values: list[tuple[float, ...]] = []
+        others: list[int] = []
+        for number, candle in enumerate(candles):
+            ring = table.rings.get(candle.symbol)
+            if ring is None or ring.newest != before:
+                others.append(number)
+                continue
+            ring.newest = opened
+            places.append(ring.place)
+            values.append(candle_row(candle))
+        if places:
+            table.put(opened, places, values)
+        for number in others:
+            candle = candles[number]
+            ring = table.rings.get(candle.symbol) or table.add(candle.symbol)
+            found[number] = ring.insert(opened, candle_row(candle))
+        close = opened + table.step
+        if close > self._newest_close.get(first.venue, 0):
+            self._newest_close[first.venue] = close
+        return found
+
+    def windows(self, candles: Sequence[Candle], length: int) -> list[Floats | None]:
+        """Return the window [length, 5] that ends with each of the candles of one round.
+
+        None where the series is not known or a bar of the window is missing.
+        """
+        table, opened = self._table(candles[0]), candles[0].open_time
+        last = opened // table.step
+        first = last - length + 1
+        found: list[Floats | None] = [None] * len(candles)
+        numbers: list[int] = []
+        places: list[int] = []
+        for number, candle in enumerate(candles):
+            ring = table.rings.get(candle.symbol)
+            if ring is not None and ring.whole(first, last):
+                numbers.append(number)
+                places.append(ring.place)
+            elif ring is not None:
+                found[number] = ring.window(opened, length)
+        if places:
+            for number, window in zip(numbers, table.windows(places, first, length), strict=True):
+                found[number] = window
+        return found
 
     def window(self, key: SeriesKey, end: int, length: int) -> Floats | None:
         """Return the window [length, 5] that ends with the bar opened at `end`.
 
         None when the series is not known or a bar of the window is missing.
         """
-        ring = self._rings.get(key)
+        ring = self._ring(key)
         return None if ring is None else ring.window(end, length)
 
     def gap(self, key: SeriesKey, length: int) -> Gap | None:
         """Return what is missing inside the newest window of a series; None when nothing."""
-        ring = self._rings.get(key)
+        ring = self._ring(key)
         return None if ring is None else ring.gap(length)
 
     def all_ending(
         self, venue: str, timeframe: str, end: int, length: int
     ) -> list[tuple[str, Floats]]:
         """Return symbol and window of a venue's series that have one ending with a bar."""
-        chosen = [
-            (key.symbol, ring.window(end, length))
-            for key, ring in self._rings.items()
-            if key.venue == venue and key.timeframe == timeframe
-        ]
+        table = self._tables.get((venue, timeframe))
+        rings = {} if table is None else table.rings
+        chosen = [(symbol, ring.window(end, length)) for symbol, ring in rings.items()]
         return [(symbol, window) for symbol, window in chosen if window is not None]
 
     def newest_close(self, venue: str) -> int:
@@ -196,15 +300,17 @@ class Windows:
 
     def timeframes(self) -> set[str]:
         """Return the timeframes of which there are candles."""
-        return {key.timeframe for key in self._rings}
+        return {timeframe for (_, timeframe), table in self._tables.items() if table.rings}
 
     def __len__(self) -> int:
-        return len(self._rings)
+        return sum(len(table.rings) for table in self._tables.values())
 
     def ready(self, timeframe: str, length: int) -> list[SeriesKey]:
         """Return the series of a timeframe whose newest bar ends a whole window."""
         return [
-            key
-            for key, ring in self._rings.items()
-            if key.timeframe == timeframe and ring.window(ring.newest, length) is not None
+            SeriesKey(venue, symbol, timeframe)
+            for (venue, each), table in self._tables.items()
+            if each == timeframe
+            for symbol, ring in table.rings.items()
+            if ring.window(ring.newest, length) is not None
         ]

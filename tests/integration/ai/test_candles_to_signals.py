@@ -43,7 +43,7 @@ def expected_predictions(history: list[Candle], live: list[Candle]) -> dict[str,
     windows = Windows()
     for candle in history + live:
         windows.insert(candle)
-    questions = [ask(candle, windows, model.manifest, policy) for candle in live]
+    questions = [ask([candle], windows, model.manifest, policy)[0] for candle in live]
     outputs = predict(model.session, [q.window for q in questions if q.window is not None])
     found = answer(questions, outputs, model.manifest, policy)
     return {a.prediction.candle.key: a.prediction.action.value for a in found}

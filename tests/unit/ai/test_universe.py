@@ -100,7 +100,9 @@ def test_a_bounce_between_bid_and_ask_is_told_as_spread() -> None:
     for window, half in ((narrow, 0.0001), (wide, 0.001)):
         window[:, 1], window[:, 2] = 100 * (1 + half), 100 * (1 - half)
         window[:, 0] = window[:, 3] = 100
-    assert spreads_of(*wide[None, :, 1:3].astype(np.float64).transpose(2, 0, 1))[0] == pytest.approx(0.002, rel=0.05)
+    assert spreads_of(*wide[None, :, 1:3].astype(np.float64).transpose(2, 0, 1))[
+        0
+    ] == pytest.approx(0.002, rel=0.05)
     assert scored(narrow).marks["spread"] > 0.85 > 0.05 > scored(wide).marks["spread"]
 
 

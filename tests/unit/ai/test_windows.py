@@ -115,3 +115,33 @@ def test_windows_after_any_order_are_those_of_the_bars_that_are_held(numbers: li
     for end in range(91):
         whole = all(held.get(n % 32) == n for n in range(end - 6, end + 1))
         assert (windows.window(KEY, START + end * MINUTE, 7) is not None) == whole
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 40), st.lists(st.sampled_from("ABCDEFGHIJK"), min_size=1)),
+        min_size=1,
+        max_size=60,
+    ),
+    st.integers(1, 8),
+)
+def test_a_round_at_once_is_the_same_as_its_candles_one_by_one(
+    told: list[tuple[int, list[str]]], length: int
+) -> None:
+    """What became of each, and all windows afterwards: rings wrap, lag, join and repeat."""
+    together, alone = Windows(capacity=16), Windows(capacity=16)
+    for number, letters in told:
+        bars = [candle(number, symbol=f"{letter}USDT") for letter in letters]
+        results = together.insert_round(bars)
+        again = [alone.insert(bar) for bar in bars]
+        # of one that stands twice in a message the first is stored, whichever is looked at first
+        assert sorted(results) == sorted(again)
+        assert [one is None for one in together.windows(bars, length)] == [
+            alone.window(SeriesKey.of(bar), bar.open_time, length) is None for bar in bars
+        ]
+    for number in range(41):
+        bars = [candle(number, symbol=f"{letter}USDT") for letter in "ABCDEFGHIJK"]
+        for bar, window in zip(bars, together.windows(bars, length), strict=True):
+            held = alone.window(SeriesKey.of(bar), bar.open_time, length)
+            assert (window is None) == (held is None)
+            assert window is None or held is None or np.array_equal(window, held)
