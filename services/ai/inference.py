@@ -57,23 +57,33 @@ def predict(
     session: ort.InferenceSession,
     windows: Sequence[Floats],
     weights: Sequence[float] | None = None,
+    most: int = LARGEST_RUN,
 ) -> Outputs:
     """Return the artifact's outputs for windows [T, 5], a row each. Blocks; no order is lost.
 
-    `weights` are the effective shares of the models, the artifact's own when not given.
+    `weights` are the effective shares of the models, the artifact's own when not given; `most`
+    rows are asked at once, in whole steps of the padding.
     """
-    chosen_weights = knobs(weights)
-    parts = []
-    for start in range(0, len(windows), LARGEST_RUN):
-        chosen = windows[start : start + LARGEST_RUN]
-        stacked = np.stack(chosen)
-        if stacked.dtype != np.float32:  # stacking has made the byte order the machine's
-            raise TypeError(f"windows are {stacked.dtype}, not float32")
-        found = session.run(list(_ASKED), {"window": padded(stacked), **chosen_weights})
-        valid, atr, member_probs, probs = (column[: len(chosen)] for column in found)
-        doubles = (column.astype(np.float64) for column in (atr, probs, member_probs))
-        parts.append(Outputs(valid.astype(np.bool_), *doubles))
-    return Outputs.joined(parts)
+    if not windows:
+        return Outputs.of([])
+    # Between two runs as little as can be: for each step the thread may have to wait its turn.
+    stacked, step = padded(np.stack(windows)), _steps(most)
+    if stacked.dtype != np.float32:  # stacking has made the byte order the machine's
+        raise TypeError(f"windows are {stacked.dtype}, not float32")
+    asked, chosen_weights = list(_ASKED), knobs(weights)
+    runs = [
+        session.run(asked, {"window": stacked[start : start + step], **chosen_weights})
+        for start in range(0, len(stacked), step)
+    ]
+    columns = [np.concatenate(parts)[: len(windows)] for parts in zip(*runs, strict=True)]
+    valid, atr, member_probs, probs = columns
+    doubles = (column.astype(np.float64) for column in (atr, probs, member_probs))
+    return Outputs(valid.astype(np.bool_), *doubles)
+
+
+def _steps(rows: int) -> int:
+    """Return a number of rows as whole steps of the padding, at least one and few enough."""
+    return min(LARGEST_RUN, -(-rows // PAD) * PAD)
 
 
 class Inference:
@@ -81,7 +91,8 @@ class Inference:
 
     def __init__(self, *, workers: int, most: int = LARGEST_RUN) -> None:
         """`most` windows are given to the models at once."""
-        self._most = min(most, LARGEST_RUN)
+        self._workers = workers
+        self._most = _steps(most)
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="inference")
 
     async def predict(
@@ -92,11 +103,18 @@ class Inference:
     ) -> Outputs:
         """Return the outputs of the windows, in order, by one vector of weights."""
         loop = asyncio.get_running_loop()
+        runs = -(-len(windows) // self._most)
+        share = max(1, -(-runs // self._workers)) * self._most
         parts = [
             loop.run_in_executor(
-                self._executor, predict, session, windows[start : start + self._most], weights
+                self._executor,
+                predict,
+                session,
+                windows[start : start + share],
+                weights,
+                self._most,
             )
-            for start in range(0, len(windows), self._most)
+            for start in range(0, len(windows), share)
         ]
         return Outputs.joined(await asyncio.gather(*parts))
 
