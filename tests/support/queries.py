@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import yaml
 
-from services.ctl.render.panels import DASHBOARDS
+from services.ctl.render.boards import DASHBOARDS
 
 RULES = Path(__file__).resolve().parents[2] / "mesh" / "observability" / "rules"
 GUIDE = (
