@@ -7,12 +7,14 @@ import hashlib
 import hmac
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -25,6 +27,24 @@ from services.ctl.supervisor.home import Home, read_json
 
 UP_SECONDS = 240
 COMMAND_SECONDS = 60
+DATA = Path(os.environ.get("QUANTUM_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+
+
+@contextmanager
+def system_folder() -> Iterator[Path]:
+    """Have a folder that every user of the machine may enter: PostgreSQL runs as one of its own."""
+    root = Path(tempfile.mkdtemp(prefix="quantum-system-"))
+    root.chmod(0o755)
+    try:
+        yield root
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def recorded_market() -> str:
+    """Return the recorded market where it is present, else the generated one."""
+    recorded = DATA / "perp-1m-2025-05"
+    return str(recorded) if recorded.is_dir() else "generated"
 
 
 class Stack:
@@ -76,6 +96,15 @@ class Stack:
     def down(self) -> None:
         """Stop everything."""
         self.qt("down", check=False)
+
+    @contextmanager
+    def running(self) -> Iterator[Stack]:
+        """Run it for the time of a `with`."""
+        try:
+            self.up()
+            yield self
+        finally:
+            self.down()
 
     def tails(self) -> str:
         """Return the last lines of every log, for a failed test."""

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -16,7 +13,7 @@ import pytest_asyncio
 from services.venue.markets.market import HISTORY
 from tests.support import wave_market
 from tests.support.eventually import eventually
-from tests.support.stack import Stack
+from tests.support.stack import Stack, system_folder
 
 pytestmark = [
     pytest.mark.drill,
@@ -60,16 +57,11 @@ order by d.timestamp
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack() -> AsyncIterator[Stack]:
     """A system whose market gives nearly every trade a gain."""
-    root = Path(tempfile.mkdtemp(prefix="quantum-earning-"))
-    root.chmod(0o755)
-    wave_market.write(root / "market", candles=HISTORY + 6000)
-    running = Stack(root / "home", market=str(root / "market"), settings=SETTINGS)
-    try:
-        running.up()
-        yield running
-    finally:
-        running.down()
-        shutil.rmtree(root, ignore_errors=True)
+    with system_folder() as root:
+        wave_market.write(root / "market", candles=HISTORY + 6000)
+        stack = Stack(root / "home", market=str(root / "market"), settings=SETTINGS)
+        with stack.running():
+            yield stack
 
 
 async def rows(stack: Stack, statement: str, *values: Any) -> list[Any]:

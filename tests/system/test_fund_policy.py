@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +12,7 @@ import pytest_asyncio
 
 from services.ctl import tokens
 from tests.support.eventually import eventually
-from tests.support.stack import Stack
+from tests.support.stack import Stack, system_folder
 
 pytestmark = [
     pytest.mark.drill,
@@ -46,15 +43,8 @@ order by timestamp, event_id
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack() -> AsyncIterator[Stack]:
     """A system whose fund layers all run."""
-    root = Path(tempfile.mkdtemp(prefix="quantum-fund-"))
-    root.chmod(0o755)
-    stack = Stack(root, settings=SETTINGS)
-    try:
-        stack.up()
+    with system_folder() as root, Stack(root, settings=SETTINGS).running() as stack:
         yield stack
-    finally:
-        stack.down()
-        shutil.rmtree(root, ignore_errors=True)
 
 
 async def rows(stack: Stack, statement: str, *values: Any) -> list[Any]:

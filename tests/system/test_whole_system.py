@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -31,29 +30,19 @@ from services.trade.times import from_datetime
 from tests.support import account_history, books, queries
 from tests.support.eventually import eventually
 from tests.support.frozen import frozen
-from tests.support.stack import Stack
+from tests.support.stack import Stack, recorded_market, system_folder
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.asyncio(loop_scope="module")]
 
 TRADES = 50
 DEADLINE = 240
-DATA = Path(os.environ.get("QUANTUM_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
-RECORDED = DATA / "perp-1m-2025-05"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack() -> AsyncIterator[Stack]:
     """A system that trades the recorded market where it is present, else the generated one."""
-    market = str(RECORDED) if RECORDED.is_dir() else "generated"
-    root = Path(tempfile.mkdtemp(prefix="quantum-system-"))
-    root.chmod(0o755)
-    stack = Stack(root, market=market)
-    try:
-        stack.up()
+    with system_folder() as root, Stack(root, market=recorded_market()).running() as stack:
         yield stack
-    finally:
-        stack.down()
-        shutil.rmtree(root, ignore_errors=True)
 
 
 async def test_fifty_trades_and_three_books_that_agree(stack: Stack) -> None:
