@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -193,3 +194,21 @@ class Stack:
             if time.monotonic() > end:
                 raise AssertionError(f"{seen} of {trades} trades closed{self.tails()}")
             await asyncio.sleep(0.3)
+
+    async def last_round(self) -> datetime:
+        """Return the market time of the last round that the ledger holds."""
+        async with self.database() as connection:
+            found = await connection.fetchval(
+                "select max(timestamp) from analytics.events where type = 'round.decided'"
+            )
+        assert isinstance(found, datetime)
+        return found
+
+    async def round_reached(self, time: datetime) -> bool:
+        """Tell whether the ledger holds a round of this market time."""
+        return await self.last_round() >= time
+
+    async def quiet(self) -> bool:
+        """Tell whether analytics alerts of nothing but what a streak of lost trades leads to."""
+        alerts = (await self.health("analytics"))["alerts"]
+        return [alert for alert in alerts if alert["type"] != "SAFETY_LEVEL"] == []
