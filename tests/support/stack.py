@@ -166,6 +166,11 @@ class Stack:
         finally:
             await connection.close()
 
+    async def rows(self, statement: str, *values: Any) -> list[Any]:
+        """Ask the database as operators do."""
+        async with self.database() as connection:
+            return list(await connection.fetch(statement, *values))
+
     async def venue(self, path: str, **parameters: Any) -> Any:
         """Ask the paper venue with a signed request."""
         known = self.home.secrets()

@@ -64,15 +64,9 @@ async def stack() -> AsyncIterator[Stack]:
             yield stack
 
 
-async def rows(stack: Stack, statement: str, *values: Any) -> list[Any]:
-    """Ask the database as operators do."""
-    async with stack.database() as connection:
-        return list(await connection.fetch(statement, *values))
-
-
 async def versions(stack: Stack) -> list[Any]:
     """Every version of the policy, the oldest first."""
-    return await rows(stack, "select * from analytics.policy_versions order by version")
+    return await stack.rows("select * from analytics.policy_versions order by version")
 
 
 async def test_results_make_the_fund_aggressive_and_the_next_entries_larger(stack: Stack) -> None:
@@ -89,7 +83,7 @@ async def test_results_make_the_fund_aggressive_and_the_next_entries_larger(stac
         await eventually(allowed, deadline=400, interval=0.5)
     except AssertionError as error:
         seen = [(v["updated_by"], v["fund_mode"], v["reasons"]) for v in found]
-        made = await rows(stack, "select count(*), sum(net_pnl) from analytics.trades")
+        made = await stack.rows("select count(*), sum(net_pnl) from analytics.trades")
         raise AssertionError(f"{error}: {seen} {made}{stack.tails()}") from None
     modes = [v["fund_mode"] for v in found]
     changed = found[modes.index("AGGRESSIVE")]
@@ -97,18 +91,18 @@ async def test_results_make_the_fund_aggressive_and_the_next_entries_larger(stac
     normal, policy = (json.loads(v["policy"]) for v in (found[0], changed))
     assert float(policy["size_factor"]) == 1.3
     assert policy["signal_share"] == pytest.approx(2 * normal["signal_share"])
-    kept = await rows(
-        stack, "select version from fund_policies where version = $1", changed["version"]
+    kept = await stack.rows(
+        "select version from fund_policies where version = $1", changed["version"]
     )
     assert kept, "exec_risk keeps the version that it decides by"
     since = changed["effective_from"]
-    entries = await rows(stack, _ENTRIES, found[0]["effective_from"])
+    entries = await stack.rows(_ENTRIES, found[0]["effective_from"])
     before = [e["size"] for e in entries if e["timestamp"] < since]
     after = await _after(stack, found)
     grown = median(after) / median(before)
     # the account has grown a little too, and quantities are whole steps
     assert 1.25 < grown < 1.4, grown
-    told = await rows(stack, "select data from analytics.events where type = 'policy.updated'")
+    told = await stack.rows("select data from analytics.events where type = 'policy.updated'")
     assert any(json.loads(r["data"])["updated_by"] == "HFOS" for r in told)
 
 
@@ -117,6 +111,6 @@ async def _after(stack: Stack, found: list[Any]) -> list[float]:
     modes = [v["fund_mode"] for v in found]
     place = modes.index("AGGRESSIVE")
     later = found[place + 1]["effective_from"] if place + 1 < len(found) else None
-    entries = await rows(stack, _ENTRIES, found[place]["effective_from"])
+    entries = await stack.rows(_ENTRIES, found[place]["effective_from"])
     sizes: list[float] = [e["size"] for e in entries if later is None or e["timestamp"] < later]
     return sizes if len(sizes) >= ENTERED else []

@@ -360,10 +360,7 @@ async def test_a_backup_is_taken_while_trading_and_is_whole(stack: Stack, tmp_pa
 
 async def _told_of_commands(stack: Stack) -> bool:
     """Who, what and why of both commands stand in the ledger."""
-    async with stack.database() as connection:
-        rows = await connection.fetch(
-            "select data from analytics.events where type = 'operator.command'"
-        )
+    rows = await stack.rows("select data from analytics.events where type = 'operator.command'")
     told = [json.loads(row["data"]) for row in rows]
     said = {(one["command"].split()[0], one.get("reason", "")) for one in told if one["by"]}
     return {("state", "for the record"), ("backup", "")} <= said
