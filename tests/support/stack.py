@@ -7,11 +7,9 @@ import hashlib
 import hmac
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -29,17 +27,6 @@ from services.ctl.supervisor.home import Home, read_json
 UP_SECONDS = 240
 COMMAND_SECONDS = 60
 DATA = Path(os.environ.get("QUANTUM_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
-
-
-@contextmanager
-def system_folder() -> Iterator[Path]:
-    """Have a folder that every user of the machine may enter: PostgreSQL runs as one of its own."""
-    root = Path(tempfile.mkdtemp(prefix="quantum-system-"))
-    root.chmod(0o755)
-    try:
-        yield root
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
 
 
 def recorded_market() -> str:

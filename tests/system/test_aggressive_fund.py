@@ -13,7 +13,8 @@ import pytest_asyncio
 from services.venue.markets.market import HISTORY
 from tests.support import wave_market
 from tests.support.eventually import eventually
-from tests.support.stack import Stack, system_folder
+from tests.support.folders import server_folder
+from tests.support.stack import Stack
 
 pytestmark = [
     pytest.mark.drill,
@@ -57,7 +58,7 @@ order by d.timestamp
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack() -> AsyncIterator[Stack]:
     """A system whose market gives nearly every trade a gain."""
-    with system_folder() as root:
+    with server_folder() as root:
         wave_market.write(root / "market", candles=HISTORY + 6000)
         stack = Stack(root / "home", market=str(root / "market"), settings=SETTINGS)
         with stack.running():

@@ -16,7 +16,8 @@ import pytest_asyncio
 from services.ctl.supervisor.asking import ask
 from services.kit.postgres.db import TRANSIENT
 from tests.support.eventually import eventually
-from tests.support.stack import Stack, system_folder
+from tests.support.folders import server_folder
+from tests.support.stack import Stack
 
 pytestmark = [pytest.mark.timeout(1200), pytest.mark.asyncio(loop_scope="module")]
 
@@ -75,7 +76,7 @@ FAULTS = (
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack() -> AsyncIterator[Stack]:
-    with system_folder() as root, Stack(root, speed=5).running() as stack:
+    with server_folder() as root, Stack(root, speed=5).running() as stack:
         yield stack
 
 

@@ -12,7 +12,8 @@ import pytest_asyncio
 
 from services.ctl import tokens
 from tests.support.eventually import eventually
-from tests.support.stack import Stack, system_folder
+from tests.support.folders import server_folder
+from tests.support.stack import Stack
 
 pytestmark = [
     pytest.mark.drill,
@@ -43,7 +44,7 @@ order by timestamp, event_id
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack() -> AsyncIterator[Stack]:
     """A system whose fund layers all run."""
-    with system_folder() as root, Stack(root, settings=SETTINGS).running() as stack:
+    with server_folder() as root, Stack(root, settings=SETTINGS).running() as stack:
         yield stack
 
 

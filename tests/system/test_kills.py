@@ -21,7 +21,8 @@ from services.kit.bus.login import BusLogin
 from services.kit.postgres.db import TRANSIENT
 from tests.support import books
 from tests.support.eventually import eventually
-from tests.support.stack import Stack, system_folder
+from tests.support.folders import server_folder
+from tests.support.stack import Stack
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
 
@@ -31,7 +32,7 @@ RECOVERY_SECONDS = 60
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack() -> AsyncIterator[Stack]:
-    with system_folder() as root, Stack(root).running() as stack:
+    with server_folder() as root, Stack(root).running() as stack:
         await stack.until_closed(3, 120)
         yield stack
 

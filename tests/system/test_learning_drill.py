@@ -12,7 +12,8 @@ import pytest_asyncio
 from services.venue.markets.market import HISTORY
 from tests.support import regime_market
 from tests.support.eventually import eventually
-from tests.support.stack import Stack, system_folder
+from tests.support.folders import server_folder
+from tests.support.stack import Stack
 
 pytestmark = [
     pytest.mark.drill,
@@ -49,7 +50,7 @@ select data from analytics.events where type = 'learning.event' order by timesta
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack() -> AsyncIterator[Stack]:
     """A system that learns, on a market that changes after some hours."""
-    with system_folder() as root:
+    with server_folder() as root:
         regime_market.write(root / "market", calm=HISTORY + CALM, wild=WILD)
         stack = Stack(root / "home", market=str(root / "market"), speed=10, settings=SETTINGS)
         with stack.running():

@@ -19,7 +19,8 @@ from services.ctl.backup import archive
 from services.ctl.supervisor.home import read_json
 from tests.support import books
 from tests.support.eventually import eventually
-from tests.support.stack import Stack, recorded_market, system_folder
+from tests.support.folders import server_folder
+from tests.support.stack import Stack, recorded_market
 
 pytestmark = [
     pytest.mark.drill,
@@ -36,7 +37,7 @@ LONG = 400
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack() -> AsyncIterator[Stack]:
     """A system that trades the recorded market where it is present, else the generated one."""
-    with system_folder() as root, Stack(root, market=recorded_market()).running() as stack:
+    with server_folder() as root, Stack(root, market=recorded_market()).running() as stack:
         yield stack
 
 

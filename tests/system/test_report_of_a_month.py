@@ -10,7 +10,8 @@ from datetime import timedelta
 import pytest
 
 from tests.support import account_history
-from tests.support.stack import Stack, system_folder
+from tests.support.folders import server_folder
+from tests.support.stack import Stack
 
 DAYS = float(os.environ.get("REPORT_DAYS", "30"))
 SECONDS = float(os.environ.get("REPORT_SECONDS", "3000"))
@@ -23,7 +24,7 @@ select max(timestamp) - min(timestamp) from analytics.events where type = 'round
 @pytest.mark.timeout(3600)
 async def test_the_report_of_a_month_is_the_venues_account_history() -> None:
     """Incidents 84, 85, 93: equal to the cent over REPORT_DAYS days of market time."""
-    with system_folder() as root, Stack(root).running() as stack:
+    with server_folder() as root, Stack(root).running() as stack:
         end = time.monotonic() + SECONDS
         while (traded := await _traded(stack)) < timedelta(days=DAYS):
             assert time.monotonic() < end, f"only {traded} of the market in {SECONDS} s"

@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from tests.support import books
-from tests.support.stack import Stack, system_folder
+from tests.support.folders import server_folder
+from tests.support.stack import Stack
 
 TRADES = 15
 
 
 async def trade(*, disturbed: bool) -> books.Books:
     """Trade the generated market in a home of its own and read the books."""
-    with system_folder() as root, Stack(root).running() as stack:
+    with server_folder() as root, Stack(root).running() as stack:
         await stack.until_closed(3, 120)
         if disturbed:
             stack.kill("ai-1")

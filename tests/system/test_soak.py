@@ -12,7 +12,8 @@ import pytest
 from services.kit.postgres.db import TRANSIENT
 from tests.support import books
 from tests.support.eventually import eventually
-from tests.support.stack import Stack, system_folder
+from tests.support.folders import server_folder
+from tests.support.stack import Stack
 from tests.system.test_kills import VICTIMS, assert_no_order_twice, every_position_has_a_stop
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "600"))
@@ -41,7 +42,7 @@ async def test_random_kills_for_a_long_time_lose_and_double_nothing() -> None:
     """
     dice = random.Random(SEED)  # noqa: S311 - a seeded test
     kills = 0
-    with system_folder() as root, Stack(root).running() as stack:
+    with server_folder() as root, Stack(root).running() as stack:
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             await asyncio.sleep(dice.uniform(2, 15))

@@ -19,7 +19,8 @@ from services.ai.settings import SHIPPED_MODELS
 from services.exec_risk.core.protection.protection_policy import ProtectionPolicy
 from tests.support import books
 from tests.support.eventually import eventually
-from tests.support.stack import Stack, recorded_market, system_folder
+from tests.support.folders import server_folder
+from tests.support.stack import Stack, recorded_market
 
 pytestmark = [
     pytest.mark.drill,
@@ -38,7 +39,7 @@ PATHS = {
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack() -> AsyncIterator[Stack]:
     """A system that trades the recorded market where it is present, else the generated one."""
-    with system_folder() as root, Stack(root, market=recorded_market()).running() as stack:
+    with server_folder() as root, Stack(root, market=recorded_market()).running() as stack:
         yield stack
 
 

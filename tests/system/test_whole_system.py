@@ -24,8 +24,9 @@ from services.trade import ids
 from services.trade.times import from_datetime
 from tests.support import account_history, books, queries
 from tests.support.eventually import eventually
+from tests.support.folders import server_folder
 from tests.support.frozen import frozen
-from tests.support.stack import Stack, recorded_market, system_folder
+from tests.support.stack import Stack, recorded_market
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.asyncio(loop_scope="module")]
 
@@ -36,7 +37,7 @@ DEADLINE = 240
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack() -> AsyncIterator[Stack]:
     """A system that trades the recorded market where it is present, else the generated one."""
-    with system_folder() as root, Stack(root, market=recorded_market()).running() as stack:
+    with server_folder() as root, Stack(root, market=recorded_market()).running() as stack:
         yield stack
 
 
