@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from services.ctl.servers.free import free_port as choose_port
 from services.ctl.servers.nats import NatsServer
 from services.ctl.servers.postgres import PostgresServer
 from services.kit.observe import logs
+from tests.support.folders import server_folder
 
 _numbers = itertools.count(1)
 
@@ -35,11 +34,9 @@ def _plain_logs() -> None:
 
 @pytest.fixture(scope="session")
 def server_home() -> Iterator[Path]:
-    """A folder for the servers' data; PostgreSQL may run under another account than the tests."""
-    home = Path(tempfile.mkdtemp(prefix="quantum-tests-"))
-    home.chmod(0o755)
-    yield home
-    shutil.rmtree(home, ignore_errors=True)
+    """A folder for the servers' data."""
+    with server_folder() as home:
+        yield home
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

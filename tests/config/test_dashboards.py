@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from services.ctl.render.panels import DASHBOARDS, Dashboard, Kind, Panel, Query
+from services.ctl.render.boards import DASHBOARDS
+from services.ctl.render.boards.panel import Dashboard, Kind, Panel, Query
 
 ROOT = Path(__file__).resolve().parents[2]
 GRAFANA = ROOT / "mesh" / "observability" / "grafana"

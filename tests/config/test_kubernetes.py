@@ -5,24 +5,24 @@ from __future__ import annotations
 import copy
 import re
 from pathlib import Path
-from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
 
 from services.catalog import ports
-from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, PROCESSES, SERVICES, process
+from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, PROCESSES, SERVICES
 from services.ctl import policy
-from services.ctl.render.cluster_names import APP, NAMESPACE, NATS, POSTGRES, workload
+from services.ctl.render.cluster_names import APP, NAMESPACE, NATS, POSTGRES
 from services.ctl.render.pieces import DUMPER
 from tests.support.cluster import (
+    CUSTOM,
     KUBERNETES,
     OVERLAYS,
     ROOT,
     Document,
+    assert_schema,
     build,
-    build_with,
     containers,
     decode,
     labels,
@@ -33,12 +33,6 @@ from tests.support.cluster import (
     workloads,
 )
 
-VERSION = "1.32"
-CUSTOM = {
-    "networking.istio.io/v1", "security.istio.io/v1", "telemetry.istio.io/v1",
-    "postgresql.cnpg.io/v1", "monitoring.coreos.com/v1",
-}  # fmt: skip
-"""Groups of which Kubernetes has no schema: test_istio and tests below look at them."""
 TABLE = policy.load()
 GUIDE = {
     AI.name: {"limits": {"cpu": "8", "memory": "16Gi"}, "requests": {"cpu": "4", "memory": "8Gi"}},
@@ -56,27 +50,20 @@ def documents(request: pytest.FixtureRequest) -> tuple[Document, ...]:
     return build(request.param)
 
 
-def check(document: Document) -> None:
-    try:
-        kubernetes_validate.validate(document, VERSION, strict=True)
-    except kubernetes_validate.SchemaNotFoundError:
-        assert document["apiVersion"] in CUSTOM, f"no schema of {named(document)}"
-
-
 def test_every_document_is_what_the_schema_says(documents: tuple[Document, ...]) -> None:
     for document in documents:
-        check(document)
+        assert_schema(document)
 
 
 def test_a_typing_mistake_is_noticed() -> None:
     deployment = copy.deepcopy(workloads(build("prod"))[AI.name])
     deployment["spec"]["template"]["spec"]["container"] = []
     with pytest.raises(kubernetes_validate.ValidationError):
-        check(deployment)
+        assert_schema(deployment)
     with pytest.raises(AssertionError, match="no schema"):
-        check({**deployment, "kind": "Deploymnet"})
+        assert_schema({**deployment, "kind": "Deploymnet"})
     with pytest.raises(AssertionError, match="no schema"):
-        check({**deployment, "apiVersion": "policy/v1beta1", "kind": "PodDisruptionBudget"})
+        assert_schema({**deployment, "apiVersion": "policy/v1beta1", "kind": "PodDisruptionBudget"})
 
 
 def test_every_quantity_is_one(documents: tuple[Document, ...]) -> None:
@@ -87,7 +74,7 @@ def test_the_guides_milliseconds_are_no_quantity() -> None:
     """The schema takes `500ms`, the API server does not."""
     scaler = copy.deepcopy(of_kind(build("prod"), "HorizontalPodAutoscaler")[AI.name])
     scaler["spec"]["metrics"][1]["pods"]["target"]["averageValue"] = "500ms"
-    check(scaler)
+    assert_schema(scaler)
     others = [d for d in build("prod") if d["apiVersion"] not in CUSTOM]
     for place in (0, len(others)):
         [complaint] = decode(*others[:place], scaler, *others[place:])
@@ -233,24 +220,6 @@ def test_keys_of_the_exchange_are_files_where_they_are_read(
             assert file.name in {item["path"] for item in secret["items"]}
 
 
-def test_the_gateway_reaches_an_oidc_provider_only_where_it_is_asked_for(tmp_path: Path) -> None:
-    overlay = KUBERNETES / "overlays" / "prod"
-    made = {**yaml.safe_load((overlay / "kustomization.yaml").read_text())}
-    components = [*made["components"], "../../components/oidc"]
-    with_oidc = build_with(tmp_path, components)
-    for document in with_oidc:
-        check(document)
-    outside = [
-        name
-        for name, spec in policies(with_oidc).items()
-        if any("ipBlock" in peer for rule in spec.get("egress", []) for peer in rule.get("to", []))
-    ]
-    assert sorted(outside) == [EXEC_RISK.name, "gateway-to-oidc-provider"]
-    assert policies(with_oidc)["gateway-to-oidc-provider"]["podSelector"] == {
-        "matchLabels": {APP: policy.GATEWAY}
-    }
-
-
 def secrets(documents: tuple[Document, ...]) -> set[str]:
     """Return the names of all secrets that something refers to."""
     text = yaml.dump_all(documents, Dumper=DUMPER, default_flow_style=True, width=10**6)
@@ -330,80 +299,6 @@ def test_the_database_is_a_cluster_with_the_tuned_values_and_the_tables_roles() 
 def postgres_settings(file: Path) -> dict[str, str]:
     pairs = (line.partition("#")[0].partition("=") for line in file.read_text().splitlines())
     return {key.strip(): value.strip().strip("'") for key, mark, value in pairs if mark}
-
-
-def policies(documents: tuple[Document, ...]) -> dict[str, Any]:
-    return {n: d["spec"] for n, d in of_kind(documents, "NetworkPolicy").items()}
-
-
-def reaches(documents: tuple[Document, ...], source: str, target: str, port: int) -> bool:
-    """Tell whether the policies let pods of one workload open a connection to another's port."""
-    found = workloads(documents)
-    here, there = labels(found[source]), labels(found[target])
-    leaves = any(
-        peer_takes(rule.get("to"), there) and port_in(rule, port)
-        for spec in policies(documents).values()
-        if "Egress" in spec["policyTypes"] and matches(spec["podSelector"], here)
-        for rule in spec.get("egress", [])
-    )
-    enters = any(
-        peer_takes(rule.get("from"), here) and port_in(rule, port)
-        for spec in policies(documents).values()
-        if "Ingress" in spec["policyTypes"] and matches(spec["podSelector"], there)
-        for rule in spec.get("ingress", [])
-    )
-    return leaves and enters
-
-
-def peer_takes(peers: list[dict[str, Any]] | None, held: dict[str, str]) -> bool:
-    if peers is None:
-        return True
-    return any("podSelector" in peer and matches(peer["podSelector"], held) for peer in peers)
-
-
-def port_in(rule: dict[str, Any], port: int) -> bool:
-    return any(listed["port"] == port for listed in rule["ports"])
-
-
-def test_who_may_connect_to_whom_is_what_the_table_says(documents: tuple[Document, ...]) -> None:
-    """Every pair, in both directions: what the table does not name is not let through."""
-    edges = {(workload(call.caller), workload(call.callee)) for call in TABLE.calls}
-    users = {workload(user) for user in TABLE.bus} | {"setup"}
-    names = [*workloads(documents)]
-    for source in names:
-        for target in names:
-            asked = reaches(documents, source, target, ports.GRPC)
-            assert asked == ((source, target) in edges), f"{source} to {target}"
-        assert reaches(documents, source, NATS, ports.NATS) == (source in users), source
-        assert reaches(documents, source, NATS, ports.NATS_ROUTES) == (source == NATS), source
-
-
-def test_only_owners_of_a_schema_reach_the_database(documents: tuple[Document, ...]) -> None:
-    spec = policies(documents)[POSTGRES]
-    takers = [
-        name
-        for name, one in workloads(documents).items()
-        if any(
-            peer_takes(rule["from"], labels(one)) and port_in(rule, ports.POSTGRES)
-            for rule in spec["ingress"]
-        )
-    ]
-    assert sorted(takers) == sorted(process(owner).name for owner in TABLE.database.owners)
-
-
-def test_nothing_is_allowed_that_no_policy_allows(documents: tuple[Document, ...]) -> None:
-    first = policies(documents)["nothing-else"]
-    assert first == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-
-
-def test_only_the_exchange_connection_leaves_the_cluster(documents: tuple[Document, ...]) -> None:
-    outside = [
-        name
-        for name, spec in policies(documents).items()
-        for rule in spec.get("egress", [])
-        if any("ipBlock" in peer for peer in rule.get("to", []))
-    ]
-    assert outside == [EXEC_RISK.name]
 
 
 def test_development_trades_on_paper_and_production_does_not_without_being_told() -> None:

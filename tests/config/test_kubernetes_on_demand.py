@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -22,20 +20,22 @@ from services.ctl.render.cluster_names import (
 )
 from services.ctl.render.roles import DATABASE
 from tests.support.cluster import (
+    CUSTOM,
     KUBERNETES,
     ROOT,
     Document,
+    assert_schema,
     build_with,
     containers,
     decode,
     labels,
     of_kind,
     pod,
+    policies,
     workloads,
 )
 
 PROCESS = "../../components/process"
-SCHEMALESS = ("istio.io", "cnpg.io", "monitoring.coreos.com")
 OURS = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": MONITORING}}}
 
 
@@ -54,16 +54,10 @@ def settings(documents: tuple[Document, ...]) -> dict[str, str]:
     return found
 
 
-def policies(documents: tuple[Document, ...], name: str) -> Any:
-    """Return what a NetworkPolicy says."""
-    return of_kind(documents, "NetworkPolicy")[name]["spec"]
-
-
 def test_every_document_is_what_the_schema_says(documents: tuple[Document, ...]) -> None:
-    plain = [d for d in documents if not any(g in d["apiVersion"] for g in SCHEMALESS)]
-    for document in plain:
-        kubernetes_validate.validate(document, "1.32", strict=True)
-    assert not decode(*plain)
+    for document in documents:
+        assert_schema(document)
+    assert not decode(*(d for d in documents if d["apiVersion"] not in CUSTOM))
 
 
 def test_the_trainer_is_locked_down_and_gives_way(documents: tuple[Document, ...]) -> None:
@@ -83,7 +77,7 @@ def test_the_trainer_is_locked_down_and_gives_way(documents: tuple[Document, ...
 
 
 def test_the_trainer_reaches_the_bus_and_nothing_else(documents: tuple[Document, ...]) -> None:
-    spec = policies(documents, TRAINER.name)
+    spec = policies(documents)[TRAINER.name]
     assert spec["podSelector"]["matchLabels"] == {APP: TRAINER.name}
     assert labels(workloads(documents)[TRAINER.name])[APP] == TRAINER.name
     reached = {
@@ -94,7 +88,7 @@ def test_the_trainer_reaches_the_bus_and_nothing_else(documents: tuple[Document,
     }
     bus = {"podSelector": {"matchLabels": {APP: NATS}}}
     assert reached == {(str(bus), ports.NATS), (str(OURS), ports.OTLP)}
-    takers = policies(documents, NATS)["ingress"][0]["from"]
+    takers = policies(documents)[NATS]["ingress"][0]["from"]
     assert {"podSelector": {"matchLabels": {APP: TRAINER.name}}} in takers
 
 
@@ -117,7 +111,7 @@ def test_what_alertmanager_tells_comes_back(documents: tuple[Document, ...]) -> 
     volumes = {v["name"]: v for v in pod(analytics)["volumes"]}
     secret = volumes[mounts[str(file.parent)]]["secret"]["secretName"]
     assert credentials == {"name": secret, "key": file.name}
-    both = policies(documents, "alerts-both-ways")
+    both = policies(documents)["alerts-both-ways"]
     asked = int(told["ALERTMANAGER_URL"].rpartition(":")[2])
     assert both["ingress"] == [{"from": [OURS], "ports": [{"port": port, "protocol": "TCP"}]}]
     assert both["egress"] == [{"to": [OURS], "ports": [{"port": asked, "protocol": "TCP"}]}]
@@ -159,11 +153,11 @@ def test_a_backup_reaches_bus_and_database_and_keeps_its_archives(
 
     database = {"podSelector": {"matchLabels": {POSTGRES_LABEL: POSTGRES}}}
     bus = {"podSelector": {"matchLabels": {APP: NATS}}}
-    sent = policies(documents, "backup")
+    sent = policies(documents)["backup"]
     assert held.items() >= sent["podSelector"]["matchLabels"].items()
     wanted = {(str(bus), ports.NATS), (str(database), ports.POSTGRES)}
     assert {(str(r["to"][0]), r["ports"][0]["port"]) for r in sent["egress"]} == wanted
-    taken = [policies(documents, f"backup-reads-{what}") for what in ("bus", "database")]
+    taken = [policies(documents)[f"backup-reads-{what}"] for what in ("bus", "database")]
     assert {
         (str({"podSelector": one["podSelector"]}), one["ingress"][0]["ports"][0]["port"])
         for one in taken

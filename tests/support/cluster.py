@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import yaml
 
 from services.ctl.render.pieces import DUMPER, LOADER
@@ -20,6 +21,12 @@ KUBERNETES = ROOT / "mesh" / "kubernetes"
 KUBECTL = Path(sys.executable).with_name("kubectl")
 OVERLAYS = ("dev", "prod")
 Document = dict[str, Any]
+VERSION = "1.32"
+CUSTOM = {
+    "networking.istio.io/v1", "security.istio.io/v1", "telemetry.istio.io/v1",
+    "postgresql.cnpg.io/v1", "monitoring.coreos.com/v1", "monitoring.coreos.com/v1alpha1",
+}  # fmt: skip
+"""Groups of which Kubernetes has no schema: tests of their own look at them."""
 
 
 @cache
@@ -54,6 +61,11 @@ def named(document: Document) -> str:
 def of_kind(documents: tuple[Document, ...], *kinds: str) -> dict[str, Document]:
     """Return the documents of these kinds by name."""
     return {d["metadata"]["name"]: d for d in documents if d["kind"] in kinds}
+
+
+def policies(documents: tuple[Document, ...]) -> dict[str, Any]:
+    """Return what the network policies say, by name."""
+    return {n: d["spec"] for n, d in of_kind(documents, "NetworkPolicy").items()}
 
 
 def workloads(documents: tuple[Document, ...]) -> dict[str, Document]:
@@ -96,3 +108,11 @@ def decode(*documents: Document) -> list[str]:
     # what has no pods has no environment either: then it was read
     nothing_else = re.compile(r"(error: )?\S+/\S+( .*pod template.*)?|.*pod template.*|")
     return [line for line in done.stderr.splitlines() if not nothing_else.fullmatch(line.strip())]
+
+
+def assert_schema(document: Document) -> None:
+    """Fail when a document is not what the schema of its kind says, or has none that is known."""
+    try:
+        kubernetes_validate.validate(document, VERSION, strict=True)
+    except kubernetes_validate.SchemaNotFoundError:
+        assert document["apiVersion"] in CUSTOM, f"no schema of {named(document)}"

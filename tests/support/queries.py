@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import yaml
 
-from services.ctl.render.panels import DASHBOARDS
+from services.ctl.render.boards import DASHBOARDS
 
 RULES = Path(__file__).resolve().parents[2] / "mesh" / "observability" / "rules"
 GUIDE = (
@@ -35,6 +35,37 @@ GUIDE = (
     "container_memory_usage_bytes / container_spec_memory_limit_bytes",
 )
 """Of the operations guide."""
+GUIDE_METRICS = {
+    "ai": {
+        "ai_service_uptime_seconds",
+        "ai_service_signals_generated_total",
+        "ai_service_predictions_made_total",
+        "ai_service_signal_latency_seconds_bucket",
+        "ai_service_errors_total",
+    },
+    "exec_risk": {
+        "exec_risk_service_uptime_seconds",
+        "exec_risk_service_orders_executed_total",
+        "exec_risk_service_positions_opened_total",
+        "exec_risk_service_positions_closed_total",
+        "exec_risk_service_risk_alerts_total",
+        "exec_risk_service_execution_errors_total",
+        "exec_risk_service_open_positions",
+        "exec_risk_service_daily_pnl_usd",
+        "exec_risk_service_daily_trades",
+        "exec_risk_service_rpc_calls_received_total",
+    },
+    "analytics": {
+        "analytics_os_service_uptime_seconds",
+        "analytics_os_service_events_received_total",
+        "analytics_os_service_events_published_total",
+        "analytics_os_service_health_checks_total",
+        "analytics_os_service_portfolio_value_usd",
+        "analytics_os_service_positions_count",
+        "analytics_os_service_learning_samples_collected",
+    },
+}
+"""Metrics that the operations guide names, by process."""
 RANGE_SECONDS = 3_600
 INTERVAL = "30s"
 """At least four scrapes, as Grafana reckons it."""

@@ -11,8 +11,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -25,6 +26,13 @@ from services.ctl.supervisor.home import Home, read_json
 
 UP_SECONDS = 240
 COMMAND_SECONDS = 60
+DATA = Path(os.environ.get("QUANTUM_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+
+
+def recorded_market() -> str:
+    """Return the recorded market where it is present, else the generated one."""
+    recorded = DATA / "perp-1m-2025-05"
+    return str(recorded) if recorded.is_dir() else "generated"
 
 
 class Stack:
@@ -76,6 +84,15 @@ class Stack:
     def down(self) -> None:
         """Stop everything."""
         self.qt("down", check=False)
+
+    @contextmanager
+    def running(self) -> Iterator[Stack]:
+        """Run it for the time of a `with`."""
+        try:
+            self.up()
+            yield self
+        finally:
+            self.down()
 
     def tails(self) -> str:
         """Return the last lines of every log, for a failed test."""
@@ -136,6 +153,11 @@ class Stack:
         finally:
             await connection.close()
 
+    async def rows(self, statement: str, *values: Any) -> list[Any]:
+        """Ask the database as operators do."""
+        async with self.database() as connection:
+            return list(await connection.fetch(statement, *values))
+
     async def venue(self, path: str, **parameters: Any) -> Any:
         """Ask the paper venue with a signed request."""
         known = self.home.secrets()
@@ -164,3 +186,21 @@ class Stack:
             if time.monotonic() > end:
                 raise AssertionError(f"{seen} of {trades} trades closed{self.tails()}")
             await asyncio.sleep(0.3)
+
+    async def last_round(self) -> datetime:
+        """Return the market time of the last round that the ledger holds."""
+        async with self.database() as connection:
+            found = await connection.fetchval(
+                "select max(timestamp) from analytics.events where type = 'round.decided'"
+            )
+        assert isinstance(found, datetime)
+        return found
+
+    async def round_reached(self, time: datetime) -> bool:
+        """Tell whether the ledger holds a round of this market time."""
+        return await self.last_round() >= time
+
+    async def quiet(self) -> bool:
+        """Tell whether analytics alerts of nothing but what a streak of lost trades leads to."""
+        alerts = (await self.health("analytics"))["alerts"]
+        return [alert for alert in alerts if alert["type"] != "SAFETY_LEVEL"] == []

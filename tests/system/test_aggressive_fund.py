@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -16,6 +13,7 @@ import pytest_asyncio
 from services.venue.markets.market import HISTORY
 from tests.support import wave_market
 from tests.support.eventually import eventually
+from tests.support.folders import server_folder
 from tests.support.stack import Stack
 
 pytestmark = [
@@ -60,27 +58,16 @@ order by d.timestamp
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack() -> AsyncIterator[Stack]:
     """A system whose market gives nearly every trade a gain."""
-    root = Path(tempfile.mkdtemp(prefix="quantum-earning-"))
-    root.chmod(0o755)
-    wave_market.write(root / "market", candles=HISTORY + 6000)
-    running = Stack(root / "home", market=str(root / "market"), settings=SETTINGS)
-    try:
-        running.up()
-        yield running
-    finally:
-        running.down()
-        shutil.rmtree(root, ignore_errors=True)
-
-
-async def rows(stack: Stack, statement: str, *values: Any) -> list[Any]:
-    """Ask the database as operators do."""
-    async with stack.database() as connection:
-        return list(await connection.fetch(statement, *values))
+    with server_folder() as root:
+        wave_market.write(root / "market", candles=HISTORY + 6000)
+        stack = Stack(root / "home", market=str(root / "market"), settings=SETTINGS)
+        with stack.running():
+            yield stack
 
 
 async def versions(stack: Stack) -> list[Any]:
     """Every version of the policy, the oldest first."""
-    return await rows(stack, "select * from analytics.policy_versions order by version")
+    return await stack.rows("select * from analytics.policy_versions order by version")
 
 
 async def test_results_make_the_fund_aggressive_and_the_next_entries_larger(stack: Stack) -> None:
@@ -97,7 +84,7 @@ async def test_results_make_the_fund_aggressive_and_the_next_entries_larger(stac
         await eventually(allowed, deadline=400, interval=0.5)
     except AssertionError as error:
         seen = [(v["updated_by"], v["fund_mode"], v["reasons"]) for v in found]
-        made = await rows(stack, "select count(*), sum(net_pnl) from analytics.trades")
+        made = await stack.rows("select count(*), sum(net_pnl) from analytics.trades")
         raise AssertionError(f"{error}: {seen} {made}{stack.tails()}") from None
     modes = [v["fund_mode"] for v in found]
     changed = found[modes.index("AGGRESSIVE")]
@@ -105,18 +92,18 @@ async def test_results_make_the_fund_aggressive_and_the_next_entries_larger(stac
     normal, policy = (json.loads(v["policy"]) for v in (found[0], changed))
     assert float(policy["size_factor"]) == 1.3
     assert policy["signal_share"] == pytest.approx(2 * normal["signal_share"])
-    kept = await rows(
-        stack, "select version from fund_policies where version = $1", changed["version"]
+    kept = await stack.rows(
+        "select version from fund_policies where version = $1", changed["version"]
     )
     assert kept, "exec_risk keeps the version that it decides by"
     since = changed["effective_from"]
-    entries = await rows(stack, _ENTRIES, found[0]["effective_from"])
+    entries = await stack.rows(_ENTRIES, found[0]["effective_from"])
     before = [e["size"] for e in entries if e["timestamp"] < since]
     after = await _after(stack, found)
     grown = median(after) / median(before)
     # the account has grown a little too, and quantities are whole steps
     assert 1.25 < grown < 1.4, grown
-    told = await rows(stack, "select data from analytics.events where type = 'policy.updated'")
+    told = await stack.rows("select data from analytics.events where type = 'policy.updated'")
     assert any(json.loads(r["data"])["updated_by"] == "HFOS" for r in told)
 
 
@@ -125,6 +112,6 @@ async def _after(stack: Stack, found: list[Any]) -> list[float]:
     modes = [v["fund_mode"] for v in found]
     place = modes.index("AGGRESSIVE")
     later = found[place + 1]["effective_from"] if place + 1 < len(found) else None
-    entries = await rows(stack, _ENTRIES, found[place]["effective_from"])
+    entries = await stack.rows(_ENTRIES, found[place]["effective_from"])
     sizes: list[float] = [e["size"] for e in entries if later is None or e["timestamp"] < later]
     return sizes if len(sizes) >= ENTERED else []

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -19,6 +16,7 @@ import pytest_asyncio
 from services.ctl.supervisor.asking import ask
 from services.kit.postgres.db import TRANSIENT
 from tests.support.eventually import eventually
+from tests.support.folders import server_folder
 from tests.support.stack import Stack
 
 pytestmark = [pytest.mark.timeout(1200), pytest.mark.asyncio(loop_scope="module")]
@@ -78,15 +76,8 @@ FAULTS = (
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack() -> AsyncIterator[Stack]:
-    root = Path(tempfile.mkdtemp(prefix="quantum-drills-"))
-    root.chmod(0o755)
-    stack = Stack(root, speed=5)
-    try:
-        stack.up()
+    with server_folder() as root, Stack(root, speed=5).running() as stack:
         yield stack
-    finally:
-        stack.down()
-        shutil.rmtree(root, ignore_errors=True)
 
 
 async def rows(stack: Stack, statement: str, *values: Any) -> list[asyncpg.Record]:

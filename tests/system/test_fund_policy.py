@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +12,7 @@ import pytest_asyncio
 
 from services.ctl import tokens
 from tests.support.eventually import eventually
+from tests.support.folders import server_folder
 from tests.support.stack import Stack
 
 pytestmark = [
@@ -46,26 +44,13 @@ order by timestamp, event_id
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack() -> AsyncIterator[Stack]:
     """A system whose fund layers all run."""
-    root = Path(tempfile.mkdtemp(prefix="quantum-fund-"))
-    root.chmod(0o755)
-    stack = Stack(root, settings=SETTINGS)
-    try:
-        stack.up()
+    with server_folder() as root, Stack(root, settings=SETTINGS).running() as stack:
         yield stack
-    finally:
-        stack.down()
-        shutil.rmtree(root, ignore_errors=True)
-
-
-async def rows(stack: Stack, statement: str, *values: Any) -> list[Any]:
-    """Ask the database as operators do."""
-    async with stack.database() as connection:
-        return list(await connection.fetch(statement, *values))
 
 
 async def versions(stack: Stack) -> list[Any]:
     """Every version of the policy, the oldest first."""
-    return await rows(stack, "select * from analytics.policy_versions order by version")
+    return await stack.rows("select * from analytics.policy_versions order by version")
 
 
 async def decided_after(stack: Stack, *changes: str, until: str) -> list[Any]:
@@ -75,16 +60,15 @@ async def decided_after(stack: Stack, *changes: str, until: str) -> list[Any]:
     found: list[Any] = []
 
     async def spoken() -> bool:
-        held = await rows(
-            stack,
+        held = await stack.rows(
             "select effective_from from analytics.policy_versions where version = $1",
             number,
         )
-        found[:] = await rows(stack, DECIDED, held[0]["effective_from"])
+        found[:] = await stack.rows(DECIDED, held[0]["effective_from"])
         return any(r["rule"] == until for r in found)
 
     await eventually(spoken, deadline=90, interval=0.3)
-    read = await rows(stack, "select version from fund_policies where version = $1", number)
+    read = await stack.rows("select version from fund_policies where version = $1", number)
     assert read, "exec_risk keeps the version that it decides by"
     return found
 
@@ -93,12 +77,11 @@ async def approved_since(stack: Stack, number: int) -> None:
     """Wait until an entry is made under a version: what was refused before is over."""
 
     async def approved() -> bool:
-        held = await rows(
-            stack,
+        held = await stack.rows(
             "select effective_from from analytics.policy_versions where version = $1",
             number,
         )
-        found = await rows(stack, DECIDED, held[0]["effective_from"])
+        found = await stack.rows(DECIDED, held[0]["effective_from"])
         return any(r["approved"] for r in found)
 
     await eventually(approved, deadline=90, interval=0.3)
@@ -114,7 +97,7 @@ async def the_fund_changes_its_mode_and_the_account_follows(stack: Stack) -> Non
 
     await eventually(through, deadline=240, interval=0.5)
     found = await versions(stack)
-    decided = await rows(stack, DECIDED, found[0]["effective_from"])
+    decided = await stack.rows(DECIDED, found[0]["effective_from"])
     for version, following in pairwise(found):
         begin, end = version["effective_from"], following["effective_from"]
         during = [r for r in decided if begin <= r["timestamp"] < end]
@@ -130,24 +113,22 @@ async def directives_are_carried_out_once_and_only_reduce(stack: Stack) -> None:
     """Each issued one is answered once; its orders have the purpose of its action."""
 
     async def answered() -> bool:
-        return bool(await rows(stack, "select 1 from directives_answered where result = 'APPLIED'"))
+        return bool(await stack.rows("select 1 from directives_answered where result = 'APPLIED'"))
 
     await eventually(answered, deadline=120, interval=0.5)
-    issued = await rows(
-        stack,
+    issued = await stack.rows(
         "select d.*, a.result, a.reason from analytics.directives d"
         " left join directives_answered a using (directive_id)"
         " where d.deadline < (select max(time) from analytics.portfolio)",
     )
     assert issued and all(d["result"] is not None for d in issued)
-    orders = await rows(
-        stack,
+    orders = await stack.rows(
         "select o.*, d.share, d.action from orders o join analytics.directives d"
         " on o.signal_id = d.directive_id",
     )
     for order in orders:
         assert order["purpose"] == ("ENTRY" if order["action"] == "SCALE_IN" else "EXIT")
-    told = await rows(stack, "select data from analytics.events where type = 'directive.applied'")
+    told = await stack.rows("select data from analytics.events where type = 'directive.applied'")
     names = [json.loads(r["data"])["directive_id"] for r in told]
     assert len(names) == len(set(names))
     health = await stack.health("analytics")
@@ -183,9 +164,7 @@ async def what_an_operator_sets_decides_the_next_order(stack: Stack) -> None:
     assert (shown["size_factor"], shown["signal_share"]) == ("1.3", 0.4)
     found = await decided_after(stack, quiet, "blocked_symbols=BTCUSDT", until="fund_symbols")
     assert {r["symbol"] for r in found if r["rule"] == "fund_symbols"} == {"BTCUSDT"}
-    modes = await rows(
-        stack, "select data from analytics.events where type = 'system.mode_changed'"
-    )
+    modes = await stack.rows("select data from analytics.events where type = 'system.mode_changed'")
     told = [json.loads(r["data"]) for r in modes]
     assert told and all(m["previous_mode"] != m["new_mode"] for m in told)
 
@@ -195,8 +174,8 @@ async def a_person_asks_for_balance(stack: Stack) -> None:
     stack.json("policy", "rebalance", "--reason=after the deposit")
 
     async def balanced() -> bool:
-        found = await rows(
-            stack, "select data from analytics.events where type = 'portfolio.balance'"
+        found = await stack.rows(
+            "select data from analytics.events where type = 'portfolio.balance'"
         )
         return any("after the deposit" in json.loads(r["data"])["reasons"] for r in found)
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
-import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -23,6 +21,7 @@ from services.kit.bus.login import BusLogin
 from services.kit.postgres.db import TRANSIENT
 from tests.support import books
 from tests.support.eventually import eventually
+from tests.support.folders import server_folder
 from tests.support.stack import Stack
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
@@ -33,16 +32,9 @@ RECOVERY_SECONDS = 60
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack() -> AsyncIterator[Stack]:
-    root = Path(tempfile.mkdtemp(prefix="quantum-kills-"))
-    root.chmod(0o755)
-    stack = Stack(root)
-    try:
-        stack.up()
+    with server_folder() as root, Stack(root).running() as stack:
         await stack.until_closed(3, 120)
         yield stack
-    finally:
-        stack.down()
-        shutil.rmtree(root, ignore_errors=True)
 
 
 async def decided_rounds(stack: Stack) -> int:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +12,7 @@ import pytest_asyncio
 from services.venue.markets.market import HISTORY
 from tests.support import regime_market
 from tests.support.eventually import eventually
+from tests.support.folders import server_folder
 from tests.support.stack import Stack
 
 pytestmark = [
@@ -52,16 +50,11 @@ select data from analytics.events where type = 'learning.event' order by timesta
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack() -> AsyncIterator[Stack]:
     """A system that learns, on a market that changes after some hours."""
-    root = Path(tempfile.mkdtemp(prefix="quantum-learning-"))
-    root.chmod(0o755)
-    regime_market.write(root / "market", calm=HISTORY + CALM, wild=WILD)
-    running = Stack(root / "home", market=str(root / "market"), speed=10, settings=SETTINGS)
-    try:
-        running.up()
-        yield running
-    finally:
-        running.down()
-        shutil.rmtree(root, ignore_errors=True)
+    with server_folder() as root:
+        regime_market.write(root / "market", calm=HISTORY + CALM, wild=WILD)
+        stack = Stack(root / "home", market=str(root / "market"), speed=10, settings=SETTINGS)
+        with stack.running():
+            yield stack
 
 
 async def loop(stack: Stack) -> list[dict[str, Any]]:

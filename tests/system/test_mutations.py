@@ -10,8 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.mutations import MUTATIONS, SHORT, Mutation
+from tests.system.mutation import Mutation
+from tests.system.simulated_mutations import SIMULATED
+from tests.system.tested_mutations import TESTED
 
+MUTATIONS = SIMULATED + TESTED
+SHORT = (
+    "nobody asks by the client id after a lost reply",
+    "a stop is cancelled, then placed anew",
+    "a fill is applied as often as it is told",
+    "entries go on while the account is halted",
+)
+"""Those that are tried in the short form, too."""
 ROOT = Path(__file__).resolve().parents[2]
 SIMULATION = ("-m", "services.ctl", "simulate", "--hours", "4", "--workers", "1", "--no-shorten")
 TESTS = ("-m", "pytest", "-q", "-x", "-p", "no:randomly")

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,8 @@ from services.ctl.backup import archive
 from services.ctl.supervisor.home import read_json
 from tests.support import books
 from tests.support.eventually import eventually
-from tests.support.stack import Stack
+from tests.support.folders import server_folder
+from tests.support.stack import Stack, recorded_market
 
 pytestmark = [
     pytest.mark.drill,
@@ -31,8 +29,6 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
-DATA = Path(os.environ.get("QUANTUM_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
-RECORDED = DATA / "perp-1m-2025-05"
 SERVICES = ("ai", "exec_risk", "analytics")
 LONG = 400
 """Seconds for a command that stops and starts things."""
@@ -41,15 +37,8 @@ LONG = 400
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack() -> AsyncIterator[Stack]:
     """A system that trades the recorded market where it is present, else the generated one."""
-    root = Path(tempfile.mkdtemp(prefix="quantum-guide-"))
-    root.chmod(0o755)
-    stack = Stack(root, market=str(RECORDED) if RECORDED.is_dir() else "generated")
-    try:
-        stack.up()
+    with server_folder() as root, Stack(root, market=recorded_market()).running() as stack:
         yield stack
-    finally:
-        stack.down()
-        shutil.rmtree(root, ignore_errors=True)
 
 
 async def qt(stack: Stack, *arguments: str, check: bool = True) -> str:

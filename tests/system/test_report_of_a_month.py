@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import tempfile
 import time
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from tests.support import account_history
+from tests.support.folders import server_folder
 from tests.support.stack import Stack
 
 DAYS = float(os.environ.get("REPORT_DAYS", "30"))
@@ -26,11 +24,7 @@ select max(timestamp) - min(timestamp) from analytics.events where type = 'round
 @pytest.mark.timeout(3600)
 async def test_the_report_of_a_month_is_the_venues_account_history() -> None:
     """Incidents 84, 85, 93: equal to the cent over REPORT_DAYS days of market time."""
-    root = Path(tempfile.mkdtemp(prefix="quantum-month-"))
-    root.chmod(0o755)
-    stack = Stack(root)
-    try:
-        stack.up()
+    with server_folder() as root, Stack(root).running() as stack:
         end = time.monotonic() + SECONDS
         while (traded := await _traded(stack)) < timedelta(days=DAYS):
             assert time.monotonic() < end, f"only {traded} of the market in {SECONDS} s"
@@ -39,9 +33,6 @@ async def test_the_report_of_a_month_is_the_venues_account_history() -> None:
         assert len(report["by_day"]) >= DAYS - 1
         assert report["checks_made"] >= DAYS
         assert report["measures"]["days"] >= DAYS - 1
-    finally:
-        stack.down()
-        shutil.rmtree(root, ignore_errors=True)
 
 
 async def _traded(stack: Stack) -> timedelta:

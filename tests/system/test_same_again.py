@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
-
 import pytest
 
 from tests.support import books
+from tests.support.folders import server_folder
 from tests.support.stack import Stack
 
 TRADES = 15
@@ -16,20 +13,13 @@ TRADES = 15
 
 async def trade(*, disturbed: bool) -> books.Books:
     """Trade the generated market in a home of its own and read the books."""
-    root = Path(tempfile.mkdtemp(prefix="quantum-again-"))
-    root.chmod(0o755)
-    stack = Stack(root)
-    try:
-        stack.up()
+    with server_folder() as root, Stack(root).running() as stack:
         await stack.until_closed(3, 120)
         if disturbed:
             stack.kill("ai-1")
             stack.kill("exec_risk")
         await stack.until_closed(TRADES, 180)
         return await books.read(stack)
-    finally:
-        stack.down()
-        shutil.rmtree(root, ignore_errors=True)
 
 
 @pytest.mark.timeout(500)

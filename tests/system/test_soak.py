@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import shutil
-import tempfile
 import time
-from pathlib import Path
 
 import pytest
 
 from services.kit.postgres.db import TRANSIENT
 from tests.support import books
 from tests.support.eventually import eventually
+from tests.support.folders import server_folder
 from tests.support.stack import Stack
 from tests.system.test_kills import VICTIMS, assert_no_order_twice, every_position_has_a_stop
 
@@ -43,12 +41,8 @@ async def test_random_kills_for_a_long_time_lose_and_double_nothing() -> None:
     The moments and victims follow SOAK_SEED; SOAK_SECONDS says how long.
     """
     dice = random.Random(SEED)  # noqa: S311 - a seeded test
-    root = Path(tempfile.mkdtemp(prefix="quantum-soak-"))
-    root.chmod(0o755)
-    stack = Stack(root)
     kills = 0
-    try:
-        stack.up()
+    with server_folder() as root, Stack(root).running() as stack:
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             await asyncio.sleep(dice.uniform(2, 15))
@@ -63,6 +57,3 @@ async def test_random_kills_for_a_long_time_lose_and_double_nothing() -> None:
         await assert_no_order_twice(stack)
         await eventually(lambda: every_position_has_a_stop(stack), deadline=15)
         print(f"{kills} kills, {len(found.venue)} fills, {more} trades")  # noqa: T201
-    finally:
-        stack.down()
-        shutil.rmtree(root, ignore_errors=True)

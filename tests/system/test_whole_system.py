@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -21,39 +18,27 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from services.ai.artifact import active_folder
-from services.ai.settings import SHIPPED_MODELS
 from services.catalog.processes import SERVICES
 from services.ctl.backup import archive
-from services.exec_risk.core.protection.protection_policy import ProtectionPolicy
 from services.trade import ids
 from services.trade.times import from_datetime
 from tests.support import account_history, books, queries
 from tests.support.eventually import eventually
+from tests.support.folders import server_folder
 from tests.support.frozen import frozen
-from tests.support.stack import Stack
+from tests.support.stack import Stack, recorded_market
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.asyncio(loop_scope="module")]
 
 TRADES = 50
 DEADLINE = 240
-DATA = Path(os.environ.get("QUANTUM_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
-RECORDED = DATA / "perp-1m-2025-05"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack() -> AsyncIterator[Stack]:
     """A system that trades the recorded market where it is present, else the generated one."""
-    market = str(RECORDED) if RECORDED.is_dir() else "generated"
-    root = Path(tempfile.mkdtemp(prefix="quantum-system-"))
-    root.chmod(0o755)
-    stack = Stack(root, market=market)
-    try:
-        stack.up()
+    with server_folder() as root, Stack(root, market=recorded_market()).running() as stack:
         yield stack
-    finally:
-        stack.down()
-        shutil.rmtree(root, ignore_errors=True)
 
 
 async def test_fifty_trades_and_three_books_that_agree(stack: Stack) -> None:
@@ -173,6 +158,15 @@ async def test_health_has_the_guides_fields(stack: Stack) -> None:
         assert (status, body) == (200, {"status": "ready"})
 
 
+async def _well(stack: Stack) -> bool:
+    """All services and parts are healthy, and nothing is told but what losses lead to."""
+    told = [await stack.health(service.key) for service in SERVICES]
+    assert [found["status"] for found in told] == ["healthy"] * len(SERVICES)
+    analytics = told[-1]
+    assert set(analytics["service_health"].values()) == {"healthy"}
+    return await stack.quiet()
+
+
 async def test_grpcurl_reaches_every_service_through_the_ingress(stack: Stack) -> None:
     def grpcurl(*arguments: str) -> str:
         command = [str(Path(sys.executable).with_name("grpcurl")), "-plaintext", *arguments]
@@ -191,42 +185,10 @@ async def test_grpcurl_reaches_every_service_through_the_ingress(stack: Stack) -
         assert '"status": "healthy"' in grpcurl(stack.ingress, f"{service.grpc_service}/GetHealth")
 
 
-GUIDE_METRICS = {
-    "ai": {
-        "ai_service_uptime_seconds",
-        "ai_service_signals_generated_total",
-        "ai_service_predictions_made_total",
-        "ai_service_signal_latency_seconds_bucket",
-        "ai_service_errors_total",
-    },
-    "exec_risk": {
-        "exec_risk_service_uptime_seconds",
-        "exec_risk_service_orders_executed_total",
-        "exec_risk_service_positions_opened_total",
-        "exec_risk_service_positions_closed_total",
-        "exec_risk_service_risk_alerts_total",
-        "exec_risk_service_execution_errors_total",
-        "exec_risk_service_open_positions",
-        "exec_risk_service_daily_pnl_usd",
-        "exec_risk_service_daily_trades",
-        "exec_risk_service_rpc_calls_received_total",
-    },
-    "analytics": {
-        "analytics_os_service_uptime_seconds",
-        "analytics_os_service_events_received_total",
-        "analytics_os_service_events_published_total",
-        "analytics_os_service_health_checks_total",
-        "analytics_os_service_portfolio_value_usd",
-        "analytics_os_service_positions_count",
-        "analytics_os_service_learning_samples_collected",
-    },
-}
-
-
 async def test_every_process_has_the_guides_metrics_as_prometheus_text(stack: Stack) -> None:
     async with aiohttp.ClientSession() as session:
         for instance in stack.endpoints["instances"].values():
-            wanted = GUIDE_METRICS.get(instance["service"], set())
+            wanted = queries.GUIDE_METRICS.get(instance["service"], set())
             async with session.get(f"http://{instance['metrics']}/metrics") as answer:
                 assert answer.content_type == "text/plain"
                 text = await answer.text()
@@ -258,27 +220,13 @@ async def test_the_integration_harness_passes_and_fails_with_a_broken_executor(
 
     whole = await asyncio.to_thread(harness, 90)
     assert whole.returncode == 0, whole.stdout + whole.stderr + stack.tails()
-    await _set_trading_state(stack, "HALTED")
+    stack.qt("state", "set", "HALTED", "--reason=broken on purpose", "--yes")
     try:
         broken = await asyncio.to_thread(harness, 6)
     finally:
-        await _set_trading_state(stack, "ACTIVE")
+        stack.qt("state", "set", "ACTIVE", "--reason=mended", "--yes")
     assert broken.returncode == 1
     assert "no new entry was filled" in broken.stdout.replace("\n", " ")
-
-
-async def _set_trading_state(stack: Stack, state: str) -> None:
-    body = {
-        "state": f"TRADING_STATE_{state}",
-        "reason": "broken on purpose",
-        "request_id": f"break-{state}-{os.getpid()}",
-    }
-    url = f"http://{stack.ingress}/v1/exec-risk/trading-state"
-    async with (
-        aiohttp.ClientSession() as session,
-        session.post(url, json=body, headers=stack.shows_token()) as answer,
-    ):
-        assert answer.status == 200, await answer.text()
 
 
 async def test_a_real_fault_is_named_by_its_playbook(stack: Stack) -> None:
@@ -328,12 +276,6 @@ async def test_commands_answer_in_json(stack: Stack, command: str) -> None:
     assert isinstance(answer, list if command != "pnl" and command != "ps" else dict)
 
 
-@pytest.mark.drill
-async def test_a_rolling_restart_fails_no_call_and_misses_no_candle(stack: Stack) -> None:
-    """The standby leads before the leader is gone: every round once, whole, and the books agree."""
-    await _rolled(stack, "exec_risk")
-
-
 async def test_in_maintenance_and_drained_nothing_is_entered_and_exits_go_on(stack: Stack) -> None:
     """Told to users, seen in health and metrics, and over when it is switched off."""
     began = await _maintained_while_holding(stack)
@@ -346,7 +288,7 @@ async def test_in_maintenance_and_drained_nothing_is_entered_and_exits_go_on(sta
         assert {m["drain"] for m in stack.json("maintenance", "status")["modes"]} == {True, False}
         await eventually(lambda: _told_of_maintenance(stack), deadline=30)
         stack.qt("drain", "exec_risk", "--off")
-        await eventually(lambda: _round_reached(stack, began + timedelta(minutes=90)), 150)
+        await eventually(lambda: stack.round_reached(began + timedelta(minutes=90)), 150)
         async with stack.database() as connection:
             opened, closed, left = await connection.fetchrow(
                 "select count(*) filter (where opened_at > $1), count(*) filter (where closed_at"
@@ -359,7 +301,7 @@ async def test_in_maintenance_and_drained_nothing_is_entered_and_exits_go_on(sta
         stack.qt("maintenance", "off")
     trades = await stack.closed_trades()
     await stack.until_closed(trades + 1, DEADLINE)
-    await eventually(lambda: _quiet(stack), deadline=60)
+    await eventually(stack.quiet, deadline=60)
 
 
 async def _maintained_while_holding(stack: Stack) -> datetime:
@@ -367,8 +309,8 @@ async def _maintained_while_holding(stack: Stack) -> datetime:
     for _ in range(10):
         await eventually(lambda: _held(stack), DEADLINE)
         stack.qt("maintenance", "on", "--announce=we upgrade", "--reason=upgrade")
-        began = await _last_round(stack) + timedelta(minutes=1)
-        await eventually(lambda began=began: _round_reached(stack, began), 30)  # type: ignore[misc]
+        began = await stack.last_round() + timedelta(minutes=1)
+        await eventually(lambda began=began: stack.round_reached(began), 30)  # type: ignore[misc]
         if await _held(stack, began):
             return began
         stack.qt("maintenance", "off")
@@ -402,7 +344,7 @@ async def _told_of_maintenance(stack: Stack) -> bool:
 async def test_a_backup_is_taken_while_trading_and_is_whole(stack: Stack, tmp_path: Path) -> None:
     """Nothing waits for it: every round is decided, once; what it holds can be read back."""
     await stack.until_closed(1, DEADLINE)
-    began = await _last_round(stack)
+    began = await stack.last_round()
     stack.qt("state", "set", "ACTIVE", "--reason=for the record", "--yes")
     made = json.loads(
         await asyncio.to_thread(stack.qt, "backup", f"--to={tmp_path}", "--json", seconds=120)
@@ -412,215 +354,17 @@ async def test_a_backup_is_taken_while_trading_and_is_whole(stack: Stack, tmp_pa
     assert sum(manifest.tables.values()) > 1000 and manifest.streams["EVENTS"]["messages"] > 0
     assert {"postgres.dump", "home/venue/journal.sqlite", "streams/OBJ_models.snapshot"} <= names
     assert not [name for name in names if "identities" in name or "secret" in name]
-    assert await _last_round(stack) > began
+    assert await stack.last_round() > began
     assert stack.json("backup", "list", f"--to={tmp_path}")[0]["file"] == made["file"]
     await eventually(lambda: _told_of_commands(stack), deadline=30)
 
 
 async def _told_of_commands(stack: Stack) -> bool:
     """Who, what and why of both commands stand in the ledger."""
-    async with stack.database() as connection:
-        rows = await connection.fetch(
-            "select data from analytics.events where type = 'operator.command'"
-        )
+    rows = await stack.rows("select data from analytics.events where type = 'operator.command'")
     told = [json.loads(row["data"]) for row in rows]
     said = {(one["command"].split()[0], one.get("reason", "")) for one in told if one["by"]}
     return {("state", "for the record"), ("backup", "")} <= said
-
-
-@pytest.mark.drill
-async def test_a_restored_system_reconciles_before_it_trades_on(
-    stack: Stack, tmp_path: Path
-) -> None:
-    """Backup, more trading, all data gone, restore: the books agree with the exchange again."""
-    await stack.until_closed(5, DEADLINE)
-    made = stack.json("backup", f"--to={tmp_path}")["file"]
-    trades = await stack.closed_trades()
-    await stack.until_closed(trades + 3, DEADLINE)
-    await asyncio.to_thread(stack.qt, "restore", made, "--yes", seconds=400)
-    assert stack.json("reconcile")["differences"] == []
-    async with stack.database() as connection:
-        moved = await connection.fetchrow("select state, reason from exec_risk.trading_state")
-    assert tuple(moved) == ("ACTIVE", "restored, and compared with the exchange")
-    trades = await stack.closed_trades()
-    await stack.until_closed(trades + 3, DEADLINE)
-
-
-@pytest.mark.drill
-async def test_a_maintenance_script_that_fails_leaves_the_system_in_maintenance(
-    stack: Stack, tmp_path: Path
-) -> None:
-    await stack.until_closed(1, DEADLINE)
-    script = tmp_path / "upgrade.sh"
-    script.write_text("#!/bin/sh\nexit 3\n")
-    script.chmod(0o755)
-    with pytest.raises(AssertionError, match="STAYS IN MAINTENANCE"):
-        await asyncio.to_thread(stack.qt, "maintenance", "run", str(script), seconds=400)
-    assert {m["maintenance"] for m in stack.json("maintenance", "status")["modes"]} == {True}
-    script.write_text("#!/bin/sh\nexit 0\n")
-    await asyncio.to_thread(stack.qt, "maintenance", "run", str(script), seconds=400)
-    assert {m["maintenance"] for m in stack.json("maintenance", "status")["modes"]} == {False}
-
-
-@pytest.mark.drill
-async def test_all_services_are_restarted_one_by_one_while_trading(stack: Stack) -> None:
-    await _rolled(stack)
-
-
-PATHS = {
-    "exec_risk": "/v1/exec-risk/positions",
-    "ai": "/v1/ai/predictions",
-    "analytics": "/v1/analytics/portfolio",
-}
-
-
-async def _rolled(stack: Stack, *services: str) -> None:
-    await stack.until_closed(1, DEADLINE)
-    began = await _last_round(stack)
-    arguments = ("restart", "--rolling", *services, "--json")
-    async with _calls(stack, services or tuple(PATHS)) as failed:
-        told = await asyncio.to_thread(stack.qt, *arguments, seconds=300)
-        end = await _last_round(stack) + timedelta(minutes=3)
-        await eventually(lambda: _round_reached(stack, end), deadline=180)
-    assert json.loads(told)["steps"][-1].endswith(("is gone again", "is ready"))
-    assert failed == []
-    async with stack.database() as connection:
-        rounds = await connection.fetch(
-            "select timestamp, data -> 'missing' as missing from analytics.events"
-            " where type = 'round.decided' and timestamp between $1 and $2 order by timestamp",
-            began,
-            end,
-        )
-        late = await connection.fetchval(
-            "select count(*) from exec_risk.positions p where closed_at >= $1"
-            " and exit_reason = 'TIMEOUT' and closed_at > opened_at + $2::interval and not exists"
-            " (select 1 from analytics.events where type = 'directive.issued'"
-            " and data ->> 'position_id' = p.position_id)",
-            began,
-            timedelta(milliseconds=ProtectionPolicy().max_holding_ms) + timedelta(minutes=1),
-        )
-    minutes = int((end - began) / timedelta(minutes=1))
-    assert [r["timestamp"] for r in rounds] == [
-        began + timedelta(minutes=n) for n in range(minutes + 1)
-    ]
-    assert [r for r in rounds if json.loads(r["missing"] or "[]")] == []
-    assert late == 0
-    books.assert_equal(await books.read(stack))
-    await eventually(lambda: _quiet(stack), deadline=60)
-
-
-@asynccontextmanager
-async def _calls(stack: Stack, services: tuple[str, ...]) -> AsyncIterator[list[str]]:
-    """Ask services through the gateway without pause; yields what failed."""
-    failed: list[str] = []
-
-    async def call(session: aiohttp.ClientSession, path: str) -> None:
-        while True:
-            async with session.get(f"http://{stack.ingress}{path}") as told:
-                if told.status != 200:
-                    failed.append(f"{path}: {told.status} {await told.text()}")
-            await asyncio.sleep(0.05)
-
-    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
-        callers = [group.create_task(call(session, PATHS[name])) for name in services]
-        yield failed
-        for caller in callers:
-            caller.cancel()
-
-
-async def _last_round(stack: Stack) -> datetime:
-    async with stack.database() as connection:
-        found = await connection.fetchval(
-            "select max(timestamp) from analytics.events where type = 'round.decided'"
-        )
-    assert isinstance(found, datetime)
-    return found
-
-
-async def _round_reached(stack: Stack, time: datetime) -> bool:
-    return await _last_round(stack) >= time
-
-
-async def _well(stack: Stack) -> bool:
-    """All services and parts are healthy, and nothing is told but what losses lead to."""
-    told = [await stack.health(service.key) for service in SERVICES]
-    assert [found["status"] for found in told] == ["healthy"] * len(SERVICES)
-    analytics = told[-1]
-    assert set(analytics["service_health"].values()) == {"healthy"}
-    return _but_losses(analytics) == []
-
-
-def _but_losses(health: dict[str, Any]) -> list[Any]:
-    """Alerts but for the level that a streak of lost trades leads to."""
-    return [alert for alert in health["alerts"] if alert["type"] != "SAFETY_LEVEL"]
-
-
-async def _quiet(stack: Stack) -> bool:
-    return _but_losses(await stack.health("analytics")) == []
-
-
-@pytest.mark.drill
-async def test_a_model_is_shadowed_promoted_and_rolled_back_while_signals_flow(
-    stack: Stack, tmp_path: Path
-) -> None:
-    """Incident 105: all replicas switch at one candle, and back, and every answer says whose it is.
-
-    No candle is answered twice or not at all; what the shadow says is recorded and counts nothing.
-    """
-    first = active_folder(SHIPPED_MODELS)
-    folder = tmp_path / "drill-1"
-    shutil.copytree(first, folder)
-    manifest = json.loads((folder / "manifest.json").read_text()) | {"version": "drill-1"}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    assert stack.json("models", "add", str(folder)) == {"version": "drill-1", "stored": True}
-
-    async def seen(query: str, *arguments: object) -> bool:
-        async with stack.database() as connection:
-            return bool(await connection.fetchval(query, *arguments))
-
-    shadowed = (
-        "select count(*) from analytics.events where type = 'prediction'"
-        " and data ->> 'model_version' = 'drill-1' and (data ->> 'shadow')::bool"
-    )
-    answered = (
-        "select count(*) from analytics.predictions where model_version = $1 and candle_open >= $2"
-    )
-    stack.json("models", "deploy", "drill-1", "--reason", "drill")
-    await eventually(lambda: seen(shadowed), deadline=30)
-    told = stack.json("models", "deploy", "drill-1", "--stage", "active", "--reason", "drill")
-    switch = datetime.fromisoformat(told["pointer"]["effective_from"])
-    await eventually(lambda: seen(answered, "drill-1", switch), deadline=30)
-    health = await stack.health("ai")
-    assert (health["status"], health["model_version"]) == ("healthy", "drill-1")
-    told = stack.json("models", "rollback", "--reason", "drill")
-    back = datetime.fromisoformat(told["pointer"]["effective_from"])
-    assert told["pointer"]["rolled_back_version"] == "drill-1"
-    await eventually(lambda: seen(answered, first.name, back), deadline=30)
-    await eventually(lambda: _each_candle_once(stack, first.name, switch, back), deadline=15)
-
-
-async def _each_candle_once(stack: Stack, first: str, switch: datetime, back: datetime) -> bool:
-    minute = timedelta(minutes=1)
-    begin, end = switch - 5 * minute, back + minute
-    async with stack.database() as connection:
-        rows = await connection.fetch(
-            "select symbol, candle_open, model_version from analytics.predictions"
-            " where candle_open >= $1 and candle_open < $2",
-            begin,
-            end,
-        )
-        told = await connection.fetch(
-            "select type from analytics.events where type = any($1) and timestamp >= $2",
-            ["model.promoted", "model.rolled_back"],
-            begin,
-        )
-    symbols = {row["symbol"] for row in rows}
-    assert len(rows) == len(symbols) * ((end - begin) // minute)
-    for row in rows:
-        held = switch <= row["candle_open"] + minute < back
-        assert row["model_version"] == ("drill-1" if held else first), row
-    assert {row["type"] for row in told} == {"model.promoted", "model.rolled_back"}
-    return True
 
 
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")

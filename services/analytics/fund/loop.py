@@ -80,6 +80,7 @@ class FundLoop:
             self._metrics.errors.labels("fund").inc()
             log.warning("fund_round_not_decided", round=time, error=repr(error))
         except Exception:
+            # a defect in a rule or in what is stored: the market does not stand still for it
             self._metrics.errors.labels("fund").inc()
             log.exception("fund_round_failed", account=account, round=time)
 

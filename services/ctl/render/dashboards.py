@@ -23,7 +23,8 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import DataSourceRef, GridPos
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from services.ctl.render.panels import DASHBOARDS, Dashboard, Kind, Panel
+from services.ctl.render.boards import DASHBOARDS
+from services.ctl.render.boards.panel import Dashboard, Kind, Panel
 
 FOLDER = Path(__file__).resolve().parents[3] / "mesh" / "observability" / "grafana" / "dashboards"
 HEIGHT = 8

@@ -70,8 +70,11 @@ class EnvoyServer(ChildServer):
         address = f"http://{LOOPBACK}:{self.port}/drain_listeners?graceful"
         limit = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-            async with aiohttp.ClientSession(timeout=limit) as session, session.post(address):
-                pass
+            async with (
+                aiohttp.ClientSession(timeout=limit) as session,
+                session.post(address) as told,
+            ):
+                told.raise_for_status()
             await asyncio.sleep(DRAIN_SECONDS)
 
     async def probe(self) -> None:

@@ -76,7 +76,8 @@ class Recoveries:
             try:
                 await self._run()
             except Exception:
-                # healing on request is one more help: without it the supervisor goes on
+                # a login that cannot be read, a server that says no, a defect, told by any of the
+                # tasks: healing on request is one more help, without it the supervisor goes on
                 log.exception("recoveries_failed")
             await asyncio.sleep(_AGAIN_SECONDS)
 

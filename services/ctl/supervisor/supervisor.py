@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, SERVICES, TRAINER, VENUE
@@ -16,10 +17,10 @@ from services.ctl.supervisor import database, schema, streams
 from services.ctl.supervisor.child import Child, end_all, strays
 from services.ctl.supervisor.home import Home, Refused, read_json, write_json
 from services.ctl.supervisor.in_rotation import sends_to
-from services.ctl.supervisor.mesh import Mesh
 from services.ctl.supervisor.recovery import BusPlace, Recoveries
 from services.ctl.supervisor.rotation import rotate
 from services.ctl.supervisor.selection import GATEWAY, Selection, keys
+from services.ctl.supervisor.tending import Tended, Tending
 from services.ctl.supervisor.topology import (
     BACKING,
     DOOR,
@@ -35,7 +36,7 @@ READY_SECONDS = 120.0
 ROTATION_SECONDS = 15.0
 """Longest wait for the gateway to find replicas that are ready."""
 ROTATE_SECONDS = 5.0
-TEND_SECONDS = 30.0
+CERTIFICATES_SECONDS = 30.0
 DOOR_SECONDS = 0.5
 """Pause between two looks at the keys of tokens: a rotated one is published before it signs."""
 MOST_REPLICAS = 16
@@ -78,26 +79,20 @@ class Supervisor:
         """How often everything was started."""
         self._changing = ""
         self._left: dict[str, Child] = {}
-        self._rotation: asyncio.Task[None] | None = None
-        self._tending: asyncio.Task[None] | None = None
-        self._tending_door: asyncio.Task[None] | None = None
+        self._tending = Tending(_tended(home, topology))
         self._recoveries = Recoveries(
             BusPlace(topology.nats.url, topology.operator), lambda: self.watches.values()
         )
         self._recovering: asyncio.Task[None] | None = None
-        self._uncertified = ""
-        self._shut = ""
 
     async def start(self) -> None:
         """Start what was chosen, in order; `ServerFailed` with one line when a part cannot."""
         self._require(self.chosen)
-        self._rotation = asyncio.create_task(self._rotate(), name="log rotation")
         self._take_stock()
         if self.topology.mesh is not None:
             await asyncio.to_thread(self.topology.mesh.prepare)
-            self._tending = asyncio.create_task(self._tend(self.topology.mesh), name="certificates")
         units = await self._units()
-        self._tending_door = asyncio.create_task(self._tend_door(), name="credentials")
+        self._tending.begin()
         await self._end_unknown(units)
         await self._bring_up(units)
         self.phase = "waiting for readiness"
@@ -341,10 +336,9 @@ class Supervisor:
     async def stop(self) -> None:
         """Stop everything, the highest stage first; also what was never adopted."""
         self.phase = "stopping"
-        for task in (self._rotation, self._tending, self._tending_door, self._recovering):
-            if task is not None:
-                task.cancel()
+        self._tending.end()
         if self._recovering is not None:
+            self._recovering.cancel()
             await asyncio.gather(self._recovering, return_exceptions=True)
             self._recovering = None
         hurrying = asyncio.create_task(self._kill_in_a_hurry(), name="hurry")
@@ -377,7 +371,7 @@ class Supervisor:
                 restarts=watch.restarts,
                 adopted=watch.adopted,
                 reason=watch.reason,
-                alert=watch.alert or self._trouble(watch.unit.stage),
+                alert=watch.alert or self._tending.trouble(watch.unit.stage),
             )
             for name, watch in self.watches.items()
         ]
@@ -403,30 +397,11 @@ class Supervisor:
                 entries[name] = watch.child.entry()
         write_json(self.home.processes_file, entries)
 
-    def _trouble(self, stage: int) -> str:
-        return {SIDECARS: self._uncertified, DOOR: self._shut}.get(stage, "")
 
-    async def _tend_door(self) -> None:
-        """Keep tokens and certificate of the door fresh; a failure is told until it is over."""
-        while True:
-            try:
-                await asyncio.to_thread(self.topology.credentials.tend)
-                self._shut = ""
-            except (OSError, ValueError, TypeError, Refused) as error:
-                self._shut = f"tokens or certificate cannot be renewed: {error}"
-            await asyncio.sleep(DOOR_SECONDS)
-
-    async def _rotate(self) -> None:
-        while True:
-            await asyncio.to_thread(rotate, self.home.logs)
-            await asyncio.sleep(ROTATE_SECONDS)
-
-    async def _tend(self, mesh: Mesh) -> None:
-        """Renew certificates in time; what fails is told beside the sidecars and tried again."""
-        while True:
-            await asyncio.sleep(TEND_SECONDS)
-            try:
-                await asyncio.to_thread(mesh.certificates.tend)
-                self._uncertified = ""
-            except (OSError, ValueError) as error:
-                self._uncertified = f"certificates cannot be renewed: {error}"
+def _tended(home: Home, topology: Topology) -> Iterator[Tended]:
+    yield Tended(PARTS, "logs cannot be rotated", ROTATE_SECONDS, partial(rotate, home.logs))
+    door = "tokens or certificate cannot be renewed"
+    yield Tended(DOOR, door, DOOR_SECONDS, topology.credentials.tend)
+    if topology.mesh is not None:
+        mesh = topology.mesh.certificates
+        yield Tended(SIDECARS, "certificates cannot be renewed", CERTIFICATES_SECONDS, mesh.tend)

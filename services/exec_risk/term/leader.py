@@ -126,7 +126,6 @@ class Leader:
         try:
             ends = {leading, losing, retiring}
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            self.term = None
             if leading.done() and (self._lease.held or _broken(leading)):
                 leading.result()  # a defect, not a lost lease: it ends the process
         finally:
@@ -136,7 +135,10 @@ class Leader:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await term.close()
-        log.warning("term_ended")
+        if self._retired.is_set():
+            log.info("term_ended")
+        else:
+            log.warning("term_ended")
 
     def _remember(self, event: ExchangeEvent) -> None:
         """Keep what a term that begins now must know of the current point."""

@@ -59,7 +59,7 @@ log = get_logger(__name__)
 __all__ = ["Term", "TermLimits"]
 
 _BATCH = 256
-_FINISH_SECONDS, _FINISH_POLL_SECONDS = 1.0, 0.01
+_FINISH_POLL_SECONDS = 0.01
 
 
 class Term:
@@ -106,6 +106,7 @@ class Term:
         )
         self._letters = Correspondence(store, clock, self._keeper, put=self.put, asked=asked)
         self._busy = self._finishing = False
+        self._finish_seconds = limits.finish
         self.direct = Direct(self._letters.take)
         """The way of requests that PostgreSQL does not carry."""
         self.ready = False
@@ -184,7 +185,7 @@ class Term:
         The market is not told to move on any more.
         """
         self._finishing = True
-        ends = self._clock.monotonic() + _FINISH_SECONDS
+        ends = self._clock.monotonic() + self._finish_seconds
         while self._busy or self._queue or not (self._keeper.idle and self._sender.idle):
             if self._clock.monotonic() >= ends:
                 log.warning("term_not_finished", steps=self._keeper.waiting, waits=len(self._queue))
@@ -234,9 +235,7 @@ class Term:
                 # what waited while the process was frozen is decided by the gates of now
                 batch.insert(0, GatesChanged(gates))
             if batch:
-                self._busy = True
                 await self._step(batch)
-                self._busy = False
             if await self._core.renew():
                 self._compare_anew()
             self._note_ready()
@@ -250,6 +249,7 @@ class Term:
 
         Only what reduces may go on when the store does not take it in time.
         """
+        self._busy = True
         effects = self._core.decide(batch, self._handled, self._queue)
         changes, actions = parted(effects)
         signed_at: int | None = 0
@@ -271,6 +271,7 @@ class Term:
             self._on_effects(effects)
             self.direct.told(effects)
         self._core.faults.check()
+        self._busy = False
 
     def _compare_anew(self) -> None:
         """Go on with a book that was read back: gates, the round in progress, the exchange."""

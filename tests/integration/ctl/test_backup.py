@@ -7,7 +7,6 @@ import hashlib
 import random
 import resource
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -28,6 +27,7 @@ from services.ctl.supervisor import database
 from services.ctl.supervisor.database import DATABASE
 from services.ctl.supervisor.home import Home, Refused, write_json
 from services.kit.bus.bus import Bus, Outgoing
+from tests.support.folders import server_folder
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -111,26 +111,24 @@ async def said(home: Home, postgres: PostgresServer) -> Said:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def taken() -> AsyncIterator[tuple[Home, Path, Said]]:
     """Yield a home whose servers are stopped, a backup of it, and what both held."""
-    root = Path(tempfile.mkdtemp(prefix="quantum-backup-"))
-    root.chmod(0o755)
-    home = Home(root / "home")
-    home.create()
-    write_json(home.root / "market.json", {"market": "generated"})
-    async with servers(home) as postgres:
-        whole = postgres.dsn(DATABASE)
-        passwords = home.identities().passwords()
-        await database.create(postgres.dsn(), whole, policy.load(), passwords)
-        connection = await asyncpg.connect(whole)
-        await connection.execute(SCHEMA)
-        await connection.close()
-        async with operator_bus(home) as bus:
-            await fill(bus)
-        held = await said(home, postgres)
-        made = await backup(home, postgres, root / "backups", NOW)
-        with little_room(64 << 10), pytest.raises(Refused, match=r"no room|pg_dump"):
-            await backup(home, postgres, root / "backups", NOW + timedelta(days=9))
-    yield home, made, held
-    shutil.rmtree(root, ignore_errors=True)
+    with server_folder() as root:
+        home = Home(root / "home")
+        home.create()
+        write_json(home.root / "market.json", {"market": "generated"})
+        async with servers(home) as postgres:
+            whole = postgres.dsn(DATABASE)
+            passwords = home.identities().passwords()
+            await database.create(postgres.dsn(), whole, policy.load(), passwords)
+            connection = await asyncpg.connect(whole)
+            await connection.execute(SCHEMA)
+            await connection.close()
+            async with operator_bus(home) as bus:
+                await fill(bus)
+            held = await said(home, postgres)
+            made = await backup(home, postgres, root / "backups", NOW)
+            with little_room(64 << 10), pytest.raises(Refused, match=r"no room|pg_dump"):
+                await backup(home, postgres, root / "backups", NOW + timedelta(days=9))
+        yield home, made, held
 
 
 async def backup(home: Home, postgres: PostgresServer, folder: Path, now: datetime) -> Path:

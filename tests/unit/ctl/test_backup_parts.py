@@ -7,7 +7,6 @@ import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-import kubernetes_validate
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +15,7 @@ from typer.testing import CliRunner
 from services.ctl.__main__ import app
 from services.ctl.backup import archive, schedule, take
 from services.ctl.backup.copies import without_secrets
+from tests.support.cluster import assert_schema
 
 SETTINGS = """\
 # BINANCE_API_KEY is asked for by `qt doctor`
@@ -78,7 +78,7 @@ def test_a_timer_for_each_who_can_start_it() -> None:
     assert "-Daily -At 3am" in timer.windows()
     claim, job, *policies = yaml.safe_load_all(timer.cronjob())
     for resource in (claim, job, *policies):
-        kubernetes_validate.validate(resource, "1.32", strict=True)
+        assert_schema(resource)
     assert (claim["kind"], job["spec"]["schedule"]) == ("PersistentVolumeClaim", "0 3 * * *")
     for kind in ("cron", "systemd", "cronjob", "windows"):
         told = CliRunner().invoke(app, ["backup", "schedule", kind])

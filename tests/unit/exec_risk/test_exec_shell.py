@@ -24,6 +24,7 @@ from tests.unit.exec_risk.simulated_world import NoCandles, QuickClock, Simulate
 LIMITS = TermLimits(
     latch_file=Path(tempfile.mkdtemp(), "latch"),
     observed_wait=0.0,
+    finish=400.0,
     sender=SenderLimits(timeout_seconds=5.0),
 )
 
