@@ -76,7 +76,8 @@ TRAINING = Stream(
 """The object store `training`: candles for the trainer's jobs, for a week."""
 STREAMS = (MARKET, EVENTS, LIVE, DEADLETTER, COMMANDS, POLICY, MODES, MODELS, TRAINING)
 
-ALL_CANDLES = "quantum.market.candle.>"
+_CANDLE = "quantum.market.candle."
+ALL_CANDLES = f"{_CANDLE}>"
 ALL_OF_MARKET = "quantum.market.>"
 """The one subject of the stream `MARKET`, by which its readers ask for candles: a narrower filter
 has the server look through all subjects of the stream for each message it hands out."""
@@ -154,7 +155,7 @@ DURABLE_CONSUMERS = (
 
 def has_candles(subject: str) -> bool:
     """Tell whether a message of the stream `MARKET` holds closed candles."""
-    return subject.startswith("quantum.market.candle.")
+    return subject.startswith(_CANDLE)
 
 
 def round_candles(venue: str, timeframe: str, part: int) -> str:
@@ -162,12 +163,12 @@ def round_candles(venue: str, timeframe: str, part: int) -> str:
 
     As the stream keeps as many messages of each subject, it keeps as many rounds whole.
     """
-    return f"quantum.market.candle.{venue}.{timeframe}.part{part}"
+    return f"{_CANDLE}{venue}.{timeframe}.part{part}"
 
 
 def past_candles(venue: str, timeframe: str, symbol: str) -> str:
     """Subject of candles of a symbol's past."""
-    return f"quantum.market.candle.{venue}.{timeframe}.{symbol}"
+    return f"{_CANDLE}{venue}.{timeframe}.{symbol}"
 
 
 def event(event_type: str, account: str, key: str) -> str:

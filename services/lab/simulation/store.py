@@ -25,7 +25,7 @@ def wall(seconds: float) -> datetime:
 
 
 class LeaseRow:
-    """The lease's row behind the two calls that `kit.lease` makes of a pool."""
+    """The lease's row behind the two calls that `kit.postgres.lease` makes of a pool."""
 
     def __init__(self, rows: Rows, network: Network) -> None:
         self._rows, self._network = rows, network

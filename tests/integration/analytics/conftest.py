@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import asyncpg
+import pytest
 import pytest_asyncio
 
 from services.analytics.app import MIGRATIONS, SCHEMA, build_with
@@ -24,6 +25,7 @@ from services.kit.clock import SystemClock
 from services.kit.postgres.db import Database
 from services.kit.postgres.migrate import migrate
 from services.kit.process import Process
+from tests.support.alert_sinks import Letterbox, Mailbox, http_sink, smtp_sink
 from tests.support.eventually import eventually
 
 T = TypeVar("T")
@@ -138,3 +140,15 @@ async def count(dsn: str, statement: str) -> int:
         return int(await connection.fetchval(statement))
     finally:
         await connection.close()
+
+
+@pytest.fixture
+async def mail() -> AsyncIterator[Mailbox]:
+    async with smtp_sink() as box:
+        yield box
+
+
+@pytest.fixture
+async def web() -> AsyncIterator[Letterbox]:
+    async with http_sink() as box:
+        yield box

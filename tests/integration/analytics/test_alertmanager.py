@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from services.ctl.servers.free import free_port as choose_port
 from services.kit.bus.bus import Bus
 from tests.integration.analytics.alert_channels import alerts, channels, heard, the_alert
 from tests.integration.analytics.conftest import ready, running, settings_for, soon
-from tests.support.alert_sinks import Letterbox, Mailbox, http_sink, smtp_sink
+from tests.support.alert_sinks import Letterbox, Mailbox
 from tests.support.alertmanager import BINARY, HOW_TO_GET, alert, alertmanager, post
 from tests.support.eventually import eventually
 
@@ -22,18 +21,6 @@ pytestmark = [
     pytest.mark.timeout(90),
     pytest.mark.skipif(BINARY is None, reason=HOW_TO_GET),
 ]
-
-
-@pytest.fixture
-async def mail() -> AsyncIterator[Mailbox]:
-    async with smtp_sink() as box:
-        yield box
-
-
-@pytest.fixture
-async def web() -> AsyncIterator[Letterbox]:
-    async with http_sink() as box:
-        yield box
 
 
 async def test_alertmanager_tells_people_once_and_analytics_stores_what_it_was_told_by_others(

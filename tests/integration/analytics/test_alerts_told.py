@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -27,25 +26,13 @@ from services.kit.postgres.db import Database
 from services.kit.postgres.migrate import migrate
 from tests.integration.analytics.alert_channels import alerts, asking, channels, heard, the_alert
 from tests.integration.analytics.conftest import ready, running, settings_for, soon
-from tests.support.alert_sinks import Letterbox, Mailbox, http_sink, smtp_sink
+from tests.support.alert_sinks import Letterbox, Mailbox
 from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.timeout(90)
 
 DOWN = "[SEV-2 CRITICAL] ServiceDown: ai-service"
 OVER = "[resolved] ServiceDown: ai-service"
-
-
-@pytest.fixture
-async def mail() -> AsyncIterator[Mailbox]:
-    async with smtp_sink() as box:
-        yield box
-
-
-@pytest.fixture
-async def web() -> AsyncIterator[Letterbox]:
-    async with http_sink() as box:
-        yield box
 
 
 async def test_an_alert_is_told_once_through_every_channel_taken_and_resolved(
