@@ -54,6 +54,7 @@ _SOURCES = (
     (subjects.LIVE.name, subjects.LEDGER_UNIVERSE_CONSUMER, subjects.ALL_OPPORTUNITIES),
     (subjects.LIVE.name, subjects.LEDGER_REGIME_CONSUMER, subjects.ALL_REGIMES),
     (subjects.LIVE.name, subjects.LEDGER_OPERATOR_CONSUMER, subjects.ALL_OPERATOR_COMMANDS),
+    (subjects.LIVE.name, subjects.LEDGER_GAP_CONSUMER, subjects.ALL_CANDLE_GAPS),
 )
 """Stream, durable consumer and subject of everything that goes into the ledger."""
 

@@ -11,7 +11,7 @@ from services.catalog.processes import process
 from services.kit.postgres.login import Login
 from services.kit.settings import OptionalPath
 
-_BACKLOG = 8
+_BACKLOG = 16
 """A batch is this much larger when the sink is behind."""
 
 

@@ -113,6 +113,8 @@ ALL_RECOVERIES_ASKED = "quantum.live.recovery.asked.>"
 ALL_RECOVERIES_DONE = "quantum.live.recovery.done.>"
 ALL_CANDLES_WANTED = "quantum.live.candles.wanted.>"
 """What readers of candles ask the publisher of a market for."""
+ALL_CANDLE_GAPS = "quantum.live.candles.>"
+"""What becomes of gaps in candles: they were asked for, or they do not come."""
 ALL_OPERATOR_COMMANDS = "quantum.live.operator.command.>"
 ALL_ROUNDS_OBSERVED = "quantum.live.round.observed.>"
 
@@ -136,6 +138,8 @@ LEDGER_REGIME_CONSUMER = "analytics-regime"
 """Durable consumer on LIVE (changes of the regime) that the analytics replicas share."""
 LEDGER_OPERATOR_CONSUMER = "analytics-operators"
 """Durable consumer on LIVE (what operators did) that the analytics replicas share."""
+LEDGER_GAP_CONSUMER = "analytics-gaps"
+"""Durable consumer on LIVE (gaps in candles) that the analytics replicas share."""
 
 
 DURABLE_CONSUMERS = (
@@ -148,6 +152,7 @@ DURABLE_CONSUMERS = (
     (LIVE.name, LEDGER_UNIVERSE_CONSUMER, "analytics-os-service"),
     (LIVE.name, LEDGER_REGIME_CONSUMER, "analytics-os-service"),
     (LIVE.name, LEDGER_OPERATOR_CONSUMER, "analytics-os-service"),
+    (LIVE.name, LEDGER_GAP_CONSUMER, "analytics-os-service"),
     (MARKET.name, LEDGER_CANDLE_CONSUMER, "analytics-os-service"),
 )
 """Stream, durable consumer, and the process whose replicas share it."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from services.trade.order import Fill, OrderPurpose
 from services.trade.position import ExitReason, PositionSide
@@ -153,8 +154,7 @@ Fact = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerEvent:
+class LedgerEvent(NamedTuple):
     """One event of the ledger: who said what when, with its bytes and its facts."""
 
     event_id: str
@@ -170,4 +170,4 @@ class LedgerEvent:
     data: str
     """The message as JSON text."""
     payload: bytes
-    facts: tuple[Fact, ...] = field(default=())
+    facts: tuple[Fact, ...] = ()

@@ -152,12 +152,11 @@ def compute(
 ) -> Trade | None:
     """Compute a trade from all that is known of its position."""
     ordered = sorted(fills, key=_book_order)
-    empty = _empty_position(position_id, fact, ordered)
-    if empty is None:
+    if fact is None and not ordered:
         return None
-    sums = _Sums(empty.side)
+    sums = _Sums(fact.side if fact else ordered[0].position_side)
     held_back = sum([not sums.add(booked.fill) for booked in ordered])
-    paid = sum([f.amount for f in funding], _ZERO)
+    funding_paid = sum([f.amount for f in funding], _ZERO)
     flat = sums.entry_quantity > 0 and sums.entry_quantity == sums.exit_quantity and not held_back
     told_closed = fact is not None and fact.closed
     closed_time = max([f.fill.time for f in ordered]) if told_closed and flat else None
@@ -166,7 +165,7 @@ def compute(
     else:
         status = TradeStatus.SETTLING if told_closed else TradeStatus.OPEN
     return Trade(
-        position=sums.in_position(empty, paid, closed_time),
+        position=_position(position_id, fact, ordered, sums, funding_paid, closed_time),
         status=status,
         version=fact.version if fact else 0,
         reported_net=fact.reported_net if fact else _ZERO,
@@ -180,35 +179,50 @@ def _book_order(booked: BookedFill) -> tuple[bool, int, str]:
     return (not booked.entry, booked.fill.time, booked.fill.trade_id)
 
 
-def _empty_position(
-    position_id: str, fact: PositionFact | None, fills: list[BookedFill]
-) -> Position | None:
-    if fact is None and not fills:
-        return None
-    opened = min((f.fill.time for f in fills), default=fact.opened_time if fact else 0)
-    if fact is None:
-        first = fills[0]
-        return Position(
-            position_id=position_id,
-            account=first.fill.account,
-            symbol=first.fill.symbol,
-            side=first.position_side,
-            opened_time=opened,
-            leverage=1,
-        )
+def _position(
+    position_id: str,
+    fact: PositionFact | None,
+    fills: list[BookedFill],
+    sums: _Sums,
+    funding: Decimal,
+    closed_time: int | None,
+) -> Position:
+    """Return the position that fills make; what they do not say is the fact's."""
+    known = fact or _told_by(position_id, fills[0])
     return Position(
         position_id=position_id,
-        account=fact.account,
-        symbol=fact.symbol,
-        side=fact.side,
-        opened_time=opened,
-        leverage=fact.leverage,
-        signal_id=fact.signal_id,
-        trace_id=fact.trace_id,
-        entry_confidence=fact.entry_confidence,
-        entry_model=fact.model_version,
-        in_sample=fact.in_sample,
-        exit_reason=fact.exit_reason,
+        account=known.account,
+        symbol=known.symbol,
+        side=known.side,
+        opened_time=min([f.fill.time for f in fills], default=known.opened_time),
+        leverage=known.leverage,
+        signal_id=known.signal_id,
+        trace_id=known.trace_id,
+        entry_confidence=known.entry_confidence,
+        entry_model=known.model_version,
+        in_sample=known.in_sample,
+        entry_quantity=sums.entry_quantity,
+        entry_cost=sums.entry_cost,
+        exit_quantity=sums.exit_quantity,
+        exit_cost=sums.exit_cost,
+        commission=sums.commission,
+        funding=funding,
+        closed_time=closed_time,
+        exit_reason=known.exit_reason,
+        version=1 + sums.applied,
+    )
+
+
+def _told_by(position_id: str, first: BookedFill) -> PositionFact:
+    """Return what the first fill tells of a position before exec_risk said anything of it."""
+    return PositionFact(
+        position_id=position_id,
+        version=0,
+        account=first.fill.account,
+        symbol=first.fill.symbol,
+        side=first.position_side,
+        closed=False,
+        opened_time=first.fill.time,
     )
 
 
@@ -243,20 +257,6 @@ class _Sums:
         """The position's profit so far, before commission and funding."""
         return realized_of(
             self.side, self.entry_quantity, self.entry_cost, self.exit_quantity, self.exit_cost
-        )
-
-    def in_position(self, position: Position, funding: Decimal, closed: int | None) -> Position:
-        """Return a position without fills with these, its funding and when it was closed."""
-        return with_values(
-            position,
-            entry_quantity=self.entry_quantity,
-            entry_cost=self.entry_cost,
-            exit_quantity=self.exit_quantity,
-            exit_cost=self.exit_cost,
-            commission=self.commission,
-            funding=funding,
-            closed_time=closed,
-            version=position.version + self.applied,
         )
 
 

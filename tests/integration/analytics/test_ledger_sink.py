@@ -20,6 +20,8 @@ from services.analytics.store import LedgerStore
 from services.analytics.views import Cursor, Views
 from services.catalog import subjects
 from services.catalog.events import (
+    CANDLES_MISSING,
+    CANDLES_WANTED,
     MESSAGES,
     MODEL_PROMOTED,
     MODEL_ROLLED_BACK,
@@ -61,7 +63,8 @@ async def test_every_event_type_arrives_in_the_ledger_whole(
 ) -> None:
     """Incidents 56, 68, 84: each event is published, recorded, and read back field for field.
 
-    What ai tells of models travels as it does live: that one was taken away reaches the ledger too.
+    What ai tells of models and of gaps in candles travels as it does live: that one was taken away,
+    or that candles do not come, reaches the ledger too.
     """
     live = {
         SIGNAL_GENERATED: subjects.signal("BTCUSDT"),
@@ -69,6 +72,8 @@ async def test_every_event_type_arrives_in_the_ledger_whole(
         MODEL_PROMOTED: subjects.model_promoted("b"),
         MODEL_ROLLED_BACK: subjects.model_rolled_back("b"),
         MODEL_WEIGHT_CHANGED: subjects.model_weight_changed("nhits"),
+        CANDLES_WANTED: subjects.candles_wanted("paper", "1m", "BTCUSDT"),
+        CANDLES_MISSING: subjects.candles_missing("paper", "1m", "BTCUSDT"),
     }
     async with running(settings_for(ledger_dsn, nats_url, free_port)) as process:
         await ready(process)

@@ -56,6 +56,12 @@ def test_the_json_is_protobufs_own(event_type: str) -> None:
         assert json.loads(to_json(message)) == own
 
 
+@pytest.mark.parametrize("event_type", sorted(MESSAGES))
+def test_fields_stand_in_the_order_that_jsonb_keeps_them_in(event_type: str) -> None:
+    names = list(json.loads(to_json(filled(MESSAGES[event_type]))))
+    assert names == sorted(names, key=lambda name: (len(name), name))
+
+
 @pytest.mark.parametrize("seconds", [0, -1, 1_746_057_600, 253_402_300_799])
 @pytest.mark.parametrize("nanos", [0, 1, 1_000, 1_000_000, 120_000_000, 999_999_999])
 def test_times_are_written_as_protobuf_does(seconds: int, nanos: int) -> None:
