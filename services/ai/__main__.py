@@ -6,6 +6,7 @@ import json
 import sys
 
 from services.ai.app import make_build
+from services.ai.inference import TURN_SECONDS
 from services.ai.settings import Settings
 from services.catalog.processes import AI
 from services.kit.process import run
@@ -18,6 +19,7 @@ def main() -> int:
     if sys.argv[1:] == ["settings"]:
         sys.stdout.write(json.dumps(settings.model_dump(mode="json"), indent=2) + "\n")
         return 0
+    sys.setswitchinterval(TURN_SECONDS)
     return run(AI, settings, make_build(settings))
 
 

@@ -16,6 +16,9 @@ OUTPUTS = ("valid", "features", "atr_fraction", "model_probs", "probs")
 _ASKED = ("valid", "atr_fraction", "model_probs", "probs")
 PAD = 8
 """Every run has a multiple of so many rows: a row's bits are then the same in each of them."""
+TURN_SECONDS = 0.0005
+"""How long a thread keeps the interpreter while another waits for it. After each run the models'
+thread waits so long for the event loop where that is busy: with Python's 5 ms longer than a run."""
 LARGEST_RUN = 256
 """Rows of one run; larger batches leave the processor's cache and are slower."""
 

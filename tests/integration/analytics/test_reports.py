@@ -224,7 +224,7 @@ async def test_a_late_fill_and_one_told_twice_are_no_difference(database: Databa
     store = LedgerStore(database)
     late = to_event(delivered(outgoing(entry, time=MAY + HOUR), place))
     await store.record([late])
-    await store.record([replace(late, sequence=place + 1)])
+    await store.record([late._replace(sequence=place + 1)])
     until = MAY + 4 * HOUR
     await record(database, [(until, round_decided(until, wallet="999.96"))], place + 2)
     await checks.look()
