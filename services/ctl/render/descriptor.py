@@ -67,14 +67,20 @@ def _kind(method: descriptor_pb2.MethodDescriptorProto) -> str:
     return "read" if rule.WhichOneof("pattern") == "get" else "write"
 
 
-def rest_paths(service: str, method: str) -> list[tuple[str, str]]:
+def rest_paths(service: str, method: str) -> tuple[tuple[str, str], ...]:
     """Return verb and path template of each REST form of a method; none when it has no REST."""
-    for file in contracts().file:
-        for candidate in file.service:
-            if f"{file.package}.{candidate.name}" == service:
-                found = [one for one in candidate.method if one.name == method]
-                return [pair for one in found for pair in _rest(one)]
-    return []
+    return _all_rest_paths().get((service, method), ())
+
+
+@functools.cache
+def _all_rest_paths() -> dict[tuple[str, str], tuple[tuple[str, str], ...]]:
+    """Return the REST forms by service and method: a running system asks twice a second."""
+    return {
+        (f"{file.package}.{service.name}", method.name): tuple(_rest(method))
+        for file in contracts().file
+        for service in file.service
+        for method in service.method
+    }
 
 
 def _rest(method: descriptor_pb2.MethodDescriptorProto) -> list[tuple[str, str]]:
