@@ -77,12 +77,9 @@ class Ring:
         self._times, self._rows = times[self.place], rows[self.place]
 
     def insert(self, open_time: int, row: tuple[float, ...]) -> Insert:
-        """Put a bar in its place; ValueError when its open time is off the timeframe's grid."""
-        number, rest = divmod(open_time, self.step)
-        if rest:
-            raise ValueError(f"open time {open_time} is no multiple of {self.step} ms")
+        """Put a bar in its place; its open time lies on the timeframe's grid."""
         self._oldest = min(self._oldest, open_time)
-        slot = number % self.capacity
+        slot = open_time // self.step % self.capacity
         held = self._times.item(slot)
         if held == open_time:
             same = np.array_equal(self._rows[slot], np.array(row, dtype=np.float32))

@@ -84,7 +84,10 @@ async def test_what_each_needs_works(guarded: Guarded) -> None:
         for bus in (exec_risk, ai, analytics):
             await bus.require(STREAMS)
         await exec_risk.publish(candle, b"candle", message_id="candle-1")
-        assert (await exec_risk.last(MARKET.name, candle) or Message("", b"", {}, 0)).data
+        (stored,) = await exec_risk.stored(MARKET.name, subjects.ALL_OF_MARKET, "last")
+        assert stored.data == b"candle"
+        await ai.publish(subjects.signal("BTCUSDT"), b"first", message_id="real-0")
+        assert await exec_risk.last(LIVE.name, subjects.signal("BTCUSDT")) is not None
         await ai.follow(MARKET.name, subjects.ALL_CANDLES, followed.append)
         await ai.work(MARKET.name, subjects.AI_WORK_CONSUMER, subjects.ALL_CANDLES, poison)
         await eventually(lambda: _both(worked, followed), 5, 0.02)
