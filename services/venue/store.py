@@ -185,19 +185,31 @@ class Journal:
         ).fetchall()
         return [unpack(Conditional, json.loads(row[0])) for row in reversed(rows)]
 
-    def trades(self, symbol: str, span: Span, *, order_id: int = 0, first: int = 0) -> list[Trade]:
+    def trades(
+        self, symbol: str, span: Span, *, order_id: int = 0, first: int = 0
+    ) -> list[Trade] | None:
         """Return a symbol's trades, oldest first.
 
-        `order_id` 0 means of all orders; `first` is the trade id to begin with, 0 for any.
+        `order_id` 0 means of all orders; `first` is the id of the trade to begin with, 0 for the
+        oldest. None when no trade has that id: ids do not grow, so none can be next to it.
         """
+        place = self._place_of(first)
+        if place is None:
+            return None
         rows = self._rows(
             "trades",
-            "symbol = ? AND (? = 0 OR order_id = ?) AND time BETWEEN ? AND ? AND place >="
-            " coalesce((SELECT place FROM trades WHERE trade_id = ?), 0)",
-            (symbol, order_id, order_id, *span.times, first),
+            "symbol = ? AND (? = 0 OR order_id = ?) AND time BETWEEN ? AND ? AND place >= ?",
+            (symbol, order_id, order_id, *span.times, place),
             span,
         )
         return [unpack(Trade, row) for row in rows]
+
+    def _place_of(self, trade_id: int) -> int | None:
+        if not trade_id:
+            return 0
+        asked = "SELECT place FROM trades WHERE trade_id = ?"
+        row = self._db.execute(asked, (trade_id,)).fetchone()
+        return row[0] if row else None
 
     def income(self, span: Span, *, symbol: str = "", kind: str = "") -> list[Income]:
         """Return entries of the income log, oldest first; empty symbol or kind means all."""

@@ -40,15 +40,12 @@ async def _trades(stack: Stack) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     exchange = await stack.venue("/fapi/v1/exchangeInfo")
     for symbol in (s["symbol"] for s in exchange["symbols"]):
-        first = 0
-        while True:
-            page = await stack.venue(
-                "/fapi/v1/userTrades", symbol=symbol, limit=_PAGE, fromId=first
-            )
-            found += page
-            if len(page) < _PAGE:
-                break
-            first = page[-1]["id"] + 1
+        page = await stack.venue("/fapi/v1/userTrades", symbol=symbol, limit=_PAGE, fromId=0)
+        found += page
+        while len(page) == _PAGE:
+            last = page[-1]["id"]  # ids do not grow, so the next page begins with this one
+            page = await stack.venue("/fapi/v1/userTrades", symbol=symbol, limit=_PAGE, fromId=last)
+            found += page[1:]
     return found
 
 

@@ -20,6 +20,11 @@ def mandatory(parameter: str) -> Rejection:
     )
 
 
+def invalid_parameter(parameter: str) -> Rejection:
+    """Name a parameter whose value means nothing here."""
+    return Rejection(-1130, f"Data sent for parameter '{parameter}' is not valid.")
+
+
 def invalid_symbol() -> Rejection:
     """No such symbol."""
     return Rejection(-1121, "Invalid symbol.")

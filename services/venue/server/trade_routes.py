@@ -124,6 +124,8 @@ class TradeRoutes:
             order_id=call.integer("orderId", 0),
             first=call.integer("fromId", 0),
         )
+        if found is None:
+            raise rejections.invalid_parameter("fromId")
         return [trade_json(trade) for trade in found]
 
     def _symbol(self, call: Call) -> str:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
 
+import ccxt
 import pytest
 
 from services.venue.app import RunningVenue, start_venue
@@ -198,6 +199,9 @@ async def test_lists_without_a_beginning_are_the_newest(
         assert first == trades[:2]
         rest = await ccxt_client.fapiPrivateGetUserTrades({**asked, "fromId": trades[1]["id"]})
         assert rest == trades[1:3]
+        unknown = {**asked, "fromId": int(trades[1]["id"]) + 1}
+        with pytest.raises(ccxt.BadRequest, match="fromId"):
+            await ccxt_client.fapiPrivateGetUserTrades(unknown)
         orders = await ccxt_client.fapiPrivateGetAllOrders(asked)
         assert [order["clientOrderId"] for order in orders] == ["n2", "n3"]
         entries = await ccxt_client.fapiPrivateGetIncome({"limit": 2})
