@@ -6,6 +6,7 @@ from functools import partial
 
 from quantum.ai.v1 import ai_service_pb2_grpc
 
+from services.ai.candle_reader import CandleReader
 from services.ai.consumers import CandleAnswerer
 from services.ai.core.watch import ModelWatch
 from services.ai.core.windows import Windows
@@ -60,6 +61,20 @@ def make_build(settings: Settings) -> Build:
             measures=measures,
         )
         fund = FundReader(clock=process.clock, share=settings.signal_share)
+        gaps = GapRequests(
+            windows=windows,
+            manifest=lambda: slot.manifest,
+            warm=lambda: reader.warm,
+            measures=measures,
+            degraded=process.degraded,
+        )
+        reader = CandleReader(
+            windows=windows,
+            measures=measures,
+            progress=process.progress,
+            on_kept=gaps.take,
+            on_live=views.take,
+        )
         answerer = CandleAnswerer(
             slot=slot,
             fund=fund,
@@ -70,18 +85,9 @@ def make_build(settings: Settings) -> Build:
             telemetry=process.telemetry,
             clock=process.clock,
             progress=process.progress,
-            windows=windows,
-            on_live_candle=views.take,
+            reader=reader,
             on_excluded=partial(tell_excluded, process.degraded),
         )
-        gaps = GapRequests(
-            windows=windows,
-            manifest=lambda: slot.manifest,
-            warm=lambda: answerer.warm,
-            measures=measures,
-            degraded=process.degraded,
-        )
-        answerer.on_kept = gaps.take
         answerer.on_said = live.own.say
         process.on_drain(answerer.drain)
         shadow = ShadowAnswerer(slot=slot, fund=fund, windows=windows, metrics=process.metrics)
@@ -91,7 +97,7 @@ def make_build(settings: Settings) -> Build:
             slot=slot,
             clock=process.clock,
             metrics=process.metrics,
-            newest_close=lambda: windows.newest_close_of_all if answerer.warm else 0,
+            newest_close=lambda: windows.newest_close_of_all if reader.warm else 0,
         )
         deployment = Deployment(
             registry=registry, slot=slot, models=settings.models_dir, timeframes=windows.timeframes
@@ -105,7 +111,7 @@ def make_build(settings: Settings) -> Build:
                 AiServicer(
                     process=process,
                     slot=slot,
-                    answerer=answerer,
+                    reader=reader,
                     live=live,
                     views=views,
                     deployment=deployment,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from google.protobuf.message import Message
 from quantum.market.v1 import market_pb2 as pb
@@ -30,7 +30,7 @@ _NAMED = 3
 
 
 class GapRequests:
-    """Looks at every candle that was put into the windows. Replicas ask under one id."""
+    """Looks at all candles that were put into the windows. Replicas ask under one id."""
 
     def __init__(
         self,
@@ -51,17 +51,21 @@ class GapRequests:
         self._unsaid: asyncio.Queue[Outgoing] = asyncio.Queue()
         measures.open_gaps.set_function(lambda: float(len(self._book)))
 
-    def take(self, candle: Candle, history: bool) -> None:
-        """Look at the window of a candle; `history` ones can only fill gaps."""
+    def take(self, candles: Sequence[Candle], history: bool) -> None:
+        """Look at the windows of candles of one round; `history` ones can only fill gaps."""
         manifest = self._manifest()
-        if manifest is None or candle.timeframe != manifest.timeframe or not self._warm():
+        if manifest is None or candles[0].timeframe != manifest.timeframe or not self._warm():
             return
+        gaps = self._windows.gaps(candles, manifest.window)
+        if not len(self._book) and not any(gaps):
+            return
+        for candle, gap in zip(candles, gaps, strict=True):
+            self._look(candle, gap, history)
+
+    def _look(self, candle: Candle, gap: Gap | None, history: bool) -> None:
         series = SeriesKey.of(candle)
         known = series in self._book
-        if history and not known:
-            return
-        gap = self._windows.gap(series, manifest.window)
-        if gap is None and not known:
+        if not known and (history or gap is None):
             return
         closes = candle.close_time
         if history:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,7 +16,7 @@ OUTPUTS = ("valid", "features", "atr_fraction", "model_probs", "probs")
 _ASKED = ("valid", "atr_fraction", "model_probs", "probs")
 PAD = 8
 """Every run has a multiple of so many rows: a row's bits are then the same in each of them."""
-TURN_SECONDS = 0.0005
+TURN_SECONDS = 0.0001
 """How long a thread keeps the interpreter while another waits for it. After each run the models'
 thread waits so long for the event loop where that is busy: with Python's 5 ms longer than a run."""
 LARGEST_RUN = 256
@@ -56,29 +56,45 @@ def knobs(weights: Sequence[float] | None) -> dict[str, Floats]:
     return {"weights": found}
 
 
+def in_runs(blocks: Iterable[Floats], most: int = LARGEST_RUN) -> Iterator[Floats]:
+    """Cut and join blocks [rows, T, 5] into runs of `most` rows, in whole steps of the padding.
+
+    What need not be joined is not copied; the last run may be shorter.
+    """
+    size, held, rows = _steps(most), [], 0
+    for block in blocks:
+        begin = 0
+        while begin < len(block):
+            part = block[begin : begin + size - rows]
+            held.append(part)
+            begin, rows = begin + len(part), rows + len(part)
+            if rows == size:
+                yield held[0] if len(held) == 1 else np.concatenate(held)
+                held, rows = [], 0
+    if held:
+        yield held[0] if len(held) == 1 else np.concatenate(held)
+
+
 def predict(
     session: ort.InferenceSession,
-    windows: Sequence[Floats],
+    blocks: Iterable[Floats],
     weights: Sequence[float] | None = None,
     most: int = LARGEST_RUN,
 ) -> Outputs:
-    """Return the artifact's outputs for windows [T, 5], a row each. Blocks; no order is lost.
+    """Return the artifact's outputs for blocks of windows [rows, T, 5], a row each, in order.
 
-    `weights` are the effective shares of the models, the artifact's own when not given; `most`
-    rows are asked at once, in whole steps of the padding.
+    It keeps its thread until all are there. `weights` are the effective shares of the models, the
+    artifact's own when not given; `most` rows are asked at once.
     """
-    if not windows:
+    asked, chosen_weights, answers, rows = list(_ASKED), knobs(weights), [], 0
+    for run in in_runs(blocks, most):
+        if run.dtype != np.float32:  # of the other byte order neither: it would be misread
+            raise TypeError(f"windows are {run.dtype}, not float32")
+        answers.append(session.run(asked, {"window": padded(run), **chosen_weights}))
+        rows += len(run)
+    if not answers:
         return Outputs.of([])
-    # Between two runs as little as can be: for each step the thread may have to wait its turn.
-    stacked, step = padded(np.stack(windows)), _steps(most)
-    if stacked.dtype != np.float32:  # stacking has made the byte order the machine's
-        raise TypeError(f"windows are {stacked.dtype}, not float32")
-    asked, chosen_weights = list(_ASKED), knobs(weights)
-    runs = [
-        session.run(asked, {"window": stacked[start : start + step], **chosen_weights})
-        for start in range(0, len(stacked), step)
-    ]
-    columns = [np.concatenate(parts)[: len(windows)] for parts in zip(*runs, strict=True)]
+    columns = [np.concatenate(parts)[:rows] for parts in zip(*answers, strict=True)]
     valid, atr, member_probs, probs = columns
     doubles = (column.astype(np.float64) for column in (atr, probs, member_probs))
     return Outputs(valid.astype(np.bool_), *doubles)
@@ -101,23 +117,18 @@ class Inference:
     async def predict(
         self,
         session: ort.InferenceSession,
-        windows: Sequence[Floats],
+        blocks: Iterable[Floats],
         weights: Sequence[float] | None = None,
     ) -> Outputs:
-        """Return the outputs of the windows, in order, by one vector of weights."""
+        """Return the outputs of blocks of windows, in order, by one vector of weights."""
         loop = asyncio.get_running_loop()
-        runs = -(-len(windows) // self._most)
-        share = max(1, -(-runs // self._workers)) * self._most
+        runs = list(in_runs(blocks, self._most))
+        share = max(1, -(-len(runs) // self._workers))
         parts = [
             loop.run_in_executor(
-                self._executor,
-                predict,
-                session,
-                windows[start : start + share],
-                weights,
-                self._most,
+                self._executor, predict, session, runs[begin : begin + share], weights, self._most
             )
-            for start in range(0, len(windows), share)
+            for begin in range(0, len(runs), share)
         ]
         return Outputs.joined(await asyncio.gather(*parts))
 

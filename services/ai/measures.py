@@ -63,10 +63,10 @@ class Measures:
             "Excess of a model's stability index over the middle one; excluded above 0.25.",
             ["model"],
         )
-        self.confidence = metrics.histogram(
+        self.confidence = metrics.spread(
             "prediction_confidence",
             "Confidence of the ensemble's answers, HOLD included.",
-            buckets=CONFIDENCES,
+            CONFIDENCES,
         )
         self.candles = metrics.counter("candles_received_total", "Candles followed.")
         self.gaps = metrics.counter(

@@ -9,8 +9,8 @@ import grpc
 from quantum.ai.v1 import ai_service_pb2 as pb
 from quantum.ai.v1 import ai_service_pb2_grpc as rpc
 
+from services.ai.candle_reader import CandleReader
 from services.ai.codec import models_to_pb
-from services.ai.consumers import CandleAnswerer
 from services.ai.core.pointers import Stage
 from services.ai.deployment import Deployment
 from services.ai.live_consumer import LiveAnswers
@@ -33,14 +33,14 @@ class AiServicer(rpc.AiServiceServicer):
         *,
         process: Process,
         slot: ModelSlot,
-        answerer: CandleAnswerer,
+        reader: CandleReader,
         live: LiveAnswers,
         deployment: Deployment,
         views: MarketViews,
     ) -> None:
         self._process = process
         self._slot = slot
-        self._answerer = answerer
+        self._reader = reader
         self._live = live
         self._deployment = deployment
         self._views = views
@@ -50,7 +50,7 @@ class AiServicer(rpc.AiServiceServicer):
     ) -> pb.GetHealthResponse:
         """Tell how the service is, also when it is not ready."""
         process, manifest = self._process, self._slot.manifest
-        windows = self._answerer.windows
+        windows = self._reader.windows
         ready = windows.ready(manifest.timeframe, manifest.window) if manifest else []
         newest = windows.newest_close_of_all
         return pb.GetHealthResponse(
@@ -164,6 +164,6 @@ class AiServicer(rpc.AiServiceServicer):
         )
 
     def _status(self) -> str:
-        if self._process.components.ready or self._answerer.warm:
+        if self._process.components.ready or self._reader.warm:
             return self._process.status
         return "starting"

@@ -97,12 +97,12 @@ class ShadowAnswerer:
         model = place.model
         policies = [self._slot.policy(model.manifest, self._fund, c.close_time) for c in candles]
         # it comes behind, and that it is late says nothing of what it would have said
-        questions = [
-            question._replace(stale=False)
+        rounds = [
+            ask([candle], self._windows, model.manifest, policy)
             for candle, policy in zip(candles, policies, strict=True)
-            for question in ask([candle], self._windows, model.manifest, policy)
         ]
-        windows = [q.window for q in questions if q.window is not None]
+        questions = [q._replace(stale=False) for asked in rounds for q in asked.questions]
+        windows = [asked.windows for asked in rounds]
         loop = asyncio.get_running_loop()
         outputs = await loop.run_in_executor(self._executor, predict, model.session, windows)
         answers: list[Answer] = answer(questions, outputs, model.manifest, policies[-1])

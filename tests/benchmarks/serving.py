@@ -20,7 +20,7 @@ import onnxruntime as ort
 from onnx.utils import Extractor
 
 from services.ai.artifact import LoadedModel, active_folder, load
-from services.ai.core.answers import Policy, Question, answer, ask, batches
+from services.ai.core.answers import Asked, Policy, answer, ask, batches
 from services.ai.core.ensemble import make_gate
 from services.ai.core.windows import Windows
 from services.ai.inference import new_session, predict
@@ -127,23 +127,24 @@ def _a_candle(model: LoadedModel, symbols: int) -> float:
     for bars in table[:_HISTORY]:
         windows.insert_round(bars)
 
-    def answered(questions: list[Question]) -> None:
-        asked = [q.window for q in questions if q.window is not None]
-        outputs = predict(model.session, asked, model.manifest.weights)
+    def answered(rounds: list[Asked]) -> None:
+        blocks = [asked.windows for asked in rounds]
+        outputs = predict(model.session, blocks, model.manifest.weights)
+        questions = [question for asked in rounds for question in asked.questions]
         batches(answer(questions, outputs, model.manifest, policy), model.manifest)
 
     def serve() -> None:
-        questions: list[Question] = []
+        waiting: list[Asked] = []
         for bars in table[_HISTORY:]:
             for begin in range(0, symbols, _BATCH):
                 chosen = bars[begin : begin + _BATCH]
                 windows.insert_round(chosen)
-                questions += ask(chosen, windows, model.manifest, policy)
-                if len(questions) >= _BATCH:
-                    answered(questions)
-                    questions = []
-        if questions:
-            answered(questions)
+                waiting.append(ask(chosen, windows, model.manifest, policy))
+                if sum(len(asked.questions) for asked in waiting) >= _BATCH:
+                    answered(waiting)
+                    waiting = []
+        if waiting:
+            answered(waiting)
 
     return _cpu(serve) / (live * symbols)
 

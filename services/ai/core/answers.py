@@ -11,6 +11,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
+import numpy as np
+
 from services.ai.core.ensemble import (
     Gate,
     HoldReason,
@@ -27,6 +29,9 @@ from services.ai.core.windows import Floats, Windows
 from services.trade.candle import Candle
 from services.trade.ids import digest
 
+_ASKED = HoldReason.NONE
+_NO_WINDOWS: Floats = np.empty((0, 0, 0), dtype=np.float32)
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -40,16 +45,25 @@ class Policy:
 
 
 class Question(NamedTuple):
-    """A candle to answer, with the window to ask the models about, or why there is none."""
+    """A candle to answer, and why the models are not asked about it, if they are not."""
 
     candle: Candle
-    window: Floats | None
     reason: HoldReason = HoldReason.NONE
     stale: bool = False
     weights: tuple[float, ...] = ()
     """Effective shares of the models; 0 is an excluded one."""
     gate: Gate | None = None
     """Gate of its market time; None: that of the answer's policy."""
+
+
+class Asked(NamedTuple):
+    """The questions of a round."""
+
+    questions: list[Question]
+    windows: Floats
+    """[rows, bars, 5]: what the models are asked, a row of each question that asks them."""
+    weights: tuple[float, ...]
+    """Effective shares of the models."""
 
 
 class Answer(NamedTuple):
@@ -83,32 +97,34 @@ def ask(
     manifest: Manifest,
     policy: Policy,
     watch: ModelWatch | None = None,
-) -> list[Question]:
+) -> Asked:
     """Return what to ask about candles of one venue and round that the windows have seen.
 
     `watch` knows which models are excluded; without it none is.
     """
     first = candles[0]
     if first.timeframe != manifest.timeframe:
-        return [Question(candle, None, HoldReason.OTHER_TIMEFRAME) for candle in candles]
+        others = [Question(candle, HoldReason.OTHER_TIMEFRAME) for candle in candles]
+        return Asked(others, _NO_WINDOWS, manifest.weights)
     closes = first.close_time
     stale = windows.newest_close(first.venue) > closes + policy.ttl_ms
     watched = watch.weights(manifest, closes) if watch else manifest.weights
     weights = combined(policy.weights, watched)
-    found = zip(candles, windows.windows(candles, manifest.window), strict=True)
-    return [
-        Question(candle, None, HoldReason.NOT_WARM)
-        if window is None
-        else Question(candle, window, HoldReason.NONE, stale, weights, policy.gate)
-        for candle, window in found
+    whole, found = windows.windows(candles, manifest.window)
+    questions = [
+        Question(candle, HoldReason.NONE, stale, weights, policy.gate)
+        if warm
+        else Question(candle, HoldReason.NOT_WARM)
+        for candle, warm in zip(candles, whole, strict=True)
     ]
+    return Asked(questions, found, weights)
 
 
 def answer(
     questions: Sequence[Question], outputs: Outputs, manifest: Manifest, policy: Policy
 ) -> list[Answer]:
-    """Return an answer to each question; `outputs` are those of the questions with a window."""
-    asked = [question for question in questions if question.window is not None]
+    """Return an answer to each question; `outputs` are those of the questions that asked."""
+    asked = [question for question in questions if question.reason is _ASKED]
     decided = iter(
         decide(
             [question.candle for question in asked],
@@ -120,7 +136,7 @@ def answer(
         )
     )
     predictions = [
-        hold(question.candle, question.reason) if question.window is None else next(decided)
+        next(decided) if question.reason is _ASKED else hold(question.candle, question.reason)
         for question in questions
     ]
     return [Answer(p, make_signal(p, manifest, policy.ttl_ms)) for p in predictions]

@@ -7,6 +7,8 @@ candle confirms it: after an outage every symbol leaps, after an error only one 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from services.trade.candle import Candle
 from services.trade.times import timeframe_ms
 
@@ -21,17 +23,25 @@ class MarketTime:
         self._newest: dict[str, int] = {}
         self._held: dict[str, list[Candle]] = {}
 
-    def take(self, candle: Candle) -> list[Candle]:
-        """Return the candles to believe now: this one, none, or this one and the one it confirms.
+    def take(self, candles: Sequence[Candle]) -> list[Candle]:
+        """Return which to believe now of candles of one venue and timeframe that closed together.
 
-        ValueError when its timeframe is unknown.
+        All of them or, when they are far ahead, those that are confirmed with those that they
+        confirm. ValueError when the timeframe is unknown.
         """
-        venue, closes = candle.venue, candle.close_time
-        near = FAR_BARS * timeframe_ms(candle.timeframe)
-        newest = self._newest.get(venue)
+        first = candles[0]
+        closes, near = first.close_time, FAR_BARS * timeframe_ms(first.timeframe)
+        newest = self._newest.get(first.venue)
         if newest is None or closes <= newest + near:
-            self._newest[venue] = max(closes, newest or 0)
-            return [candle]
+            self._newest[first.venue] = max(closes, newest or 0)
+            return list(candles)
+        if len(candles) > 1:
+            return [believed for candle in candles for believed in self.take([candle])]
+        return self._confirmed(first, near)
+
+    def _confirmed(self, candle: Candle, near: int) -> list[Candle]:
+        """Return a candle of the future with the one that it confirms; none when it is alone."""
+        venue, closes = candle.venue, candle.close_time
         held = self._held.get(venue, [])
         if any(other.key == candle.key for other in held):
             return []

@@ -241,28 +241,31 @@ class Windows:
             self._newest_close[first.venue] = close
         return found
 
-    def windows(self, candles: Sequence[Candle], length: int) -> list[Floats | None]:
-        """Return the window [length, 5] that ends with each of the candles of one round.
+    def windows(self, candles: Sequence[Candle], length: int) -> tuple[list[bool], Floats]:
+        """Tell which candles of one round end a whole window; return these, [whole, length, 5].
 
-        None where the series is not known or a bar of the window is missing.
+        One that is not whole belongs to a series that is not known, or lacks a bar.
         """
         table, opened = self._table(candles[0]), candles[0].open_time
         last = opened // table.step
         first = last - length + 1
-        found: list[Floats | None] = [None] * len(candles)
-        numbers: list[int] = []
+        whole: list[bool] = []
         places: list[int] = []
+        looked_for: dict[int, Floats] = {}
         for number, candle in enumerate(candles):
             ring = table.rings.get(candle.symbol)
-            if ring is not None and ring.whole(first, last):
-                numbers.append(number)
+            straight = ring is not None and ring.whole(first, last)
+            if ring is not None and straight:
                 places.append(ring.place)
-            elif ring is not None:
-                found[number] = ring.window(opened, length)
-        if places:
-            for number, window in zip(numbers, table.windows(places, first, length), strict=True):
-                found[number] = window
-        return found
+            elif ring is not None and (window := ring.window(opened, length)) is not None:
+                looked_for[number] = window
+            whole.append(straight or number in looked_for)
+        block = table.windows(places, first, length)
+        if looked_for:
+            rest = iter(block)
+            numbers = (number for number, found in enumerate(whole) if found)
+            block = np.stack([looked_for[n] if n in looked_for else next(rest) for n in numbers])
+        return whole, block
 
     def window(self, key: SeriesKey, end: int, length: int) -> Floats | None:
         """Return the window [length, 5] that ends with the bar opened at `end`.
@@ -271,6 +274,14 @@ class Windows:
         """
         ring = self._ring(key)
         return None if ring is None else ring.window(end, length)
+
+    def gaps(self, candles: Sequence[Candle], length: int) -> list[Gap | None]:
+        """Return what is missing inside the newest windows of candles of one venue and timeframe.
+
+        They are kept: one that is not has no series.
+        """
+        rings = self._table(candles[0]).rings
+        return [rings[candle.symbol].gap(length) for candle in candles]
 
     def gap(self, key: SeriesKey, length: int) -> Gap | None:
         """Return what is missing inside the newest window of a series; None when nothing."""

@@ -17,6 +17,7 @@ from prometheus_client import (
 )
 
 from services.kit.observe.machine_metrics import MachineCollector
+from services.kit.observe.spread import Spread
 
 LATENCY_BUCKETS = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 2.5, 5.0, 10.0,
@@ -54,6 +55,12 @@ class Metrics:
         return Histogram(
             f"{self._prefix}_{name}", doc, labels, buckets=buckets, registry=self.registry
         )
+
+    def spread(self, name: str, doc: str, bounds: Sequence[float]) -> Spread:
+        """Make a histogram that takes many values at once."""
+        made = Spread(f"{self._prefix}_{name}", doc, bounds)
+        self.registry.register(made)
+        return made
 
     def serve(self, address: str) -> MetricsServer:
         """Serve `/metrics` on host:port from a thread of its own."""

@@ -43,8 +43,9 @@ def expected_predictions(history: list[Candle], live: list[Candle]) -> dict[str,
     windows = Windows()
     for candle in history + live:
         windows.insert(candle)
-    questions = [ask([candle], windows, model.manifest, policy)[0] for candle in live]
-    outputs = predict(model.session, [q.window for q in questions if q.window is not None])
+    rounds = [ask([candle], windows, model.manifest, policy) for candle in live]
+    outputs = predict(model.session, [asked.windows for asked in rounds])
+    questions = [question for asked in rounds for question in asked.questions]
     found = answer(questions, outputs, model.manifest, policy)
     return {a.prediction.candle.key: a.prediction.action.value for a in found}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,33 +32,35 @@ def warm(count: int = 10) -> Windows:
 
 
 def answered(*items: tuple[Candle, ModelOutput]) -> list[Answer]:
-    window = np.zeros((4, 5), dtype=np.float32)
-    questions = [Question(one, window) for one, _ in items]
+    questions = [Question(one) for one, _ in items]
     return answer(questions, Outputs.of([found for _, found in items]), manifest(), POLICY)
 
 
 def test_a_warm_candle_is_asked_about_its_own_window() -> None:
-    (question,) = ask([candle(5)], warm(), manifest(), POLICY)
-    assert question.window is not None
-    assert question.window.shape == (4, 5)
-    assert question.window[-1, 3] == 106
+    asked = ask([candle(5)], warm(), manifest(), POLICY)
+    assert asked.windows.shape == (1, 4, 5)
+    assert asked.windows[0, -1, 3] == 106
+    (question,) = asked.questions
+    assert question.reason is HoldReason.NONE
     assert not question.stale
 
 
 def test_a_candle_with_a_short_history_is_not_warm() -> None:
-    (question,) = ask([candle(2)], warm(), manifest(), POLICY)
-    assert question.reason is HoldReason.NOT_WARM
+    asked = ask([candle(2)], warm(), manifest(), POLICY)
+    assert [question.reason for question in asked.questions] == [HoldReason.NOT_WARM]
+    assert not len(asked.windows)
 
 
 def test_a_candle_of_another_timeframe_is_not_asked_about() -> None:
     other = candle(0, timeframe="5m", open_time=START // (5 * MINUTE) * 5 * MINUTE)
-    (question,) = ask([other], warm(), manifest(), POLICY)
-    assert question.reason is HoldReason.OTHER_TIMEFRAME
+    asked = ask([other], warm(), manifest(), POLICY)
+    assert [question.reason for question in asked.questions] == [HoldReason.OTHER_TIMEFRAME]
+    assert not len(asked.windows)
 
 
 @pytest.mark.parametrize(("newest", "stale"), [(10, False), (11, True)])
 def test_a_candle_is_stale_when_its_signal_would_have_expired(newest: int, stale: bool) -> None:
-    (question,) = ask([candle(5)], warm(newest + 1), manifest(), POLICY)
+    (question,) = ask([candle(5)], warm(newest + 1), manifest(), POLICY).questions
     assert question.stale is stale
 
 
@@ -93,9 +94,9 @@ def test_in_sample_is_the_range_that_training_has_seen(number: int, inside: bool
 def test_outputs_go_to_the_questions_that_asked() -> None:
     windows = warm()
     questions = [
-        *ask([candle(5)], windows, manifest(), POLICY),
-        *ask([candle(1)], windows, manifest(), POLICY),
-        *ask([candle(6)], windows, manifest(), POLICY),
+        *ask([candle(5)], windows, manifest(), POLICY).questions,
+        *ask([candle(1)], windows, manifest(), POLICY).questions,
+        *ask([candle(6)], windows, manifest(), POLICY).questions,
     ]
     found = answer(questions, Outputs.of([UP, DOWN]), manifest(), POLICY)
     actions = [a.prediction.action for a in found]

@@ -54,12 +54,12 @@ class Desk:
         for number in numbers:
             one = candle(number, symbol, timeframe=timeframe)
             self.windows.insert(one)
-            self.gaps.take(one, False)
+            self.gaps.take([one], False)
 
     def past(self, number: int, symbol: str = "BTCUSDT") -> None:
         one = candle(number, symbol)
         self.windows.insert(one)
-        self.gaps.take(one, True)
+        self.gaps.take([one], True)
 
     async def said(self, bus: FlakyBus, count: int) -> list[Outgoing]:
         task = asyncio.create_task(self.gaps.run(bus))  # type: ignore[arg-type]

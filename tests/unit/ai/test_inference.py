@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 import onnxruntime as ort
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from services.ai.artifact import LoadedModel, active_folder, load
 from services.ai.core.outputs import ModelOutput
 from services.ai.core.windows import Floats
-from services.ai.inference import Inference, padded
+from services.ai.inference import PAD, Inference, in_runs, padded
 from services.ai.inference import predict as columns
 from services.ai.settings import SHIPPED_MODELS
 from services.lab.training.artifact import generated_windows
@@ -27,7 +28,7 @@ def predict(
     windows: Sequence[Floats],
     weights: Sequence[float] | None = None,
 ) -> list[ModelOutput]:
-    return columns(session, windows, weights).rows()
+    return columns(session, [np.stack(windows)], weights).rows()
 
 
 MODEL = load(active_folder(SHIPPED_MODELS))
@@ -79,19 +80,29 @@ def test_weights_that_are_no_shares_never_reach_the_graph(weights: tuple[float, 
         predict(MODEL.session, WINDOWS[:8], weights)
 
 
-def test_numbers_of_the_other_byte_order_are_read_as_what_they_are() -> None:
-    """ONNX Runtime alone would accept and misread them."""
-    assert predict(MODEL.session, [WINDOWS[0].astype(">f4")]) == ALONE[:1]
-
-
-def test_windows_of_another_type_are_an_error() -> None:
+@pytest.mark.parametrize("kind", [np.float64, ">f4"])
+def test_windows_of_another_type_are_an_error(kind: str) -> None:
+    """Those of the other byte order ONNX Runtime would accept and misread."""
     with pytest.raises(TypeError, match="not float32"):
-        predict(MODEL.session, [WINDOWS[0].astype(np.float64)])
+        columns(MODEL.session, [np.stack(WINDOWS[:1]).astype(kind)])
+
+
+@given(st.lists(st.integers(0, 40), max_size=12), st.integers(1, 80))
+def test_blocks_in_runs_are_the_same_rows_in_the_same_order(sizes: list[int], most: int) -> None:
+    edges = np.cumsum([0, *sizes])
+    rows = np.arange(edges[-1] * 10, dtype=np.float32).reshape(-1, 2, 5)
+    blocks = [rows[begin:end] for begin, end in pairwise(edges)]
+    found = list(in_runs(blocks, most))
+    assert np.array_equal(np.concatenate([rows[:0], *found]), rows)
+    full = -(-most // PAD) * PAD
+    assert all(len(run) == full for run in found[:-1])
+    assert all(0 < len(run) <= full for run in found)
 
 
 async def test_the_executor_keeps_the_order(model: LoadedModel) -> None:
     inference = Inference(workers=2)
-    assert (await inference.predict(model.session, WINDOWS)).rows() == ALONE
+    blocks = [np.stack(WINDOWS[begin : begin + 70]) for begin in range(0, len(WINDOWS), 70)]
+    assert (await inference.predict(model.session, blocks)).rows() == ALONE
     assert (await inference.predict(model.session, [])).rows() == []
     await inference.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +9,7 @@ from prometheus_client import generate_latest
 from quantum.ai.v1 import signal_pb2
 
 from services.ai.core.answers import Batch, Policy, Question, answer, batches
-from services.ai.core.ensemble import Gate
+from services.ai.core.ensemble import Gate, HoldReason
 from services.ai.core.outputs import ModelOutput, Outputs
 from services.ai.core.watch import ModelWatch
 from services.ai.live_consumer import LiveAnswers
@@ -87,9 +86,11 @@ def test_votes_that_do_not_fit_together_are_counted() -> None:
 
 def answered(found: list[ModelOutput | None], minute: int) -> Batch:
     """Return the batch of a round; a symbol without an output had no window."""
-    window = np.zeros((4, 5), dtype=np.float32)
     questions = [
-        Question(candle(minute, f"S{number}USDT"), None if said is None else window)
+        Question(
+            candle(minute, f"S{number}USDT"),
+            HoldReason.NOT_WARM if said is None else HoldReason.NONE,
+        )
         for number, said in enumerate(found)
     ]
     outputs = Outputs.of([said for said in found if said is not None])

@@ -12,7 +12,7 @@ from tests.unit.ai.candle_samples import MINUTE, START, candle
 
 
 def taken(time: MarketTime, *candles: Candle) -> list[Candle]:
-    return [believed for one in candles for believed in time.take(one)]
+    return [believed for one in candles for believed in time.take([one])]
 
 
 def test_a_market_that_goes_on_is_believed_at_once() -> None:
@@ -51,10 +51,25 @@ def test_two_wrong_times_that_do_not_agree_confirm_nothing() -> None:
 @given(st.lists(st.integers(-500_000, FAR_BARS), max_size=30))
 def test_old_candles_are_never_held_back(numbers: list[int]) -> None:
     time = MarketTime()
-    time.take(candle(0))
+    time.take([candle(0)])
     for number in numbers:
         old = candle(0, "OLD", open_time=START + number * MINUTE)
-        assert time.take(old) == [old]
+        assert time.take([old]) == [old]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 5 * FAR_BARS), st.sets(st.sampled_from("ABC"), min_size=1)),
+        max_size=12,
+    )
+)
+def test_a_round_at_once_is_believed_as_its_candles_one_by_one(
+    rounds: list[tuple[int, set[str]]],
+) -> None:
+    together, alone = MarketTime(), MarketTime()
+    for number, symbols in rounds:
+        closed = [candle(number, symbol) for symbol in sorted(symbols)]
+        assert together.take(closed) == taken(alone, *closed)
 
 
 def test_venues_have_times_of_their_own() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from quantum.ai.v1 import signal_pb2
 
@@ -22,10 +21,9 @@ from tests.unit.ai.candle_samples import candle, manifest, output
 @pytest.fixture
 def batch() -> Batch:
     """Two candles of which one made a signal."""
-    window = np.zeros((4, 5), dtype=np.float32)
     up = output((0.1, 0.3, 0.6), (0.1, 0.3, 0.6))
     flat = output((0.2, 0.6, 0.2), (0.2, 0.6, 0.2))
-    questions = [Question(candle(1, "AAAUSDT"), window), Question(candle(1, "BBBUSDT"), window)]
+    questions = [Question(candle(1, "AAAUSDT")), Question(candle(1, "BBBUSDT"))]
     (found,) = batches(
         answer(questions, Outputs.of([up, flat]), manifest(), Policy(Gate(0.3), ttl_ms=1000)),
         manifest(),
