@@ -1,9 +1,10 @@
 """Candle to signal: the ai process over a real JetStream against ONNX Runtime alone.
 
 One replica, then two, each with one inference thread, against one thread, in batches of the same
-size. The candles are encoded before the clock starts, as that is the producer's work; publishing
-and storing them is in the time. The first repetition only warms up. ONNX Runtime is measured before
-and after each repetition, so that a load that comes and goes weighs on both sides.
+size and on windows of the same market: what a tree costs depends on the way that a row takes. The
+candles are encoded before the clock starts, as that is the producer's work; publishing and storing
+them is in the time. The first repetition only warms up. ONNX Runtime is measured before and after
+each repetition, so that a load that comes and goes weighs on both sides.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import psutil
 from quantum.ai.v1 import signal_pb2
 from quantum.ops.v1.operations_service_pb2 import ServiceHeartbeat
 
 from services.ai.artifact import LoadedModel, active_folder, load
-from services.ai.inference import padded
+from services.ai.core.windows import Floats, Windows
+from services.ai.inference import in_runs
 from services.ai.settings import SHIPPED_MODELS
 from services.catalog import subjects
 from services.catalog.processes import AI
@@ -40,12 +42,13 @@ PANDAS_CANDLES_A_SECOND = 90.0
 PANDAS_AIM = 100.0
 HISTORY = 160
 SYMBOLS = 64
-BATCH = 64
-"""What an operator of so many symbols sets: a round in one batch. The setting's default is 32."""
+BATCH = 32
+"""The setting's default."""
 REPETITIONS = 3
 ROUNDS = 80
 """Rounds of a repetition; with the history they fit the windows of the market stream."""
 _ALONE_SECONDS = 0.5
+_READY_ROUNDS = 16
 _OUTPUTS = ["valid", "atr_fraction", "model_probs", "probs"]
 
 
@@ -111,6 +114,7 @@ async def _measured(home: Path, replicas: int) -> _Measured:
     symbols = [f"B{n:03}USDT" for n in range(SYMBOLS)]
     table = rounds(symbols, HISTORY + 1 + (1 + REPETITIONS) * ROUNDS, seed=1)
     model = load(active_folder(SHIPPED_MODELS))
+    ready = _ready_windows(table, model.manifest.window)
     home.mkdir(parents=True)
     async with AsyncExitStack() as opened:
         nats = await opened.enter_async_context(NatsServer.start(home / "nats"))
@@ -141,11 +145,11 @@ async def _measured(home: Path, replicas: int) -> _Measured:
         for begin in range(HISTORY + 1, len(table), ROUNDS):
             closed = [candle for bars in table[begin : begin + ROUNDS] for candle in bars]
             encoded = await _encode(closed)
-            before = _onnx_alone(model)
+            before = _onnx_alone(model, ready)
             seconds, used = await _repetition(bus, answers, running, encoded, len(closed))
             whole.append(len(closed) / seconds)
             cpu.append(len(closed) / max(0.01, used))
-            alone.append((before + _onnx_alone(model)) / 2)
+            alone.append((before + _onnx_alone(model, ready)) / 2)
     return _Measured(whole[1:], alone[1:], cpu[1:])
 
 
@@ -229,15 +233,22 @@ def _throughput(path: str, found: _Measured) -> Row:
     )
 
 
-def _onnx_alone(model: LoadedModel) -> float:
+def _ready_windows(table: Sequence[Sequence[Candle]], length: int) -> list[Floats]:
+    """Return the windows that the service will have of the first live candles, in its batches."""
+    windows, found = Windows(), []
+    for number, bars in enumerate(table[: HISTORY + _READY_ROUNDS]):
+        windows.insert_round(bars)
+        if number >= HISTORY:
+            found.append(windows.windows(bars, length)[1])
+    return list(in_runs(found, BATCH))
+
+
+def _onnx_alone(model: LoadedModel, ready: Sequence[Floats]) -> float:
     """Return rows a second of the shipped artifact on ready windows, in the service's batches."""
-    shape = (BATCH, model.manifest.window, 5)
-    ready = np.random.default_rng(1).uniform(99, 101, shape).astype(np.float32)
-    ready[:, :, 1], ready[:, :, 2] = 102, 98
-    ready = padded(ready)
-    model.session.run(_OUTPUTS, {"window": ready})
-    runs, began = 0, time.perf_counter()
-    while time.perf_counter() - began < _ALONE_SECONDS:
-        model.session.run(_OUTPUTS, {"window": ready})
-        runs += 1
-    return runs * BATCH / (time.perf_counter() - began)
+    rows, began = 0, time.perf_counter()
+    for run in cycle(ready):
+        model.session.run(_OUTPUTS, {"window": run})
+        rows += len(run)
+        if (seconds := time.perf_counter() - began) > _ALONE_SECONDS:
+            return rows / seconds
+    raise ValueError("no windows")
