@@ -23,7 +23,7 @@ from yarl import URL
 
 from services.catalog.processes import AI, SERVICES
 from tests.support.eventually import eventually
-from tests.support.front_door import FrontDoor, opened
+from tests.support.front_door import FrontDoor, opened, settings
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
@@ -33,8 +33,9 @@ REPLICAS = (("ai", "ai-1"), ("ai", "ai-2"), ("exec_risk", "exec_risk"), ("analyt
 
 @pytest_asyncio.fixture
 async def door(tmp_path: Path) -> AsyncIterator[FrontDoor]:
-    """Two replicas of ai and one of each other service behind a gateway."""
-    async with opened(tmp_path, REPLICAS) as door:
+    """Two replicas of ai and one of each other service behind a gateway that limits no caller."""
+    unlimited = settings(gateway_calls_per_second=100_000)
+    async with opened(tmp_path, REPLICAS, unlimited) as door:
 
         async def both() -> bool:
             return await answering(door) == {"ai-1", "ai-2"}
