@@ -141,6 +141,15 @@ class DrillDesk:
 
         return str(await eventually(leads, deadline))
 
+    async def decided(self) -> None:
+        """Wait for the first round: before it no volume is known, and every entry is refused."""
+
+        async def first() -> bool:
+            statement = "select 1 from account where last_round is not null and account = $1"
+            return bool(await self.rows(statement, self.account))
+
+        await eventually(first, 30, 0.05)
+
     async def open(self, *symbols: str, action: signal_pb2.Action.ValueType = BUY) -> None:
         """Have positions opened and protected, then advise nothing more."""
         self.script.says = dict.fromkeys(symbols, action)

@@ -330,6 +330,7 @@ async def test_what_other_engines_fill(tmp_path: Path) -> None:
     async with drill_desk(tmp_path, speed=4) as desk:
         desk.start()
         await desk.ready()
+        await desk.decided()
         async with desk.calls() as stub:
 
             async def move(state: trading_pb2.TradingState.ValueType, name: str) -> None:
@@ -353,7 +354,7 @@ async def test_what_other_engines_fill(tmp_path: Path) -> None:
                 await eventually(there, 10, 0.1)
 
             huge = await submit("huge", trading_pb2.SIDE_BUY, notional_usd="400000")
-            assert (huge.approved, bool(huge.rule)) == (False, True)
+            assert (huge.approved, huge.rule) == (False, "notional")
             await move(trading_pb2.TRADING_STATE_REDUCING, "reduce-1")
             flat = await submit("flat", trading_pb2.SIDE_BUY, quantity="0.010")
             assert (flat.approved, flat.rule) == (False, "trading_state")
