@@ -189,10 +189,12 @@ async def _floors(parts: Stack) -> list[float]:
     exchange = floor_exchange(parts)
     order = await floor_order(parts, exchange)
     model, taken = load(active_folder(SHIPPED_MODELS)), []
+    # one term: its first candle reads back what the stream holds
+    candles = BusCandles(bus)
     try:
         for number, bars in enumerate(table):
             sent = replace(order, client_order_id=f"qtf{number}-floor")
-            taken.append(await _one_floor(bus, connection, exchange, model, bars, sent))
+            taken.append(await _one_floor(bus, candles, connection, exchange, model, bars, sent))
     finally:
         await exchange.close()
         await connection.close()
@@ -202,6 +204,7 @@ async def _floors(parts: Stack) -> list[float]:
 
 async def _one_floor(
     bus: Bus,
+    candles: BusCandles,
     connection: asyncpg.Connection,
     exchange: BinanceExchange,
     model: LoadedModel,
@@ -214,7 +217,7 @@ async def _one_floor(
         for bar in bars
     ]
     began = time.perf_counter()
-    await BusCandles(bus).publish(bars, history=False)
+    await candles.publish(bars, history=False)
     model.session.run(_OUTPUTS, {"window": window})
     await bus.publish_all(answers)
     await connection.execute("insert into floor (body) values ($1)", "x" * 500)
