@@ -29,6 +29,7 @@ from services.kit.heartbeat import Heartbeats
 from services.kit.interceptors import interceptors
 from services.kit.modes import FollowedMode
 from services.kit.observe import logs
+from services.kit.observe.loop_delay import LoopDelay
 from services.kit.observe.metrics import Metrics
 from services.kit.observe.telemetry import Telemetry
 from services.kit.server import Servicers, add_servicers, bind
@@ -209,6 +210,7 @@ class Process:
             await server.start()
             await self.health.set("", serving=True)
             log.info("serving", grpc_port=port, metrics_port=metrics_server.port)
+            self.spawn("loop-delay", LoopDelay(self.metrics.registry, self.clock).run())
             self.spawn("readiness", self._follow_readiness())
             self.spawn("switch-files", self._follow_files())
             await self._stop.wait()

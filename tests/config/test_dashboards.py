@@ -99,7 +99,7 @@ def test_queries_are_well_made(panel: Panel) -> None:
         alone = all(name.startswith(GAUGES_PER_REPLICA) for name in counters)
         assert not counters or alone or "sum" in query.expr
         if "histogram_quantile" in query.expr:
-            assert re.search(r"sum by \((?:job, )?le\)", query.expr)
+            assert re.search(r"sum by \((?:job, (?:instance, )?)?le\)", query.expr)
         for label in re.findall(r"{{(\w+)}}", query.legend):
             assert label in query.expr or label in ("job", "instance", "le")
     assert panel.kind is not Kind.HEAT or len(panel.queries) == 1

@@ -16,6 +16,18 @@ RESOURCES = Dashboard(
             (Query(f"rate(process_cpu_seconds_total{RATE})", "{{job}} {{instance}}"),),
         ),
         Panel(
+            "Event loop delay",
+            "What 99 of 100 calls wait at most until a process begins with them.",
+            "s",
+            (
+                Query(
+                    "histogram_quantile(0.99, sum by (job, instance, le)"
+                    f" (rate(process_event_loop_delay_seconds_bucket{RATE})))",
+                    "{{job}} {{instance}}",
+                ),
+            ),
+        ),
+        Panel(
             "Memory usage",
             "Resident memory of each process.",
             "bytes",
