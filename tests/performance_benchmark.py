@@ -29,6 +29,7 @@ from tests.benchmarks import (
     candle_to_order,
     candle_to_signal,
     event_sink,
+    health_under_load,
     mesh_call,
     risk_core,
     serving,
@@ -50,6 +51,7 @@ ROWS: dict[str, Measure] = {
     "execution": signal_to_order.measure,
     "core": risk_core.measure,
     "sink": _sink,
+    "health": health_under_load.measure,
     "mesh": mesh_call.measure,
 }
 
