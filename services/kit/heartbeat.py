@@ -1,4 +1,4 @@
-"""Heartbeats: each replica tells every few seconds that it lives and how."""
+"""Heartbeats: each replica tells every few seconds how it is, and at once when that changes."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ _MIB = 1024 * 1024
 _HANGS_SECONDS = 15.0
 """A handler that takes longer counts as degraded."""
 _FAREWELL_SECONDS = 1.0
+_LOOK_SECONDS = 0.25
+"""How soon another status is told: what was said at a start stood for a whole interval."""
 
 
 class Heartbeats:
@@ -34,11 +36,20 @@ class Heartbeats:
         self._self.cpu_percent()
 
     async def run(self) -> None:
-        """Publish one at once and then at the interval, for ever."""
-        process = self._process
+        """Publish one at once, then at the interval and whenever the status changes, for ever."""
         while True:
-            await self._publish(self._beat())
-            await process.clock.sleep(process.settings.heartbeat_interval_seconds)
+            beat = self._beat()
+            await self._publish(beat)
+            await self._until_due(beat.status)
+
+    async def _until_due(self, told: str) -> None:
+        process = self._process
+        due = process.clock.monotonic() + process.settings.heartbeat_interval_seconds
+        while process.status.upper() == told:
+            left = due - process.clock.monotonic()
+            if left <= 0:
+                return
+            await process.clock.sleep(min(_LOOK_SECONDS, left))
 
     async def farewell(self) -> None:
         """Tell that this replica ends in order, so that nobody waits for it."""

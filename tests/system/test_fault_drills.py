@@ -142,10 +142,15 @@ async def test_a_fault_is_seen_healed_told_and_over(stack: Stack, fault: Fault) 
         begun,
     )
     assert healed, f"the supervisor told of no restart of {fault.victim}"
-    facts = await rows(
-        stack,
-        "select data from analytics.events where type = 'system.alert' and data ->> 'alert_id'"
-        " = any($1::text[])",
-        [row["alert_id"] for row in found],
-    )
-    assert len(facts) == 2 * len(found), "each is a fact when it is raised and when it is over"
+
+    async def facts() -> bool:
+        """The ledger has them a moment after they are true."""
+        told = await rows(
+            stack,
+            "select data from analytics.events where type = 'system.alert' and data ->> 'alert_id'"
+            " = any($1::text[])",
+            [row["alert_id"] for row in found],
+        )
+        return len(told) == 2 * len(found)
+
+    await eventually(facts, DETECTED_SECONDS)  # each when it is raised and when it is over

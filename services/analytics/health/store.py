@@ -54,6 +54,11 @@ class HealthStore:
         """True while this replica watches: it held the lease last, or nobody knows who does."""
         return self._leads
 
+    @property
+    def holds(self) -> bool:
+        """True once this replica has the lease, until it hears that it lost it."""
+        return self._leads and self._lease.token > 0
+
     async def _lead(self) -> bool:
         if self._lease.token and await self._lease.renew():
             self._leads = True

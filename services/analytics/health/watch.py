@@ -177,7 +177,7 @@ class HealthWatch:
         view = self.view()
         services = ((s.name, s.status) for s in view.services)
         shown = (*services, *((p.name, p.status) for p in view.parts))
-        changed = shown != self._shown or self._recovery.news
+        changed = shown != self._shown or (self._store.holds and self._recovery.news)
         self._shown = shown
         return changed
 
@@ -189,7 +189,8 @@ class HealthWatch:
         self._process.components.set("postgres", answers, "does not answer")
         await self.refresh()
         now = self._now()
-        if answers and self._store.leads and self._process.components.is_ready("ledger"):
+        if answers and self._store.holds and self._process.components.is_ready("ledger"):
+            # not before: what shows for some seconds only would be over when the lease comes
             await self._recovery.take(now.timestamp())
         view = self.view()
         self.current_alerts(view)

@@ -14,10 +14,14 @@ import grpc
 import pytest
 from quantum.analytics.v1 import alerts_pb2 as pb
 from quantum.analytics.v1 import analytics_service_pb2 as service_pb
+from quantum.ops.v1 import operations_service_pb2 as ops
 
 from services.analytics.alerts.receiver import PATH
 from services.analytics.app import MIGRATIONS, SCHEMA
-from services.catalog.processes import AI, EXEC_RISK
+from services.analytics.health import recovery
+from services.catalog import subjects
+from services.catalog.events import RECOVERY_DONE
+from services.catalog.processes import AI, ANALYTICS, EXEC_RISK
 from services.catalog.subjects import STREAMS
 from services.ctl.servers.free import free_port as choose_port
 from services.ctl.servers.postgres import PostgresServer
@@ -234,3 +238,38 @@ async def _tell(address: str, token: str, told: list[Any]) -> int:
         session.post(f"http://{address}{PATH}", json={"version": "4", "alerts": told}) as answer,
     ):
         return answer.status
+
+
+async def test_its_own_restart_is_told_though_the_one_before_still_holds_the_lease(
+    ledger_dsn: str,
+    nats_url: str,
+    bus: Bus,
+    database: Database,
+    free_port: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who was killed and came back at once waits for its own lease longer than a restart shows."""
+    monkeypatch.setattr(recovery, "TOLD_SECONDS", 0.5)
+    await database.pool.execute(
+        "insert into lease (resource, token, owner, expires)"
+        " values ('health', 1, 'killed', clock_timestamp() + interval '5 s')"
+    )
+    told = ops.RecoveryDone(
+        recovery_id="restarted",
+        action="RESTART",
+        service_name=ANALYTICS.name,
+        instance="analytics",
+        done=True,
+        reason="analytics was killed by SIGKILL",
+    )
+    told.time.GetCurrentTime()
+    await bus.publish(
+        subjects.recovery_done(ANALYTICS.name),
+        told.SerializeToString(),
+        message_id="done-restarted",
+        headers={subjects.HEADER_TYPE: RECOVERY_DONE},
+    )
+    async with running(settings_for(ledger_dsn, nats_url, free_port)) as process:
+        await ready(process)
+        shown = await soon(partial(the_alert, free_port, "ServiceRestarted"))
+    assert shown is not None and "killed by SIGKILL" in shown.message
