@@ -14,9 +14,9 @@ from services.catalog.processes import AI, ANALYTICS, EXEC_RISK, SERVICES, TRAIN
 from services.ctl.render import endpoints
 from services.ctl.servers.command import ServerFailed
 from services.ctl.supervisor import database, schema, streams
-from services.ctl.supervisor.child import Child, end_all, strays
 from services.ctl.supervisor.home import Home, Refused, read_json, write_json
 from services.ctl.supervisor.in_rotation import sends_to
+from services.ctl.supervisor.leftovers import Leftovers
 from services.ctl.supervisor.recovery import BusPlace, Recoveries
 from services.ctl.supervisor.rotation import rotate
 from services.ctl.supervisor.selection import GATEWAY, Selection, keys
@@ -78,7 +78,7 @@ class Supervisor:
         self.starts = 1
         """How often everything was started."""
         self._changing = ""
-        self._left: dict[str, Child] = {}
+        self._leftovers = Leftovers(home)
         self._tending = Tending(_tended(home, topology))
         self._recoveries = Recoveries(
             BusPlace(topology.nats.url, topology.operator), lambda: self.watches.values()
@@ -88,12 +88,12 @@ class Supervisor:
     async def start(self) -> None:
         """Start what was chosen, in order; `ServerFailed` with one line when a part cannot."""
         self._require(self.chosen)
-        self._take_stock()
+        self.topology.addresses.renew_taken(self._leftovers.find())
         if self.topology.mesh is not None:
             await asyncio.to_thread(self.topology.mesh.prepare)
         units = await self._units()
         self._tending.begin()
-        await self._end_unknown(units)
+        await self._leftovers.end_unwanted(units)
         await self._bring_up(units)
         self.phase = "waiting for readiness"
         if self.chosen.whole:
@@ -177,29 +177,6 @@ class Supervisor:
         if self._recovering is None:
             self._recovering = asyncio.create_task(self._recoveries.run(), name="recoveries")
 
-    def _take_stock(self) -> None:
-        """Find what an earlier supervisor left running."""
-        for name, entry in read_json(self.home.processes_file).items():
-            child = Child.adopt(entry)
-            if child is not None:
-                self._left[name] = child
-        held = set(self._left)
-        self.topology.addresses.renew_taken(held)
-
-    async def _end_unknown(self, units: Iterable[Unit]) -> None:
-        """End what runs and is not wanted as it runs: other settings, or started at a crash."""
-        wanted = {unit.name: unit.fingerprint for unit in units}
-        unwanted = {
-            name: child
-            for name, child in self._left.items()
-            if wanted.get(name) != child.fingerprint
-        }
-        for name in unwanted:
-            del self._left[name]
-        known = {child.pid for child in self._left.values()}
-        found = await asyncio.to_thread(strays, self.home.root, known)
-        await end_all([*unwanted.values(), *found])
-
     def _services(self) -> list[Unit]:
         counts = self.replicas()
         return [
@@ -218,7 +195,7 @@ class Supervisor:
         watch = Watch(
             unit,
             changed=self._changed,
-            adopted=self._left.pop(unit.name, None),
+            adopted=self._leftovers.adopt(unit.name),
             restarted=self._recoveries.restarted,
         )
         self.watches[unit.name] = watch
@@ -235,7 +212,7 @@ class Supervisor:
     async def _prepare_database(self, starting: Iterable[Unit]) -> None:
         """Bring it to what starts; whoever runs with this build already has its schema."""
         postgres = self.topology.postgres.name
-        units = [unit for unit in starting if unit.name not in self._left]
+        units = [unit for unit in starting if unit.name not in self._leftovers]
         owners = {unit.service for unit in units} & {*database.OWNERS}
         created = postgres in {u.name for u in units} and not self.watches[postgres].adopted
         if owners or created:
@@ -347,8 +324,7 @@ class Supervisor:
             here = [w for w in self.watches.values() if w.unit.stage == stage]
             await asyncio.gather(*(watch.stop() for watch in here))
         hurrying.cancel()
-        await end_all(list(self._left.values()))
-        self._left.clear()
+        await self._leftovers.end()
         self.phase = "stopped"
         self._changed()
 
@@ -391,7 +367,7 @@ class Supervisor:
 
     def _changed(self) -> None:
         self.changes.set()
-        entries = {name: child.entry() for name, child in self._left.items()}
+        entries = self._leftovers.entries()
         for name, watch in self.watches.items():
             if watch.child is not None and watch.child.alive():
                 entries[name] = watch.child.entry()
