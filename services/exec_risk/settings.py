@@ -230,6 +230,7 @@ class Settings(RiskSettings, KeySettings):
             round_wait_lockstep=self.round_wait_lockstep_seconds,
             round_wait_free=self.round_wait_seconds,
             reconcile_every=self.reconcile_seconds,
+            deposed_after=self.lease_seconds / 2,
             latch_file=self.emergency_latch_file,
             sender=SenderLimits(
                 concurrent=self.exec_max_concurrent_orders,

@@ -64,15 +64,21 @@ class Keeper:
         clock: Clock,
         *,
         patience: float,
+        deposed_after: float,
         on_kept: Callable[[Switches | None], None],
     ) -> None:
+        """`deposed_after`: seconds of sleep in which another replica may have taken over."""
         self._store = store
         self._clock = clock
         self._patience = patience
+        self._deposed_after = deposed_after
         self._on_kept = on_kept
         self._line: deque[Step] = deque()
         self._wake = asyncio.Event()
         self._silent_since: float | None = None
+        self._asked_at = 0.0
+        self._woke: float | None = None
+        """When a long sleep was noticed; None once a fence that was asked since then has held."""
         self._lived = 0.0
         self._seen = clock.monotonic()
         self.away = False
@@ -97,7 +103,7 @@ class Keeper:
         step = Step(changes, self._lived, can_wait)
         self._line.append(step)
         self._wake.set()
-        if self.away:
+        if self.away and not self._may_be_deposed():
             step.settle(None)
         return step
 
@@ -108,13 +114,15 @@ class Keeper:
         self._wake.set()
 
     def asked(self) -> None:
-        """Learn that the store was asked something else, and has not answered yet."""
+        """Learn that the store was asked something else behind the fence, and has not answered."""
+        self._asked_at = self._clock.monotonic()
         if self._silent_since is None:
             self._silent_since = self._lived
 
     def answered(self) -> None:
         """Learn that it answered."""
         self._silent_since = None
+        self._fence_held(self._asked_at)
         self._look()
 
     async def run(self) -> None:
@@ -131,13 +139,14 @@ class Keeper:
             await self._linger()
             batch = self._next()
             changes = [change for step in batch for change in step.changes]
-            signed_at = int(self._clock.now().timestamp() * 1000)
+            signed_at, began = int(self._clock.now().timestamp() * 1000), self._clock.monotonic()
             try:
                 switches = await self._store.commit(changes)
             except StoreUnavailable as error:
                 log.error("store_unavailable", error=str(error), waiting=len(self._line))
                 await self._clock.sleep(_RETRY_SECONDS)
                 continue
+            self._fence_held(began)
             for step in batch:
                 self._line.popleft()
                 step.settle(signed_at)
@@ -175,6 +184,9 @@ class Keeper:
         while True:
             await self._clock.sleep(_WATCH_SECONDS)
             now = self._clock.monotonic()
+            if now - self._seen >= self._deposed_after:
+                self._woke = now
+                log.warning("slept", seconds=round(now - self._seen, 1))
             # who was frozen has not waited for the store: it must ask again before it goes on
             self._lived += min(now - self._seen, 2 * _WATCH_SECONDS)
             self._seen = now
@@ -190,6 +202,15 @@ class Keeper:
             self.away = away
             tell = log.error if away else log.info
             tell("store_away" if away else "store_back", waiting=len(self._line))
-        if away:
+        if away and not self._may_be_deposed():
             for step in self._line:
                 step.settle(None)
+
+    def _may_be_deposed(self) -> bool:
+        """Tell whether others had the time to take over and to end what we are about to repeat."""
+        slept = self._clock.monotonic() - self._seen >= self._deposed_after
+        return slept or self._woke is not None
+
+    def _fence_held(self, asked: float) -> None:
+        if self._woke is not None and asked >= self._woke:
+            self._woke = None

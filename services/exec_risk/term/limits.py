@@ -23,6 +23,8 @@ class TermLimits:
     """Pause between two comparisons with the exchange."""
     store_patience: float = 1.0
     """How long a decision waits for PostgreSQL before what reduces goes on without it."""
+    deposed_after: float = 1.0
+    """Half the lease's time-to-live: who slept for so long may have been followed by another."""
     finish: float = 1.0
     """How long a term that shall end may go on with what it has begun."""
     latch_file: Path = Path("/tmp/emergency_latch")  # noqa: S108 - beside drain_mode

@@ -95,7 +95,13 @@ class Term:
         )
         self._pace = Pace(clock, observed_wait=limits.observed_wait)
         self._pulse = Pulse(clock, limits, put=self.put)
-        self._keeper = Keeper(store, clock, patience=limits.store_patience, on_kept=self._kept)
+        self._keeper = Keeper(
+            store,
+            clock,
+            patience=limits.store_patience,
+            deposed_after=limits.deposed_after,
+            on_kept=self._kept,
+        )
         self._latch_file = LatchFile(limits.latch_file, policy.account)
         self._without = WithoutStore(
             clock, self._latch_file, carry_out=self._sender.carry_out, report=self.put

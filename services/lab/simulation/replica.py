@@ -23,13 +23,14 @@ from services.lab.simulation.store import LeaseRow, MemoryStore
 from services.lab.simulation.virtual_loop import OWNER, VirtualLoop
 from services.trade.candle import Candle
 
+LEASE_SECONDS = 2.0
 LIMITS = TermLimits(
     observed_wait=1.0,
+    deposed_after=LEASE_SECONDS / 2,
     round_wait_lockstep=5.0,
     history_candles=3,
     sender=SenderLimits(timeout_seconds=6.0),
 )
-LEASE_SECONDS = 2.0
 _FALLBACK_SECONDS = 1.0
 
 

@@ -66,7 +66,7 @@ async def answering(database: Database, heard: Notifications) -> AsyncIterator[N
     letters = Correspondence(
         store,
         clock,
-        Keeper(store, clock, patience=1.0, on_kept=lambda _: None),
+        Keeper(store, clock, patience=1.0, deposed_after=60.0, on_kept=lambda _: None),
         put=put,
         asked=heard.bell("main").wait,
     )

@@ -46,8 +46,22 @@ def order(number: int) -> StoreCancel:
     return StoreCancel(f"c{number}")
 
 
+class SleepyClock(SystemClock):
+    """The machine's clock, with sleeps of the whole process that take no time."""
+
+    slept = 0.0
+
+    def monotonic(self) -> float:
+        """Return seconds that go on in a sleep."""
+        return super().monotonic() + self.slept
+
+
 def keeper_of(store: Any) -> Keeper:
-    return Keeper(store, SystemClock(), patience=60.0, on_kept=lambda _: None)
+    return Keeper(store, SystemClock(), patience=60.0, deposed_after=60.0, on_kept=lambda _: None)
+
+
+def impatient(store: Any, clock: SleepyClock) -> Keeper:
+    return Keeper(store, clock, patience=0.3, deposed_after=5.0, on_kept=lambda _: None)
 
 
 async def test_what_can_wait_is_written_with_the_step_that_cannot() -> None:
@@ -106,3 +120,45 @@ def test_everything_is_kept_once_and_in_order(waits: list[bool], failing: int) -
 
     kept = asyncio.run(run())
     assert kept == [seen(n) if wait else order(n) for n, wait in enumerate(waits)]
+
+
+_FOR_EVER = 1 << 30
+
+
+async def test_who_slept_long_goes_on_without_a_store_only_once_its_fence_has_held() -> None:
+    """A frozen leader woke while the store was away, and sent what its successor had
+    sent and ended long ago, under the same ids."""
+    store, clock = Commits(failing=_FOR_EVER), SleepyClock()
+    keeper = impatient(store, clock)
+    running = asyncio.create_task(keeper.run())
+    before = keeper.put([order(1)])
+    assert await before.settled is None and keeper.away, "the store is away, and nobody slept"
+    clock.slept = 10.0
+    at_once = keeper.put([order(2)])
+    await asyncio.sleep(1.0)
+    later = keeper.put([order(3)])
+    assert keeper.away and not at_once.settled.done() and not later.settled.done()
+    store.failing = 0
+    assert await at_once.settled is not None and await later.settled is not None
+    store.failing = _FOR_EVER
+    assert await keeper.put([order(4)]).settled is None, "nobody slept since the fence held"
+    running.cancel()
+
+
+async def test_an_answer_to_what_was_asked_before_the_sleep_says_nothing() -> None:
+    store, clock = Commits(failing=_FOR_EVER), SleepyClock()
+    keeper = impatient(store, clock)
+    running = asyncio.create_task(keeper.run())
+    await asyncio.sleep(0)
+    keeper.asked()
+    clock.slept = 10.0
+    await asyncio.sleep(0.5)
+    keeper.answered()
+    step = keeper.put([order(1)])
+    await asyncio.sleep(1.0)
+    assert keeper.away and not step.settled.done()
+    keeper.asked()
+    keeper.answered()
+    await asyncio.sleep(0.5)
+    assert await step.settled is None
+    running.cancel()

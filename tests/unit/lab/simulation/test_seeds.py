@@ -103,6 +103,7 @@ REGRESSIONS = {
     (152, 24.0): "two readings from before a fill put the wallet back to what it was",
     (350, 24.0): "a stop was cancelled while the next part of an iceberg filled",
     (544, 24.0): "a cancel without an answer came late, after other stops were cancelled for it",
+    (2097, 9.0): "a leader that slept and woke without a store sent what its successor had ended",
     (1111, 6.0): "what waited during a freeze was decided before the gates were looked at",
 }
 
