@@ -291,6 +291,13 @@ TESTED = (
         (UNIT + "test_exec_trading.py",),
     ),
     Mutation(
+        "who slept goes on without the store",
+        "services/exec_risk/term/keeper.py",
+        "        return slept or self._woke is not None\n",
+        "        return False\n",
+        ("tests/unit/exec_risk/test_exec_keeper.py",),
+    ),
+    Mutation(
         "quantities are rounded up",
         "services/trade/filters.py",
         "        return _to_multiple(quantity, self.step_size, ROUND_FLOOR)\n",
