@@ -165,7 +165,10 @@ class Processes:
         if order.purpose is not OrderPurpose.ENTRY:
             return
         rows, now = self._ground.rows, self._ground.loop.time()
-        if self._ground.plan.pace is Pace.LOCKSTEP or now >= rows.away_until:
+        if now >= rows.away_until:
+            return
+        replica.decided_without_store.add(order.client_order_id)
+        if self._ground.plan.pace is Pace.LOCKSTEP:
             return
         known = now - max(rows.away_since, replica.awake_since)
         if known > AWAY_SECONDS:

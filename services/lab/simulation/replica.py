@@ -59,6 +59,8 @@ class Replica:
         self.bell = Bell("main", _FALLBACK_SECONDS)
         """Rung when an operator has written a request."""
         self.gates = Gates()
+        self.decided_without_store: set[str] = set()
+        """Client order ids of entries that were decided while the store was away."""
         self.gates_since = 0.0
         self.awake_since = 0.0
         """Virtual time since which it runs without having been frozen."""

@@ -69,7 +69,9 @@ class CommitWitness:
         one = self._replicas[replica]
         begun = max(one.gates_since, rows.away_until)
         drained = ground.loop.time() - begun > _DRAIN_SECONDS
-        if one.gates.draining and drained and not one.frozen:
+        # one that was decided, and withdrawn, while the store was away is only written down now
+        new = order.client_order_id not in one.decided_without_store
+        if one.gates.draining and drained and new and not one.frozen:
             ground.broken("entry_allowed", f"{order.client_order_id} is decided while draining")
         decision = entry_limits.Decision(
             order,
