@@ -134,12 +134,27 @@ def stop_stays(venue: Venue, rows: Rows, order: Order) -> str | None:
     if position.position_id != order.position_id or position.exit_reason is not None:
         return None
     held = abs(venue.held(order.symbol))
-    if not held or venue.stopped(order.symbol) < held:
+    if not held or venue.stopped(order.symbol) < held or _is_left(venue, rows, position):
         return None
     left = venue.stopped(order.symbol, without=order.client_order_id)
     if left >= held:
         return None
     return f"{order.client_order_id} is cancelled, and {left} of {held} stays covered"
+
+
+def _is_left(venue: Venue, rows: Rows, position: Position) -> bool:
+    """Tell whether our exits have closed a position, though its rows were not written yet.
+
+    What is held then is another's, until a reading tells of it.
+    """
+    exits = [
+        fill.quantity
+        for fill in venue.fills
+        if fill.side is position.side.exit_side
+        and (order := rows.orders.get(fill.client_order_id)) is not None
+        and order.position_id == position.position_id
+    ]
+    return sum(exits) >= position.entry_quantity > 0
 
 
 @dataclass(slots=True)

@@ -240,7 +240,37 @@ def test_a_stop_that_is_given_up_too_early_is_seen() -> None:
     )
     there.place(stop)
     assert must.stop_stays(there, rows, stop)
+    left = Rows(
+        positions=rows.positions, orders={"qtt0-1": replace(stop, client_order_id="qtt0-1")}
+    )
+    assert must.stop_stays(there, left, stop), "nothing of the position was closed"
     there.place(replace(stop, client_order_id="qts1-2", trigger_price=D(81_000)))
+    assert must.stop_stays(there, rows, stop) is None
+
+
+def test_a_stop_may_go_when_its_position_is_closed_and_only_its_rows_are_late() -> None:
+    """What a person holds by now was never covered by it."""
+    held = replace(HELD, position_id="pos-1", entry_quantity=ENTRY.quantity)
+    there = venue()
+    there.place(ENTRY)
+    there.still(1)
+    stop = replace(
+        ENTRY,
+        client_order_id="qts0-1",
+        side=Side.SELL,
+        type=OrderType.STOP_MARKET,
+        purpose=OrderPurpose.STOP_LOSS,
+        trigger_price=D(80_000),
+    )
+    leave = replace(ENTRY, client_order_id="qte1-1", side=Side.SELL, purpose=OrderPurpose.EXIT)
+    rows = Rows(positions={"pos-1": held}, orders={"qte1-1": leave})
+    there.place(stop)
+    assert must.stop_stays(there, rows, stop)
+    there.place(leave)
+    there.still(2)
+    there.place(replace(ENTRY, client_order_id="web_1"))
+    there.still(3)
+    assert there.held(ENTRY.symbol)
     assert must.stop_stays(there, rows, stop) is None
 
 
