@@ -240,10 +240,6 @@ def test_a_stop_that_is_given_up_too_early_is_seen() -> None:
     )
     there.place(stop)
     assert must.stop_stays(there, rows, stop)
-    left = Rows(
-        positions=rows.positions, orders={"qtt0-1": replace(stop, client_order_id="qtt0-1")}
-    )
-    assert must.stop_stays(there, left, stop), "nothing of the position was closed"
     there.place(replace(stop, client_order_id="qts1-2", trigger_price=D(81_000)))
     assert must.stop_stays(there, rows, stop) is None
 
