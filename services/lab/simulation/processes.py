@@ -122,9 +122,11 @@ class Processes:
         ground.network.later(seconds, go_on)
 
     def _note_loss(self, name: str) -> None:
-        if self._replicas[name].leading:
-            others = [r for r in self._replicas if r.name != name]
-            self.standby_at_loss = any(r.alive and not r.frozen for r in others)
+        """Begin a grace when the leader goes, or in leaderless time one who could follow it."""
+        others = [r for r in self._replicas if r.name != name and r.alive and not r.frozen]
+        led_by_another = any(r.leading for r in others)
+        if self._replicas[name].leading or (self.standby_at_loss and not led_by_another):
+            self.standby_at_loss = bool(others)
             if self.watch is not None:
                 self.watch.leader_lost()
 

@@ -106,6 +106,7 @@ REGRESSIONS = {
     (2097, 9.0): "a leader that slept and woke without a store sent what its successor had ended",
     (3674, 24.0): "an entry that was withdrawn without a store was judged when it was written down",
     (4004, 12.0): "a stop was judged by the rows of a position whose close could not be written",
+    (4180, 24.0): "a standby that was frozen before it could take over was waited for",
     (1111, 6.0): "what waited during a freeze was decided before the gates were looked at",
 }
 
