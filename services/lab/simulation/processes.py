@@ -160,10 +160,13 @@ class Processes:
             elif isinstance(effect, fx.RiskDecided) and not effect.approved:
                 ground.counts[f"rule {effect.rule}"] += 1
             elif isinstance(effect, fx.OrderChanged) and effect.cause == "decided":
-                self._check_store(replica, effect.order)
+                self._entry_without_store(replica, effect.order)
 
-    def _check_store(self, replica: Replica, order: Order) -> None:
-        """In lockstep the market waits for the store, and so does what is decided meanwhile."""
+    def _entry_without_store(self, replica: Replica, order: Order) -> None:
+        """Note an entry that is decided while the store is away, and see that it is no late one.
+
+        In lockstep the market waits for the store, and so does what is decided meanwhile.
+        """
         if order.purpose is not OrderPurpose.ENTRY:
             return
         rows, now = self._ground.rows, self._ground.loop.time()

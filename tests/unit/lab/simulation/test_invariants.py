@@ -38,6 +38,14 @@ ENTRY = Order(
 PLAN = fx.EntryPlan(
     "pos-9", "BTCUSDT", PositionSide.LONG, 5, D("0.01"), D("0.02"), D(90_000), decided_time=0
 )
+STOP = replace(
+    ENTRY,
+    client_order_id="qts0-1",
+    side=Side.SELL,
+    type=OrderType.STOP_MARKET,
+    purpose=OrderPurpose.STOP_LOSS,
+    trigger_price=D(80_000),
+)
 HELD = Position(
     "pos-9", "main", "BTCUSDT", PositionSide.LONG, 1, 5, entry_quantity=D("0.01"), entry_cost=D(900)
 )
@@ -230,18 +238,10 @@ def test_a_stop_that_is_given_up_too_early_is_seen() -> None:
     there, rows = venue(), Rows(positions={"pos-1": replace(HELD, position_id="pos-1")})
     there.place(ENTRY)
     there.still(1)
-    stop = replace(
-        ENTRY,
-        client_order_id="qts0-1",
-        side=Side.SELL,
-        type=OrderType.STOP_MARKET,
-        purpose=OrderPurpose.STOP_LOSS,
-        trigger_price=D(80_000),
-    )
-    there.place(stop)
-    assert must.stop_stays(there, rows, stop)
-    there.place(replace(stop, client_order_id="qts1-2", trigger_price=D(81_000)))
-    assert must.stop_stays(there, rows, stop) is None
+    there.place(STOP)
+    assert must.stop_stays(there, rows, STOP)
+    there.place(replace(STOP, client_order_id="qts1-2", trigger_price=D(81_000)))
+    assert must.stop_stays(there, rows, STOP) is None
 
 
 def test_a_stop_may_go_when_its_position_is_closed_and_only_its_rows_are_late() -> None:
@@ -250,24 +250,16 @@ def test_a_stop_may_go_when_its_position_is_closed_and_only_its_rows_are_late() 
     there = venue()
     there.place(ENTRY)
     there.still(1)
-    stop = replace(
-        ENTRY,
-        client_order_id="qts0-1",
-        side=Side.SELL,
-        type=OrderType.STOP_MARKET,
-        purpose=OrderPurpose.STOP_LOSS,
-        trigger_price=D(80_000),
-    )
     leave = replace(ENTRY, client_order_id="qte1-1", side=Side.SELL, purpose=OrderPurpose.EXIT)
     rows = Rows(positions={"pos-1": held}, orders={"qte1-1": leave})
-    there.place(stop)
-    assert must.stop_stays(there, rows, stop)
+    there.place(STOP)
+    assert must.stop_stays(there, rows, STOP)
     there.place(leave)
     there.still(2)
     there.place(replace(ENTRY, client_order_id="web_1"))
     there.still(3)
     assert there.held(ENTRY.symbol)
-    assert must.stop_stays(there, rows, stop) is None
+    assert must.stop_stays(there, rows, STOP) is None
 
 
 def test_books_that_differ_are_seen() -> None:
