@@ -68,7 +68,10 @@ class Exchange(Protocol):
         ...
 
     def events(self) -> AsyncIterator[ExchangeEvent]:
-        """Everything that the exchange tells, in order, without end."""
+        """Everything that the exchange tells, in order, without end.
+
+        A point is told once and none comes after a later one, also across connections.
+        """
         ...
 
     async def idle(self, point: int) -> None:

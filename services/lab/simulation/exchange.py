@@ -126,13 +126,18 @@ class SimulatedExchange:
             self._waiting.set_result(None)
 
     async def events(self) -> AsyncIterator[ex.ExchangeEvent]:
-        """Everything that was handed, in order; on the paper venue the current point first."""
+        """Everything that was handed, on the paper venue the current point first."""
         if self._points is not None:
-            for event in self._points():
-                yield event
+            self._queue.extendleft(reversed(self._points()))
+        newest = -1
         while True:
             while self._queue:
-                yield self._queue.popleft()
+                event = self._queue.popleft()
+                if isinstance(event, ex.PointReached):
+                    if event.number <= newest:
+                        continue
+                    newest = event.number
+                yield event
             self._waiting = self._network.loop.create_future()
             await self._waiting
 

@@ -99,6 +99,17 @@ def test_without_the_point_socket_nothing_is_held_back() -> None:
     assert sequencer.point(point(2, "A"), 2) == [point(2, "A")]
 
 
+def test_a_point_is_told_once_and_none_after_a_later_one() -> None:
+    """Who takes over answers the point at which the market stands, not one that was before it."""
+    told, held = StepSequencer(), StepSequencer()
+    assert told.point(point(5), 0) == [point(5)]
+    assert told.point(point(5), 0) == []
+    assert told.point(point(4), 0) == []
+    assert held.point(point(5), 1) == []
+    assert held.point(point(4), 0) == []
+    assert held.user(5, []) == [point(5)]
+
+
 def test_events_without_their_point_can_be_released() -> None:
     sequencer = StepSequencer()
     assert not sequencer.orphaned

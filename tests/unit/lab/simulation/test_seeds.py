@@ -107,6 +107,7 @@ REGRESSIONS = {
     (3674, 24.0): "an entry that was withdrawn without a store was judged when it was written down",
     (4004, 12.0): "a stop was judged by the rows of a position whose close could not be written",
     (4180, 24.0): "a standby that was frozen before it could take over was waited for",
+    (4479, 3.0): "a new listener heard the point of now, and after it one that was before",
     (1111, 6.0): "what waited during a freeze was decided before the gates were looked at",
 }
 
