@@ -37,6 +37,31 @@ TESTED = (
         (UNIT + "test_exec_found_in_readings.py",),
     ),
     Mutation(
+        "a reading under way stands for what is asked during it",
+        "services/exec_risk/term/sender.py",
+        """                self._causes[cause] = None
+                if not self._reading:
+""",
+        """                if not self._reading:
+                    self._causes[cause] = None
+""",
+        (UNIT + "test_exec_sender.py",),
+    ),
+    Mutation(
+        "an order of nobody counts as a position's protection",
+        CORE + "rules/advice.py",
+        "if entry.adds_to and entry.adds_to == order.position_id",
+        "if entry.adds_to == order.position_id",
+        (UNIT + "test_exec_found_in_readings.py",),
+    ),
+    Mutation(
+        "only the best stop stays while an entry fills",
+        CORE + "protection/stop_orders.py",
+        "    spare -= position.quantity + _entering(book, position)\n",
+        "    spare -= position.quantity\n",
+        (UNIT + "test_exec_found_in_stops.py",),
+    ),
+    Mutation(
         "a request is signed with the time of its sending",
         "services/exec_risk/term/sender.py",
         "self._exchange.place(order, signed_at=signed_at)",
@@ -158,8 +183,8 @@ TESTED = (
     Mutation(
         "what an entry may still add is forgotten between two of its parts",
         CORE + "protection/stop_orders.py",
-        "    return max(live, sum((e.left for e in executions if e.sends), Decimal(0)))\n",
-        "    return live if executions else live\n",
+        "    return max(live, sum(follow, Decimal(0)))\n",
+        "    return live if follow else live\n",
         (UNIT + "test_exec_found_in_stops.py",),
     ),
     Mutation(

@@ -123,7 +123,9 @@ class Trader:
         if self.book.executing.busy:
             executing.work(self.book)
         if self.book.executing.untold:
-            executing.tell(self.book)
+            # what still enters decides which stops stay
+            changed = [s for s in executing.tell(self.book) if s in self.book.at_rest]
+            isolation.each(self.book, changed, guard.keep_protected)
         effects, self.book.out = self.book.out, []
         return effects
 

@@ -16,7 +16,7 @@ from services.exec_risk.core.inputs import (
     PlaceAnswered,
     SnapshotRead,
 )
-from services.exec_risk.core.reconciling.reconcile import ASKED, VERIFY, VERIFY_AGAIN
+from services.exec_risk.core.reconciling.reconcile import ASKED, VERIFY, VERIFY_AGAIN, covering
 from services.exec_risk.seams import Exchange
 from services.kit.clock import Clock
 from services.kit.observe.logs import get_logger
@@ -66,6 +66,8 @@ class Sender:
         self._began = clock.monotonic()
         """What this term did not sign was signed by an earlier leader, before it began."""
         self._resolving: set[str] = set()
+        self._causes: dict[str, None] = {}
+        """Why the exchange is to be read, by readings that have not begun."""
         self._reading = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.errors = 0
@@ -91,9 +93,10 @@ class Sender:
                     self._resolving.add(order.client_order_id)
                     self._start(self._resolve(order))
             case Reconcile(cause):
+                self._causes[cause] = None
                 if not self._reading:
                     self._reading = True
-                    self._start(self._read(cause))
+                    self._start(self._read())
 
     async def close(self) -> None:
         """Stop waiting for answers; what was sent is resolved by the next leader."""
@@ -174,18 +177,21 @@ class Sender:
         finally:
             self._resolving.discard(order.client_order_id)
 
-    async def _read(self, cause: str) -> None:
-        pause = _PAUSES.get(cause, _SNAPSHOT_PAUSE_SECONDS)
+    async def _read(self) -> None:
+        """Read until each cause had a reading that began after it; an earlier one is of before."""
+        failed = False
         try:
-            while True:
-                await self._clock.sleep(pause)
-                pause = _SNAPSHOT_PAUSE_SECONDS
+            while self._causes:
+                pause = _PAUSES.get(covering(self._causes), _SNAPSHOT_PAUSE_SECONDS)
+                await self._clock.sleep(_SNAPSHOT_PAUSE_SECONDS if failed else pause)
+                causes, self._causes = self._causes, {}
                 try:
                     snapshot = await self._exchange.snapshot(self._since())
                 except Exception as error:  # noqa: BLE001 - unknown, so it is asked again
                     log.warning("snapshot_failed", error=str(error))
-                    continue
-                self._report(SnapshotRead(snapshot, cause))
-                return
+                    self._causes, failed = causes | self._causes, True
+                else:
+                    self._report(SnapshotRead(snapshot, covering(causes)))
+                    failed = False
         finally:
             self._reading = False

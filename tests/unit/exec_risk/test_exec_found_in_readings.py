@@ -57,6 +57,24 @@ def test_no_entry_while_a_position_differs_from_the_exchanges() -> None:
     assert all(o.state is not OrderState.FILLED for o in desk.placed())
 
 
+def test_no_entry_while_an_order_that_nobody_stored_is_still_to_go() -> None:
+    """Incident 10: a forgotten target that still rests would close what is entered beside it."""
+    desk = Desk(Policy(cooldown_ms=0))
+    stray = ex.OrderReport(
+        "qtt0-forgotten", "1", "BTCUSDT", Side.SELL, OrderState.ACCEPTED, D(1), D(0), None,
+        desk.time, reduce_only=True, conditional=True, trigger_price=D(110),
+    )  # fmt: skip
+    empty = reading(desk, D(0), desk.book.wallet or D(0))
+    desk.tell(replace(empty, snapshot=replace(empty.snapshot, open_orders=(stray,))))
+    assert stray.client_order_id in desk.book.cancelling
+    desk.round(*(signal_of(s, Side.BUY, desk.time) for s in SYMBOLS))
+    assert {o.symbol for o in desk.placed(OrderPurpose.ENTRY)} == set(SYMBOLS) - {"BTCUSDT"}
+    desk.tell(replace(stray, state=OrderState.CANCELED))
+    desk.time += MINUTE
+    desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
+    assert desk.placed(OrderPurpose.ENTRY)[-1].symbol == "BTCUSDT"
+
+
 def test_two_readings_from_before_a_fill_prove_nothing_after_it() -> None:
     """Incident 85: what was opened and closed between two readings was booked as a difference."""
     desk = Desk()

@@ -6,16 +6,20 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
 from services.exec_risk.core.executions.execution_policy import ExecutionPolicy
+from services.exec_risk.core.orders.orders import goes
 from services.exec_risk.core.policy import Policy
 from services.trade import ids
 from services.trade.execution import ExecutionStrategy
 from services.trade.order import OrderPurpose, OrderState, Side
-from tests.unit.exec_risk.account_desk import Desk, report, signal_of
+from services.trade.position import TradingState
+from tests.unit.exec_risk.account_desk import MINUTE, Desk, report, signal_of
 from tests.unit.exec_risk.exchange_readings import by_hand, reading
 
 D = Decimal
@@ -40,6 +44,55 @@ def test_a_larger_stop_stays_while_its_entry_may_have_filled_on() -> None:
     desk.accept_all()
     desk.tell(inputs.Tick())
     assert large.client_order_id in desk.book.cancelling
+
+
+@settings(max_examples=40)
+@given(shares=st.lists(st.integers(1, 40), min_size=2, max_size=12))
+def test_what_may_still_fill_is_covered_by_the_stops_beside_the_best(shares: list[int]) -> None:
+    """Incident 10: the largest stop closed its part while the entry filled its last one."""
+    desk = Desk()
+    desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
+    entry = desk.placed(OrderPurpose.ENTRY)[-1]
+    desk.accept(entry)
+    step, left = D("0.001"), entry.quantity
+    for share in shares:
+        part = min(left - step, max(step, (entry.quantity * share / 100).quantize(step)))
+        if part <= 0:
+            break
+        desk.fill(entry, part)
+        left -= part
+        desk.accept_all()
+        position = desk.book.positions["BTCUSDT"]
+        stops = desk.book.orders_of(position.position_id, OrderPurpose.STOP_LOSS)
+        rest = [o for o in stops if not goes(desk.book, o)]
+        there = sum((o.remaining for o in rest), D(0))
+        assert there >= entry.quantity or len(rest) == len(desk.placed(OrderPurpose.STOP_LOSS))
+        assert max(o.remaining for o in rest) == position.quantity
+        for order in stops:
+            if goes(desk.book, order):
+                desk.tell(report(order, OrderState.CANCELED))
+    desk.tell(report(entry, OrderState.CANCELED))
+    desk.tell(inputs.Tick())
+    stops = desk.book.orders_of(position.position_id, OrderPurpose.STOP_LOSS)
+    assert sum(not goes(desk.book, o) for o in stops) == 1
+
+
+def test_when_nothing_enters_any_more_the_smaller_stops_go_at_once() -> None:
+    """A stop that is not needed goes with what it was for, not with the next tick or order."""
+    policy = ExecutionPolicy(entry_strategy=ExecutionStrategy.TWAP, slices=3)
+    desk = Desk(Policy(execution=policy))
+    desk.round(signal_of("BTCUSDT", Side.BUY, desk.time))
+    for _ in range(2):
+        desk.time = max(desk.time, *(e.next_time for e in desk.book.executing.working))
+        desk.tell(ex.PointReached(desk.time // MINUTE, desk.time))
+        desk.accept_all()
+        desk.fill(desk.placed(OrderPurpose.ENTRY)[-1])
+        desk.accept_all()
+    first = desk.placed(OrderPurpose.STOP_LOSS)[0]
+    assert first.client_order_id not in desk.book.cancelling, "a third part is to follow"
+    desk.tell(inputs.SetTradingState("ask", TradingState.REDUCING, "a person", "test"))
+    assert not desk.book.executing.busy
+    assert first.client_order_id in desk.book.cancelling
 
 
 def test_a_larger_stop_stays_while_parts_of_its_entry_follow() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
-from services.exec_risk.core.inputs import Input, OrderFound, PlaceAnswered
+from services.exec_risk.core.inputs import Input, OrderFound, PlaceAnswered, SnapshotRead
+from services.exec_risk.core.reconciling.reconcile import ASKED, VERIFY, VERIFY_AGAIN, covering
 from services.exec_risk.term.sender import Sender, SenderLimits
 from services.trade.order import Order, OrderPurpose, Side
 from tests.unit.exec_risk.account_desk import Desk, signal_of
@@ -146,3 +148,50 @@ async def test_no_answer_in_time_is_an_unknown_outcome() -> None:
     assert isinstance(answer, PlaceAnswered)
     assert isinstance(answer.outcome, ex.Unknown)
     assert sender.errors == 1
+
+
+class SlowExchange(PatientExchange):
+    """Reads when it may, and counts how often a reading began."""
+
+    def __init__(self, clock: HandClock) -> None:
+        super().__init__(clock)
+        self.began = 0
+        self.fails = 0
+
+    async def snapshot(self, since: int) -> ex.ExchangeSnapshot:
+        """Say that nothing is there, once it may; fail first, so often as is asked for."""
+        del since
+        self.began += 1
+        await self.may_answer.wait()
+        if self.began <= self.fails:
+            raise ConnectionError("no answer")
+        return ex.ExchangeSnapshot(ex.AccountReport(Decimal(1), Decimal(1), 1, ()), (), ())
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("fails", [0, 2])
+async def test_what_is_asked_during_a_reading_is_read_after_it(fails: int) -> None:
+    """Incident 82: a look for an operator was under way when the stream came up again."""
+    clock, heard = HandClock(), list[Input]()
+    exchange = SlowExchange(clock)
+    exchange.fails = fails
+    sender = sender_of(exchange, clock, heard)
+    sender.carry_out(fx.Reconcile(ASKED), 0)
+    while not exchange.began:
+        await asyncio.sleep(0)
+    for _ in range(2):
+        sender.carry_out(fx.Reconcile("user stream came up"), 0)
+    sender.carry_out(fx.Reconcile(VERIFY), 0)
+    exchange.may_answer.set()
+    await until_idle(sender)
+    causes = [e.cause for e in heard if isinstance(e, SnapshotRead)]
+    # a reading that failed had not begun before what was asked meanwhile, so the next serves all
+    assert causes == (["user stream came up"] if fails else [ASKED, "user stream came up"])
+    assert exchange.began == fails + len(causes)
+
+
+def test_one_reading_repairs_what_the_most_thorough_of_its_causes_asks_for() -> None:
+    repairing = "an exit is overdue"
+    assert covering([VERIFY, repairing, ASKED]) == repairing
+    assert covering([ASKED, VERIFY]) == VERIFY
+    assert covering([VERIFY_AGAIN, VERIFY]) == VERIFY_AGAIN

@@ -60,14 +60,16 @@ def work(book: Book) -> None:
     isolation.each(book, [e.execution_id for e in book.executing.working], _advance)
 
 
-def tell(book: Book) -> None:
-    """Report each execution that changed in this step, once."""
+def tell(book: Book) -> list[str]:
+    """Report each execution that changed in this step, once; return their symbols."""
+    symbols = sorted({book.executing.all[name].symbol for name in book.executing.untold})
     for execution_id, cause in book.executing.untold.items():
         execution = book.executing.all[execution_id]
         execution = with_values(execution, version=execution.version + 1)
         book.executing.put(execution)
         book.emit(ExecutionChanged(execution, cause, book.trace(execution.position_id)))
     book.executing.untold.clear()
+    return symbols
 
 
 def filled(book: Book, order: Order, fill: Fill) -> None:

@@ -73,6 +73,7 @@ def _seen(book: Book, position: Position) -> tuple[object, ...]:
         book.filters.get(position.symbol),
         book.policy,
         book.orders.revision,
+        tuple(book.executing.entering(position.symbol)),
         frozenset(book.cancelling),
         frozenset(book.unanswered),
         frozenset(book.leaving),

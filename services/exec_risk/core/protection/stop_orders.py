@@ -87,35 +87,41 @@ def _place(book: Book, position: Position, stop: Decimal, existing: list[Order])
 
 
 def _cancel_superseded(book: Book, position: Position) -> None:
-    """Cancel each stop that another one of the exchange's stands in for.
+    """Cancel the smallest of the stops that the others of the exchange's stand in for.
 
     Nothing is cancelled before its replacement is surely there, so a refused or lost replacement
-    leaves the older stop where it is. The largest one goes last: what still enters may be held by
-    now, and not heard of.
+    leaves the older stop where it is. What still enters may be held by now, and not heard of, and
+    the best one may have closed its part of it: the others cover the rest until no entry is left.
     """
     stops = _stops(book, position)
     best = live_stop(book, position)
     if len(stops) < 2 or best is None or best.filled_quantity:
         return  # while one fills the position ends, and all that is left goes with it
+    sure = [o for o in stops if _surely_there(book, o)]
+    spare = sum((o.remaining for o in sure), Decimal(0))
+    spare -= position.quantity + _entering(book, position)
     covers = best.remaining >= position.quantity
-    if not covers and len(stops) < book.policy.protection.max_stops:
-        return  # several that are too small protect more than one of them
-    enough = best.remaining >= position.quantity + _entering(book, position)
-    there = (o for o in stops if _surely_there(book, o))
-    largest = max(there, key=lambda o: (o.remaining, o is best, o.client_order_id))
-    for order in stops:
+    standing = sum(not orders.goes(book, o) for o in stops)
+    surplus = standing - book.policy.protection.max_stops
+    for order in sorted(stops, key=lambda o: (o.remaining, o.client_order_id)):
         if order is best or order.state is not OrderState.ACCEPTED:
             continue
-        if enough or order is not largest:
+        counted = order.remaining if order in sure else Decimal(0)
+        if (covers and counted <= max(spare, Decimal(0))) or (counted and surplus >= 0):
             orders.cancel(book, order)
+            spare, surplus = spare - counted, surplus - 1
 
 
 def _entering(book: Book, position: Position) -> Decimal:
     """Return what entries may still add: live orders, and parts that follow within this step."""
     entries = book.orders_of(position.position_id, OrderPurpose.ENTRY)
     live = sum((o.remaining for o in entries), Decimal(0))
-    executions = book.executing.of_position(position.position_id)
-    return max(live, sum((e.left for e in executions if e.sends), Decimal(0)))
+    follow = [
+        e.left
+        for e in book.executing.entering(position.symbol)
+        if e.position_id == position.position_id and e.sends
+    ]
+    return max(live, sum(follow, Decimal(0)))
 
 
 def _fits(book: Book, position: Position, order: Order, stop: Decimal) -> bool:

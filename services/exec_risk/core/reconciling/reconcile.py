@@ -7,7 +7,7 @@ that explain it, and every repair is told.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from services.exec_risk.core import emergency, isolation
@@ -41,6 +41,13 @@ VERIFY = "verify"
 VERIFY_AGAIN = "verify again"
 """Cause of the reading that confirms what a verifying one found."""
 ASKED = "asked by an operator"
+_CAREFUL = (ASKED, VERIFY, VERIFY_AGAIN)
+"""Causes of which a reading repairs little or nothing, from the least on."""
+
+
+def covering(causes: Iterable[str]) -> str:
+    """Return the cause of a reading that serves all of these: the one that repairs most."""
+    return max(causes, key=lambda c: _CAREFUL.index(c) if c in _CAREFUL else len(_CAREFUL))
 
 
 def ask(book: Book, command: ReconcileNow) -> None:

@@ -49,7 +49,7 @@ def _pending(entry: Entry) -> str | None:
     if entry.signal.symbol in entry.book.drift:
         return f"position of {entry.signal.symbol} differs from the exchange's"
     for order in entry.book.live_orders(entry.signal.symbol):
-        if entry.adds_to == order.position_id and is_protection(order):
+        if entry.adds_to and entry.adds_to == order.position_id and is_protection(order):
             continue
         word = "of unknown outcome" if order.state is OrderState.UNKNOWN else "on its way"
         return f"order {order.client_order_id} is {word}"

@@ -108,6 +108,9 @@ REGRESSIONS = {
     (4004, 12.0): "a stop was judged by the rows of a position whose close could not be written",
     (4180, 24.0): "a standby that was frozen before it could take over was waited for",
     (4479, 3.0): "a new listener heard the point of now, and after it one that was before",
+    (5361, 24.0): "a reading for an operator was under way when the user stream came up",
+    (7523, 24.0): "an entry did not wait for an order that was nobody's and still rested",
+    (7906, 24.0): "the largest stop closed its part while an entry filled, and no other was left",
     (1111, 6.0): "what waited during a freeze was decided before the gates were looked at",
 }
 
