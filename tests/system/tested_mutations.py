@@ -48,6 +48,13 @@ TESTED = (
         (UNIT + "test_exec_sender.py",),
     ),
     Mutation(
+        "a fill that explains a doubt confirms what differs beside it",
+        CORE + "reconciling/reconcile.py",
+        "frozenset(key for key in confirmed if key[1] not in missed)",
+        "frozenset(key for key in confirmed if missed or key)",
+        (UNIT + "test_exec_found_in_readings.py",),
+    ),
+    Mutation(
         "an order of nobody counts as a position's protection",
         CORE + "rules/advice.py",
         "if entry.adds_to and entry.adds_to == order.position_id",

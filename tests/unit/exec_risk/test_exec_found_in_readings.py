@@ -10,6 +10,7 @@ from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
 from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.reconciling.differences import differences
+from services.exec_risk.core.reconciling.reconcile import VERIFY, VERIFY_AGAIN
 from services.trade.order import OrderPurpose, OrderState, Side
 from tests.unit.exec_risk.account_desk import MINUTE, SYMBOLS, Desk, signal_of
 from tests.unit.exec_risk.exchange_readings import by_hand, reading
@@ -104,6 +105,38 @@ def test_a_difference_is_booked_only_when_two_readings_show_it() -> None:
     assert desk.book.positions["BTCUSDT"].quantity == held
     desk.tell(inputs.SnapshotRead(flat, "test"))
     assert "BTCUSDT" not in desk.book.positions
+
+
+def test_fills_that_explain_a_doubt_do_not_confirm_another_one() -> None:
+    """Incident 82: a second reading told of entry and end, and held what was between them."""
+    desk = Desk()
+    wallet = desk.book.wallet or D(0)
+    entered, left = by_hand(desk, Side.BUY, D(3), "1"), by_hand(desk, Side.SELL, D(3), "2")
+    desk.time += MINUTE
+    for fills, cause in (((entered,), VERIFY), ((entered, left), VERIFY_AGAIN)):
+        found = desk.tell(replace(reading(desk, D(3), wallet, fills), cause=cause))
+    assert {e.fill.trade_id for e in found if isinstance(e, fx.FillRecorded)} == {"1", "2"}
+    assert fx.Reconcile("position differs") in found
+    desk.tell(reading(desk, D(0), wallet, (entered, left)))
+    assert not desk.book.positions and not desk.book.drift
+
+
+def test_an_order_that_nobody_stored_ends_though_it_filled_before_it_was_found() -> None:
+    """Incident 10: its end announced a fill that was booked already, and it was waited for."""
+    desk = Desk(Policy(cooldown_ms=0))
+    desk.open()
+    held = desk.book.positions["BTCUSDT"].quantity
+    part = replace(by_hand(desk, Side.SELL, held, "9"), client_order_id="qts2-forgotten")
+    found = ex.OrderReport(
+        "qts2-forgotten", "1", "BTCUSDT", Side.SELL, OrderState.ACCEPTED, 2 * held, D(0), None,
+        desk.time, reduce_only=True, conditional=True, trigger_price=D(99),
+    )  # fmt: skip
+    told = reading(desk, D(0), desk.book.wallet or D(0), (part,))
+    desk.tell(replace(told, snapshot=replace(told.snapshot, open_orders=(found,))))
+    assert not desk.book.positions
+    desk.tell(replace(found, state=OrderState.EXPIRED, filled_quantity=held))
+    assert desk.book.orders["qts2-forgotten"].state is OrderState.EXPIRED
+    assert desk.book.orders["qts2-forgotten"].filled_quantity == held
 
 
 def test_what_the_first_reading_holds_is_not_applied_again() -> None:

@@ -18,7 +18,7 @@ from services.trade.position import PositionSide
 def compare(book: Book, snapshot: ExchangeSnapshot, confirmed: frozenset[Key]) -> None:
     """Correct a difference that two readings in a row show; one may be a fill on its way."""
     theirs = {p.symbol: p for p in snapshot.account.positions if p.quantity}
-    for symbol in sorted(set(theirs) | set(book.positions)):
+    for symbol in sorted({*theirs, *book.positions, *book.drift}):
         ours = book.positions.get(symbol)
         held = ours.quantity * ours.side.sign if ours else Decimal(0)
         there = theirs[symbol].quantity if symbol in theirs else Decimal(0)

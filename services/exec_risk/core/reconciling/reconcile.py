@@ -82,9 +82,11 @@ def apply_snapshot(book: Book, snapshot: ExchangeSnapshot, cause: str) -> None:
         book.cancelling |= _not_resting(book, snapshot)
     # before the fills that were missed: one of them may open a position
     book.leverage.update(snapshot.leverage)
+    missed = {f.symbol for f in snapshot.fills if (f.symbol, f.trade_id) not in book.seen_fills}
     _history(book, snapshot)
     _read_up_to(book, snapshot)
-    drift.compare(book, snapshot, confirmed)
+    # a fill explains what was doubted; what differs beside it was not seen before
+    drift.compare(book, snapshot, frozenset(key for key in confirmed if key[1] not in missed))
     _orders(book, snapshot, left)
     if _wallet(book, snapshot.account.wallet_balance, snapshot.account.time):
         # where both sides agree a reading moves nothing: rounds and prices look at the equity
@@ -252,7 +254,7 @@ def _orders(book: Book, snapshot: ExchangeSnapshot, left: set[str]) -> None:
     for client_id in sorted(resting):
         known = book.orders.get(client_id)
         if known is None or known.state.final:
-            strays.remove(book, resting[client_id], known)
+            strays.remove(book, resting[client_id], known, snapshot.fills)
 
 
 def _go_on(book: Book, order: Order) -> None:

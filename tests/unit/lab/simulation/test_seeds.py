@@ -107,6 +107,8 @@ REGRESSIONS = {
     (3674, 24.0): "an entry that was withdrawn without a store was judged when it was written down",
     (4004, 12.0): "a stop was judged by the rows of a position whose close could not be written",
     (4180, 24.0): "a standby that was frozen before it could take over was waited for",
+    (52, 24.0): "the end of a forgotten order announced a fill that was booked before it was found",
+    (380, 24.0): "a fill explained a doubt, and what the torn reading showed beside it was booked",
     (4479, 3.0): "a new listener heard the point of now, and after it one that was before",
     (5361, 24.0): "a reading for an operator was under way when the user stream came up",
     (7523, 24.0): "an entry did not wait for an order that was nobody's and still rested",
