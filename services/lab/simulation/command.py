@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -33,6 +35,9 @@ def simulate(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     shorten: Annotated[bool, typer.Option(help="Look for the shortest failing story.")] = True,
+    go_on: Annotated[
+        bool, typer.Option("--go-on", help="Run all seeds and list those that fail.")
+    ] = False,
 ) -> None:
     """Run the real core and shell of exec_risk under seeded faults, and check what must hold.
 
@@ -43,7 +48,9 @@ def simulate(
     if seed is not None:
         _tell_one(console, plan)
         return
-    _run_all(console, plan, range(first_seed, first_seed + seeds), workers, shorten=shorten)
+    _run_all(
+        console, plan, range(first_seed, first_seed + seeds), workers, shorten=shorten, go_on=go_on
+    )
 
 
 def _tell_one(console: Console, plan: RunPlan) -> None:
@@ -58,48 +65,68 @@ def _tell_one(console: Console, plan: RunPlan) -> None:
         raise typer.Exit(1)
 
 
-def _run_all(console: Console, plan: RunPlan, seeds: range, workers: int, *, shorten: bool) -> None:
-    from services.lab.simulation.run import simulate as run
+def _run_all(
+    console: Console, plan: RunPlan, seeds: range, workers: int, *, shorten: bool, go_on: bool
+) -> None:
     from services.lab.simulation.run import simulate_many
-    from services.lab.simulation.shrink import shrink
 
     totals: Counter[str] = Counter()
-    began = time.monotonic()
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[totals]}"),
-        console=console,
-    ) as bars:
+    failed: list[Outcome] = []
+    done, began = 0, time.monotonic()
+    with _bars(console) as bars:
         task = bars.add_task("seeds", total=len(seeds), totals="")
-        done = 0
         for outcome in simulate_many(plan, seeds, workers):
             done += 1
             totals.update(outcome.counts)
             rate = done / max(time.monotonic() - began, 1e-9)
             bars.update(task, advance=1, totals=f"{rate:.1f}/s  {_running(totals)}")
             if outcome.failure is not None:
-                bars.update(task, description="shrinking")
-                shortest = (
-                    outcome
-                    if not shorten
-                    else shrink(
-                        outcome,
-                        lambda p: run(p),
-                        progress=lambda text: bars.update(task, totals=text),
-                    )
-                )
-                break
-        else:
-            shortest = None
-    _show_counts(console, totals, done)
+                failed.append(outcome)
+                bars.update(task, description=f"{len(failed)} failed of")
+                if not go_on:
+                    break
+        if failed and shorten and not go_on:
+            bars.update(task, description="shrinking")
+            failed = [_shortest(failed[0], lambda text: bars.update(task, totals=text))]
     seconds = time.monotonic() - began
-    if shortest is not None:
-        _show_failure(console, shortest)
-        raise typer.Exit(1)
-    console.print(f"{done} seeds of {plan.hours:g} hours in {seconds:.0f} s: every invariant held.")
+    _show_counts(console, totals, done)
+    if not failed:
+        hours = f"{done} seeds of {plan.hours:g} hours"
+        console.print(f"{hours} in {seconds:.0f} s: every invariant held.")
+        return
+    if go_on:
+        _show_failed(console, failed)
+    else:
+        _show_failure(console, failed[0])
+    raise typer.Exit(1)
+
+
+def _bars(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[totals]}"),
+        console=console,
+    )
+
+
+def _shortest(outcome: Outcome, progress: Callable[[str], None]) -> Outcome:
+    from services.lab.simulation.run import simulate as run
+    from services.lab.simulation.shrink import shrink
+
+    return shrink(outcome, lambda plan: run(plan), progress=progress)
+
+
+def _show_failed(console: Console, failed: list[Outcome]) -> None:
+    table = Table("seed", "does not hold", "what", title=f"{len(failed)} failed")
+    table.title_justify = "left"
+    for outcome in sorted(failed, key=lambda o: o.plan.seed):
+        if outcome.failure is not None:
+            found = outcome.failure
+            table.add_row(str(outcome.plan.seed), found.name, escape(found.detail))
+    console.print(table)
 
 
 def _running(totals: Counter[str]) -> str:
