@@ -115,6 +115,17 @@ def test_a_passing_difference_is_not_repaired(desk: Desk) -> None:
     assert tell(desk, gone, VERIFY) == [fx.Reconcile(VERIFY_AGAIN)]
 
 
+@pytest.mark.parametrize("between", ["user stream came up", VERIFY_AGAIN])
+def test_a_doubt_is_confirmed_by_the_next_reading_or_by_none(desk: Desk, between: str) -> None:
+    """Two fills on their way at two times are not one difference that lasts."""
+    snapshot = reading(desk)
+    gone = replace(snapshot, account=replace(snapshot.account, positions=()))
+    assert tell(desk, gone, VERIFY) == [fx.Reconcile(VERIFY_AGAIN)]
+    tell(desk, snapshot, between)
+    assert tell(desk, gone, VERIFY) == [fx.Reconcile(VERIFY_AGAIN)]
+    assert desk.book.positions
+
+
 def test_a_position_closed_by_hand_is_manual(desk: Desk) -> None:
     """Incident 82: a close at the exchange ends the position here, by its own fill."""
     position = desk.book.positions[BTC]

@@ -73,6 +73,8 @@ def apply_snapshot(book: Book, snapshot: ExchangeSnapshot, cause: str) -> None:
             return
     elif cause == ASKED and not wanted:
         return
+    else:
+        book.suspected = frozenset()
     book.time = max(book.time, snapshot.account.time)
     # what this very step sends is not what a dead replica left behind
     left = {o.client_order_id for o in book.live_orders()} if cause == START else set()
