@@ -23,10 +23,10 @@ from services.trade.fund_policy import Directive
 from services.trade.order import Fill, Order, OrderPurpose
 from services.trade.policy_book import PolicyBook
 from services.trade.position import Position, SafetyLevel, TradingState
-from services.trade.times import DAY_MS, day_start, utc_day
+from services.trade.times import DAY_MS, HOUR_MS, day_start, utc_day
 
 KEEP_MS = 2 * DAY_MS
-"""How long final orders and fills are kept in memory to recognise what comes late."""
+"""How long final orders and fills are kept in memory to recognise what comes late, at least."""
 
 
 @dataclass(slots=True)
@@ -183,6 +183,23 @@ class Book:
         """Tell whether the wallet of the first reading holds a fill; one of our orders is news."""
         return fill.time <= self.begun_time and fill.client_order_id not in self.orders
 
+    def unread_from(self) -> int:
+        """Return the market time from which a reading must tell fills and funding.
+
+        The user stream may have been down since the last reading, however far the market went.
+        """
+        times = [min(self.time, self.read_time or self.time) - HOUR_MS]
+        if not self.read_time:
+            times += [order.decided_time for order in self.live_orders()]
+        return max(min(times), 0)
+
+    def recognised_from(self) -> int:
+        """Return the market time from which a fill or funding that is told again is recognised.
+
+        That is never after `unread_from`: what a reading tells anew would be booked twice.
+        """
+        return max(min(self.time - KEEP_MS, self.unread_from()), 0)
+
     def live_orders(self, symbol: str | None = None) -> list[Order]:
         """Return orders that are not final, in the order in which they were made."""
         return [o for o in self.orders.live if symbol is None or o.symbol == symbol]
@@ -307,8 +324,9 @@ class Book:
         self.plans = {k: p for k, p in self.plans.items() if k in kept}
         self.progress = {k: p for k, p in self.progress.items() if k in kept}
         self.counts = {k: n for k, n in self.counts.items() if k[0] in kept}
-        self.seen_fills = {k: t for k, t in self.seen_fills.items() if t >= before}
-        self.seen_funding = {k: t for k, t in self.seen_funding.items() if t >= before}
+        told_again = min(before, self.recognised_from())
+        self.seen_fills = {k: t for k, t in self.seen_fills.items() if t >= told_again}
+        self.seen_funding = {k: t for k, t in self.seen_funding.items() if t >= told_again}
         self.directives = {k: t for k, t in self.directives.items() if t >= before}
 
     @staticmethod

@@ -87,7 +87,7 @@ class BookReader:
             book.leaving.add(found["client_order_id"])
         await self._load_executions(connection, book, since)
         await self._load_positions(connection, book, since)
-        await self._load_days(connection, book, since)
+        await self._load_days(connection, book)
         for found in await connection.fetch("select * from marks where account = $1", account):
             symbol, quoted = found["symbol"], rows.optional_time(found["quoted_at"])
             book.prices[symbol] = (found["price"], from_datetime(found["marked_at"]))
@@ -145,13 +145,14 @@ class BookReader:
             profile = execution_rows.volume_of(row)
             book.executing.volumes[profile.symbol] = profile
 
-    async def _load_days(self, connection: asyncpg.Connection, book: Book, since: object) -> None:
+    async def _load_days(self, connection: asyncpg.Connection, book: Book) -> None:
         account = self._account
+        told_again = to_datetime(book.recognised_from())
         for row in await connection.fetch(
             "select symbol, trade_id, client_order_id, commission, filled_at from fills"
             " where account = $1 and filled_at >= $2",
             account,
-            since,
+            told_again,
         ):
             book.seen_fills[row["symbol"], row["trade_id"]] = from_datetime(row["filled_at"])
             order = row["client_order_id"]
@@ -162,7 +163,7 @@ class BookReader:
             "select transaction_id, settled_at from funding"
             " where account = $1 and settled_at >= $2",
             account,
-            since,
+            told_again,
         ):
             book.seen_funding[row["transaction_id"]] = from_datetime(row["settled_at"])
         for row in await connection.fetch(

@@ -10,10 +10,10 @@ from services.exec_risk.seams import Exchange
 from services.kit.clock import Clock
 from services.kit.observe.logs import get_logger
 from services.trade.filters import SymbolFilters
+from services.trade.times import HOUR_MS
 
 log = get_logger(__name__)
 
-HOUR_MS = 3_600_000
 _RETRY_SECONDS = 0.2
 
 
@@ -34,7 +34,4 @@ def fills_since(book: Book, clock: Clock) -> int:
     """Return the market time from which fills may have been missed."""
     if not book.time:
         return int(clock.now().timestamp() * 1000) - HOUR_MS
-    # the user stream may have been down since the last reading, however far the market went
-    times = [min(book.time, book.read_time or book.time) - HOUR_MS]
-    times += [o.decided_time for o in book.live_orders()]
-    return max(min(times), 0)
+    return book.unread_from()

@@ -164,12 +164,13 @@ def read(rows: Rows, policy: Policy) -> Book:
             last = book.last_closed.get(position.symbol, 0)
             book.last_closed[position.symbol] = max(last, position.closed_time)
     book.plans = dict(rows.plans)
-    book.seen_fills = {key: fill.time for key, fill in rows.fills.items()}
+    told = book.recognised_from()
+    book.seen_fills = {key: fill.time for key, fill in rows.fills.items() if fill.time >= told}
     for fill in rows.fills.values():
         if fill.client_order_id in book.orders:
             paid = book.commissions.get(fill.client_order_id, 0)
             book.commissions[fill.client_order_id] = paid + fill.commission
-    book.seen_funding = {key: paid.time for key, paid in rows.funding.items()}
+    book.seen_funding = {key: paid.time for key, paid in rows.funding.items() if paid.time >= told}
     book.days = {d.day: replace(d) for d in rows.days.values()}
     book.prices.update(rows.marks)
     book.quotes = dict(rows.quotes)

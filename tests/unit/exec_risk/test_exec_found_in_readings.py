@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
+import pytest
+
 from services.exec_risk.core import effects as fx
 from services.exec_risk.core import exchange_events as ex
 from services.exec_risk.core import inputs
@@ -12,6 +14,7 @@ from services.exec_risk.core.policy import Policy
 from services.exec_risk.core.reconciling.differences import differences
 from services.exec_risk.core.reconciling.reconcile import VERIFY, VERIFY_AGAIN
 from services.trade.order import OrderPurpose, OrderState, Side
+from services.trade.times import DAY_MS
 from tests.unit.exec_risk.account_desk import MINUTE, SYMBOLS, Desk, signal_of
 from tests.unit.exec_risk.exchange_readings import by_hand, reading
 
@@ -137,6 +140,30 @@ def test_an_order_that_nobody_stored_ends_though_it_filled_before_it_was_found()
     desk.tell(replace(found, state=OrderState.EXPIRED, filled_quantity=held))
     assert desk.book.orders["qts2-forgotten"].state is OrderState.EXPIRED
     assert desk.book.orders["qts2-forgotten"].filled_quantity == held
+
+
+@pytest.mark.parametrize("days", [1, 3, 30])
+def test_what_a_reading_tells_again_is_recognised_however_far_the_market_went(days: int) -> None:
+    """Incident 82: fills were forgotten after two days, and told again since the last reading."""
+    desk = Desk()
+    desk.tell(reading(desk, D(0), desk.book.wallet or D(0)))
+    told = tuple(by_hand(desk, side, D(3), str(n)) for n, side in enumerate(Side))
+    for fill in told:
+        desk.tell(ex.FillReport(fill))
+    paid = ex.FundingReport("BTCUSDT", D(-1), desk.time, "f-1")
+    desk.tell(paid)
+    begun, after = desk.time, desk.book.wallet
+    for _ in range(days):
+        desk.time += DAY_MS
+        desk.round()
+    assert desk.book.unread_from() <= begun
+    again = reading(desk, D(0), after or D(0), told)
+    again = replace(again, snapshot=replace(again.snapshot, funding=(paid,)))
+    assert not differences(desk.book, again.snapshot)
+    assert not [e for e in desk.tell(again) if isinstance(e, fx.FillRecorded | fx.FundingPaid)]
+    desk.time += DAY_MS
+    desk.round()
+    assert desk.book.unread_from() > begun, "what a reading has told is not asked for again"
 
 
 def test_what_the_first_reading_holds_is_not_applied_again() -> None:

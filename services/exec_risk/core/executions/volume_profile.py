@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from decimal import Context, Decimal
 
 from services.trade.candle import Candle
-from services.trade.times import timeframe_ms
+from services.trade.times import HOUR_MS, timeframe_ms
 
 HOURS = 24
-HOUR_MS = 3_600_000
 _MEMORY = Decimal(32)
 """Candles over which the means are taken (exponential, weight 1/32 for the newest)."""
 _DIGITS = Context(prec=12)
