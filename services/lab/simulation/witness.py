@@ -67,7 +67,8 @@ class CommitWitness:
         problem = must.entry_allowed(known, overlay, ground.script, order, ground.market.symbols)
         ground.must("entry_allowed", problem)
         one = self._replicas[replica]
-        begun = max(one.gates_since, rows.away_until)
+        # what it decided before it was frozen is written down when it goes on
+        begun = max(one.gates_since, rows.away_until, one.awake_since)
         drained = ground.loop.time() - begun > _DRAIN_SECONDS
         # one that was decided, and withdrawn, while the store was away is only written down now
         new = order.client_order_id not in one.decided_without_store

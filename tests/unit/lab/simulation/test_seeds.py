@@ -116,11 +116,33 @@ REGRESSIONS = {
     (1111, 6.0): "what waited during a freeze was decided before the gates were looked at",
 }
 
+OTHER_CANDLES = {
+    RunPlan(50049, 72.0, 2, "1h"): "fills were forgotten that the next reading told again",
+    RunPlan(
+        40172, 12.0, 4, "5m"
+    ): "what was decided before a freeze was judged when it was written",
+}
+
 
 @pytest.mark.parametrize(("seed", "hours"), REGRESSIONS, ids=map(str, REGRESSIONS))
 def test_a_seed_that_failed_holds(seed: int, hours: float) -> None:
     outcome = simulate(RunPlan(seed, hours))
     assert outcome.failure is None, show(outcome)
+
+
+@pytest.mark.parametrize("plan", OTHER_CANDLES, ids=str)
+def test_a_seed_of_other_candles_that_failed_holds(plan: RunPlan) -> None:
+    outcome = simulate(plan)
+    assert outcome.failure is None, show(outcome)
+
+
+@pytest.mark.parametrize(("hours", "symbols", "timeframe"), [(72.0, 2, "1h"), (4.0, 4, "5m")])
+def test_every_invariant_holds_with_other_candles(
+    hours: float, symbols: int, timeframe: str
+) -> None:
+    for seed in range(200, 215):
+        outcome = simulate(RunPlan(seed, hours, symbols, timeframe))
+        assert outcome.failure is None, show(outcome)
 
 
 def test_a_failing_run_is_shrunk_to_what_it_needs() -> None:
