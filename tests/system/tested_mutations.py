@@ -55,6 +55,13 @@ TESTED = (
         (UNIT + "test_exec_found_in_readings.py",),
     ),
     Mutation(
+        "a fill is forgotten that the next reading tells again",
+        CORE + "state.py",
+        "        told_again = min(before, self.recognised_from())\n",
+        "        told_again = before\n",
+        (UNIT + "test_exec_found_in_readings.py",),
+    ),
+    Mutation(
         "an order of nobody counts as a position's protection",
         CORE + "rules/advice.py",
         "if entry.adds_to and entry.adds_to == order.position_id",

@@ -53,7 +53,7 @@ def deciding(book: Book) -> dict[str, Any]:
     active = {p.position_id for p in book.positions.values()}
     active |= {o.position_id for o in book.live_orders()}
     # memory forgets at the end of a UTC day, so it holds a little more than is read back
-    since = book.time - KEEP_MS
+    since, told_again = book.time - KEEP_MS, book.recognised_from()
     orders = {k: o for k, o in book.orders.items() if o.updated_time >= since or not o.state.final}
     return {
         "time": book.time,
@@ -61,9 +61,9 @@ def deciding(book: Book) -> dict[str, Any]:
         "positions": book.positions,
         "plans": {o.position_id: book.plans[o.position_id] for o in orders.values()},
         "counts": {k: n for k, n in book.counts.items() if k[0] in active},
-        "fills": {k for k, t in book.seen_fills.items() if t >= since and "." not in k[1]},
+        "fills": {k for k, t in book.seen_fills.items() if t >= told_again and "." not in k[1]},
         "commissions": {k: v for k, v in book.commissions.items() if v and k in orders},
-        "funding": {k for k, t in book.seen_funding.items() if t >= since},
+        "funding": {k for k, t in book.seen_funding.items() if t >= told_again},
         "last_closed": {s: t for s, t in book.last_closed.items() if t >= since},
         "days": {d.day: d for d in book.days.values()},
         "wallet": book.wallet,

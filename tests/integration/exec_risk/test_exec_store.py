@@ -33,8 +33,9 @@ from services.kit.postgres.notify import Notifications
 from services.trade.execution import ExecutionStrategy
 from services.trade.order import OrderPurpose, OrderState, Side
 from services.trade.position import TradingState
+from services.trade.times import DAY_MS
 from tests.unit.exec_risk.account_desk import MINUTE, Desk, report, signal_of
-from tests.unit.exec_risk.exchange_readings import by_hand
+from tests.unit.exec_risk.exchange_readings import by_hand, reading
 
 
 @pytest_asyncio.fixture
@@ -86,6 +87,26 @@ async def test_a_restart_reads_back_what_was_committed(database: Database) -> No
     }
     told = await database.pool.fetchval("select count(*) from outbox")
     assert told == sum(isinstance(c, fx.FACTS) for c in changes)
+
+
+async def test_what_was_booked_since_the_last_reading_is_recognised_after_a_restart(
+    database: Database,
+) -> None:
+    """Incident 82: a term that begins reads from the last reading on, however long ago it was."""
+    store, _ = await _store(database)
+    desk = Desk()
+    desk.tell(reading(desk, Decimal(0), desk.book.wallet or Decimal(0)))
+    told = tuple(by_hand(desk, side, Decimal(3), str(n)) for n, side in enumerate(Side))
+    for fill in told:
+        desk.tell(ex.FillReport(fill))
+    for _ in range(5):
+        desk.time += DAY_MS
+        desk.round()
+    await store.commit(_changes(desk.effects))
+    book = await store.load(Policy())
+    assert book.seen_fills == desk.book.seen_fills
+    assert book.unread_from() <= told[0].time
+    assert set(book.seen_fills) == {(f.symbol, f.trade_id) for f in told}
 
 
 async def test_how_far_protection_has_come_is_read_back(database: Database) -> None:
