@@ -22,9 +22,7 @@ _TYPES = {
 }
 
 
-def remove(
-    book: Book, report: OrderReport, known: Order | None, booked: Sequence[Fill] = ()
-) -> None:
+def remove(book: Book, report: OrderReport, known: Order | None, booked: Sequence[Fill]) -> None:
     """Cancel what rests and is nobody's: a stop of a position that is closed, a lost child.
 
     What reduces a position that is open is taken over. `booked` are the fills that were applied
