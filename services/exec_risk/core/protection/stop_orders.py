@@ -106,6 +106,7 @@ def _cancel_superseded(book: Book, position: Position) -> None:
     for order in sorted(stops, key=lambda o: (o.remaining, o.client_order_id)):
         if order is best or order.state is not OrderState.ACCEPTED:
             continue
+        # one whose cancel may have been lost stands in for nothing: it is asked for again
         counted = order.remaining if order in sure else Decimal(0)
         if (covers and counted <= max(spare, Decimal(0))) or (counted and surplus >= 0):
             orders.cancel(book, order)
